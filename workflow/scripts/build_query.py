@@ -1,0 +1,25 @@
+"""Writes a query's counts in the reference's genes and order. Its labels stay behind: no model can see them.
+
+in:  the query's file; its cells.parquet and genes.parquet; the split's genes.parquet
+out: counts.h5ad; obs has the batch alone
+"""
+
+import numpy as np
+import pandas as pd
+from refatlas.counts import open_counts
+from refatlas.jobs import run_job
+from refatlas.store import gather, write_counts
+
+
+def main(smk) -> None:
+    genes = pd.read_parquet(smk.input.selected)
+    genes = genes[genes["selected"]]
+    cells = pd.read_parquet(smk.input.cells)
+    file = open_counts(smk.params.row["path"], smk.params.row["layer"])
+    matrix = gather(file, np.ones(len(cells), dtype=bool), genes, pd.read_parquet(smk.input.genes))
+    print(f"{matrix.shape[0]} cells × {matrix.shape[1]} genes")
+    write_counts(smk.output.counts, matrix, cells[["batch"]], genes)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

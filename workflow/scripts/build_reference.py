@@ -1,0 +1,40 @@
+"""Writes the counts that models train on: the kept cells of all datasets × the selected genes.
+
+in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet
+out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels)
+"""
+
+import pandas as pd
+from refatlas.counts import open_counts
+from refatlas.errors import InputError
+from refatlas.jobs import run_job
+from refatlas.store import gather, write_counts
+from scipy import sparse
+
+
+def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return dataset, batch and labels of the kept cells of all datasets; datasets without labels have missing ones."""
+    kept = pd.concat([c[c["keep"]].assign(dataset=name) for name, c in cells.items()])
+    labels = sorted((column for column in kept.columns if column.startswith("label")), key=lambda c: (len(c), c))
+    for column in labels:
+        kept[column] = kept[column].astype(object).where(kept[column].notna(), None)
+    return kept[["dataset", "batch", *labels]]
+
+
+def main(smk) -> None:
+    genes = pd.read_parquet(smk.input.selected)
+    genes = genes[genes["selected"]]
+    cells = {name: pd.read_parquet(path) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
+    parts = []
+    for (name, row), table in zip(smk.params.rows.items(), smk.input.genes, strict=True):
+        part = gather(open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy(), genes, pd.read_parquet(table))
+        print(f"{name}: {part.shape[0]} cells, {part.nnz / max(part.shape[0], 1):.0f} of {part.shape[1]} genes seen in a cell on average")
+        parts.append(part)
+    matrix, obs = sparse.vstack(parts, format="csr"), describe_cells(cells)
+    if matrix.sum() == 0:
+        raise InputError("the selected genes have no counts in any kept cell; check genes.include, genes.exclude and the counts' layer")
+    write_counts(smk.output.counts, matrix, obs, genes)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

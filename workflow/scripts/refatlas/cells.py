@@ -1,0 +1,206 @@
+"""Cells of one file: every value checked, quality measured, and which cells to keep. Shared by scan_dataset and check_query."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from refatlas.counts import CountFile
+from refatlas.errors import InputError, listed
+from refatlas.genes import gene_table
+
+MITOCHONDRIAL = r"(?i)mt-.*"
+
+
+@dataclass
+class Scan:
+    """What one pass over a file found.
+
+    Attributes:
+        cells: one row a cell, in the file's order, indexed by `cell` (name:barcode): barcode, batch, label (and label_2 … for coarser levels),
+            total_counts, n_genes, mito_share, keep, reason.
+        genes: of `gene_table`, with n_cells in which each gene was seen.
+        summary: plain values for reports: path, location, sizes and notes.
+    """
+
+    cells: pd.DataFrame
+    genes: pd.DataFrame
+    summary: dict
+
+
+def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) -> Scan:
+    """Return the cells and genes of a file after one pass over all its values.
+
+    Args:
+        name: of the dataset or query; it makes cells and batches unique.
+        row: the sheet's row, with layer, batch_key, label_keys, gene_key.
+        qc: limits, the config's `qc`.
+        unlabeled: values of a label column that mean no label.
+
+    Raises:
+        InputError: duplicate cells, a missing column, a missing batch, or values that are not counts.
+    """
+    genes = gene_table(file, row["gene_key"])
+    cells = pd.DataFrame(index=pd.Index(name + ":" + file.cells.index, name="cell"))
+    cells["barcode"] = file.cells.index
+    duplicated = cells["barcode"].duplicated(keep=False)
+    if duplicated.any():
+        raise InputError(f"{name!r} ({file.path}): {int(duplicated.sum())} cells share a name ({listed(cells.barcode[duplicated].unique(), 3)}); make the cells' names unique")
+    cells["batch"] = _batches(file, name, row).to_numpy()
+    for level, key in enumerate(row["label_keys"], start=1):
+        cells[label_column(level)] = _labels(file, name, key, unlabeled).to_numpy()
+    n_cells = _measure(file, name, genes, cells)
+    genes["n_cells"] = n_cells
+    cells["reason"] = quality_reasons(cells, qc)
+    cells["keep"] = cells["reason"] == ""
+    return Scan(cells, genes, _summary(file, name, cells, genes))
+
+
+def label_column(level: int) -> str:
+    """Return the name of a label level's column: label, label_2, …; 1 is the finest."""
+    return "label" if level == 1 else f"label_{level}"
+
+
+def _batches(file: CountFile, name: str, row: dict) -> pd.Series:
+    key = row["batch_key"]
+    has_columns = len(file.cells.columns) > 0
+    if key == "-" or (key not in file.cells and not has_columns and row["batch_is_default"]):
+        file.notes.append(f"batches: none named, so {name!r} is one batch")
+        return pd.Series(f"{name}:{name}", index=file.cells.index)
+    column = _column(file, name, key, "batch_key")
+    missing = column.isna() | (column.astype(str).str.strip() == "")
+    if missing.any():
+        raise InputError(f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r} ({listed(column.index[missing], 3)}); fill it in, or name another column as batch_key")
+    return name + ":" + _as_text(column)
+
+
+def _labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> pd.Series:
+    column = _column(file, name, key, "label_key")
+    labels = _as_text(column).where(column.notna(), None)
+    labels = labels.where(~labels.isin(unlabeled), None)
+    if labels.isna().all():
+        raise InputError(f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(column.astype(str).unique(), 5)}); name another column as label_key, or '-' if there are no labels")
+    return labels
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Return a column as strings; whole numbers stored as floats lose their ".0"."""
+    if column.dtype.kind == "f" and (column.dropna() == column.dropna().round()).all():
+        column = column.astype("Int64")
+    return column.astype(str).astype(object)
+
+
+def _column(file: CountFile, name: str, key: str, setting: str) -> pd.Series:
+    if key not in file.cells:
+        hint = f"; the file has {listed(file.cells.columns, 20)}" if len(file.cells.columns) else "; the file has no cell columns, so give a table of them as metadata in the sheet"
+        none = "one batch" if setting == "batch_key" else "no labels"
+        raise InputError(f"{name!r} ({file.path}): no cell column {key!r}{hint}; set {setting} in the sheet or the config, or '-' for {none}")
+    return file.cells[key]
+
+
+def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame) -> np.ndarray:
+    """Fill in total_counts, n_genes and mito_share of `cells`; return in how many cells each gene was seen."""
+    mito = genes["symbol"].fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy()
+    totals, n_genes, mito_counts = (np.zeros(len(cells)) for _ in range(3))
+    seen, wrong = np.zeros(len(genes), dtype=np.int64), WrongValues()
+    for start, block in file.blocks():
+        stop = start + block.shape[0]
+        wrong.look_at(block, cells["batch"].to_numpy()[start:stop], cells["barcode"].to_numpy()[start:stop], genes["name"].to_numpy())
+        totals[start:stop] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+        n_genes[start:stop] = _row_counts(block.data != 0, block.indptr)
+        mito_counts[start:stop] = block @ mito.astype(np.float64)
+        seen += np.bincount(block.indices[block.data != 0], minlength=len(genes))
+    wrong.refuse(f"{name!r} ({file.path}): {file.location}")
+    cells["total_counts"], cells["n_genes"] = totals, n_genes.astype(np.int64)
+    cells["mito_share"] = np.divide(mito_counts, totals, out=np.zeros(len(cells)), where=totals > 0) if mito.any() else np.nan
+    return seen
+
+
+def _row_counts(flags: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    return np.diff(np.concatenate([[0], np.cumsum(flags)])[indptr])
+
+
+class WrongValues:
+    """Values that cannot be counts, gathered over blocks so that the message can name every batch that has some."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, int] = {}
+        self.kinds: dict[str, str] = {}
+
+    def look_at(self, block, batches: np.ndarray, barcodes: np.ndarray, genes: np.ndarray) -> None:
+        """Take note of the negative, fractional and non-finite values of a block."""
+        data = block.data
+        finite = np.isfinite(data)
+        checks = {"not finite": ~finite, "negative": finite & (data < 0), "not an integer": finite & (data != np.rint(data))}
+        bad = np.zeros(len(data), dtype=bool)
+        for kind, found in checks.items():
+            if found.any():
+                place = int(np.argmax(found))
+                cell = int(np.searchsorted(block.indptr, place, side="right")) - 1
+                self.kinds.setdefault(kind, f"{data[place]:g} is {kind} (cell {barcodes[cell]!r}, gene {genes[block.indices[place]]!r})")
+                bad |= found
+        if bad.any():
+            for batch, n in pd.Series(_row_counts(bad, block.indptr)).groupby(batches).sum().items():
+                if n:
+                    self.batches[batch] = self.batches.get(batch, 0) + int(n)
+
+    def refuse(self, where: str) -> None:
+        """Raise an InputError if any value was wrong."""
+        if not self.batches:
+            return
+        found = "; ".join(self.kinds.values())
+        batches = listed([f"{batch} ({n} values)" for batch, n in self.batches.items()])
+        likely = "scaled" if "negative" in self.kinds else "normalised or log-transformed"
+        raise InputError(f"{where} does not hold raw counts: {found}; in batch {batches}. The values seem to be {likely}; name the layer with the counts in the sheet's column layer, or leave these cells out")
+
+
+def quality_reasons(cells: pd.DataFrame, qc: dict) -> pd.Series:
+    """Return why each cell is of low quality, "" for a good one.
+
+    Absolute limits come first. Outliers lie more than `mads` median absolute deviations (scaled to a normal's standard deviation) from
+    their batch's median in log1p counts or log1p genes (Germain et al. 2020). A deviation of zero sets no limit.
+    """
+    reasons = pd.Series("", index=cells.index)
+    limits = {
+        "too few counts": cells["total_counts"] < qc["min_counts"],
+        "too few genes": cells["n_genes"] < qc["min_genes"],
+        "mitochondrial share": cells["mito_share"] > (1.0 if qc["max_mito_share"] is None else qc["max_mito_share"]),
+    }
+    for reason, failed in limits.items():
+        reasons[(reasons == "") & failed] = reason
+    if qc["mads"] is not None:
+        good = reasons == ""
+        for column in ("total_counts", "n_genes"):
+            outlier = _outliers(np.log1p(cells.loc[good, column]), cells.loc[good, "batch"], qc["mads"], qc["min_batch_cells"])
+            reasons[outlier.index[outlier & (reasons[outlier.index] == "")]] = f"outlier in {column.replace('_', ' ').replace('n genes', 'genes')}"
+    return reasons
+
+
+def _outliers(values: pd.Series, batches: pd.Series, mads: float, min_cells: int) -> pd.Series:
+    groups = values.groupby(batches)
+    distance = (values - groups.transform("median")).abs()
+    deviation = 1.4826 * distance.groupby(batches).transform("median")
+    return (deviation > 0) & (distance > mads * deviation) & (groups.transform("size") >= min_cells)
+
+
+def _summary(file: CountFile, name: str, cells: pd.DataFrame, genes: pd.DataFrame) -> dict:
+    keys = genes["gene_id"].fillna(genes["symbol"])
+    repeated = int(keys.duplicated().sum())
+    notes = list(file.notes)
+    if repeated:
+        notes.append(f"genes: {repeated} columns name a gene that another column has too ({listed(keys[keys.duplicated()].unique(), 5)}); their counts are summed")
+    if not genes["gene_id"].notna().any():
+        notes.append("genes: no Ensembl ids in the file, so genes are matched by symbol")
+    return {
+        "name": name,
+        "path": file.path,
+        "counts": file.location,
+        "n_cells": len(cells),
+        "n_kept": int(cells["keep"].sum()),
+        "n_genes": len(genes),
+        "median_counts": float(cells["total_counts"].median()),
+        "median_genes": float(cells["n_genes"].median()),
+        "batches": {batch: int(n) for batch, n in cells["batch"].value_counts().items()},
+        "low_quality": {reason: int(n) for reason, n in cells.loc[~cells["keep"], "reason"].value_counts().items()},
+        "notes": notes,
+    }

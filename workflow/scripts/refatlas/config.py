@@ -1,0 +1,209 @@
+"""The configuration and the two sheets, checked before anything runs. Light: Snakemake imports it at every start."""
+
+import csv
+import difflib
+import os
+import re
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from refatlas.errors import InputError, listed
+from refatlas.models import BASELINE, MODEL_TYPES, settings_schema
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SHEETS = {"reference": "dataset", "queries": "query"}
+
+
+def load_schema(name: str) -> dict:
+    """Return one of the schemas in workflow/schemas; the config's knows the settings of every registered model type."""
+    schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    if name == "config":
+        variants = schema["$defs"]["model"]["properties"]
+        variants["type"]["enum"] = sorted(MODEL_TYPES)
+    return schema
+
+
+def complete_config(config: dict) -> dict:
+    """Return the user's configuration, checked against the schema and with every default filled in.
+
+    Raises:
+        InputError: an unknown key (with the key that was probably meant), a wrong type or value, a missing key.
+    """
+    schema = load_schema("config")
+    config = _checked(config, schema, where="config")
+    config["models"] = {name: _complete_model(name, spec) for name, spec in config["models"].items()}
+    for name, spec in config["models"].items():
+        _check_init_from(name, spec, config["models"])
+    config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
+    _check_delivery(config)
+    return config
+
+
+def _complete_model(name: str, spec: dict) -> dict:
+    if not NAME.fullmatch(name):
+        raise InputError(f"config: models: name {name!r} is not allowed; use letters, digits, '.', '_' and '-'")
+    if name == BASELINE and spec.get("type") != BASELINE:
+        raise InputError(f"config: models: {BASELINE!r} is the baseline's name and must have type {BASELINE}; rename the model")
+    return _checked(spec, settings_schema(spec["type"]), where=f"config: models: {name}")
+
+
+def _check_init_from(name: str, spec: dict, models: dict) -> None:
+    base = spec.get("init_from")
+    if base is None:
+        return
+    wanted = MODEL_TYPES[spec["type"]].init_from
+    found = models.get(base, {}).get("type", "no such model")
+    if wanted != found:
+        raise InputError(
+            f"config: models: {name}: init_from: {base!r} is {found}; need a model of type {wanted}: {listed(m for m, s in models.items() if s['type'] == wanted)}"
+        )
+
+
+def _check_delivery(config: dict) -> None:
+    deliver = config["deliver"]
+    if deliver["model"] is None:
+        deliver["model"] = [name for name in config["models"] if name != BASELINE][-1:] or [BASELINE]
+        deliver["model"] = deliver["model"][0]
+    if deliver["model"] not in config["models"]:
+        raise InputError(f"config: deliver: model {deliver['model']!r} is not in models; it holds {listed(config['models'])}")
+    kind = config["models"][deliver["model"]]["type"]
+    if deliver["source"] == "classifier" and not MODEL_TYPES[kind].has_classifier:
+        raise InputError(f"config: deliver: a model of type {kind} has no classifier; set deliver.source to knn")
+
+
+def _checked(value: dict, schema: dict, where: str) -> dict:
+    """Return a copy of a mapping with the schema's defaults, or raise an InputError for the first thing wrong in it."""
+    value = _with_defaults(value, schema)
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: [str(p) for p in e.absolute_path])
+    if errors:
+        raise InputError(_message(errors[0], where))
+    return value
+
+
+def _with_defaults(value, schema: dict):
+    if not isinstance(value, dict):
+        return value
+    filled = dict(value)
+    for key, part in schema.get("properties", {}).items():
+        if key not in filled and "default" in part:
+            filled[key] = part["default"]
+        if key in filled:
+            filled[key] = _with_defaults(filled[key], part)
+    return filled
+
+
+def _message(error, where: str) -> str:
+    place = ": ".join([where, *map(str, error.absolute_path)])
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known]
+        return f"{place}: unknown key {unknown[0]!r}{_meant(unknown[0], known)}; known keys: {', '.join(known)}"
+    if error.validator == "enum":
+        return f"{place}: {error.instance!r} is none of {listed(error.validator_value, 20)}{_meant(error.instance, error.validator_value)}"
+    if error.validator == "type":
+        return f"{place}: {error.instance!r} is of the wrong type; expected {error.validator_value}"
+    return f"{place}: {error.message}" + (f" ({error.schema['description']})" if "description" in error.schema else "")
+
+
+def _meant(word, known) -> str:
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def load_sheet(path: str, kind: str, config: dict, made: tuple[str, ...] = ()) -> dict[str, dict]:
+    """Return the rows of a sheet by name, with the config's keys where a row names none.
+
+    Args:
+        kind: "reference" or "queries".
+        made: paths that the workflow itself writes, and that therefore need not exist yet.
+
+    Raises:
+        InputError: the sheet or a file in it is missing, the sheet is empty, has an unknown column, or a name twice or not allowed.
+    """
+    name_column = SHEETS[kind]
+    columns = list(load_schema(kind)["properties"])
+    rows = {}
+    for number, row in enumerate(_read_rows(path, kind, columns), start=2):
+        where = f"{path}, line {number}"
+        name, file = row.get(name_column, ""), row.get("path", "")
+        if not NAME.fullmatch(name):
+            raise InputError(f"{where}: {name_column} {name!r} is not allowed; use letters, digits, '.', '_' and '-', and begin with a letter or digit")
+        if name in rows:
+            raise InputError(f"{where}: {name_column} {name!r} stands twice in the sheet; names must be unique")
+        for key in ("path", "metadata"):
+            if (key == "path" or row.get(key)) and not os.path.exists(row.get(key, "")) and not _is_made(row.get(key, ""), made):
+                raise InputError(f"{where}: {name_column} {name!r}: {key} {row.get(key, '')!r} does not exist (from {os.getcwd()}); give an absolute path, or one relative to the working directory")
+        rows[name] = {"path": file, **_keys(row, kind, config)}
+    if not rows:
+        raise InputError(f"{path}: the sheet has no row; give one a {name_column}, with the columns {name_column} and path")
+    return rows
+
+
+def _is_made(path: str, made: tuple[str, ...]) -> bool:
+    return any(file == path or os.path.dirname(file) == path.rstrip("/") for file in made)
+
+
+def _read_rows(path: str, kind: str, columns: list[str]) -> list[dict]:
+    if not os.path.exists(path):
+        raise InputError(f"config: {kind}: {path!r} does not exist (from {os.getcwd()}); give a tab-separated file with the columns {SHEETS[kind]} and path")
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t")
+        header = [h.strip() for h in reader.fieldnames or []]
+        for column in header:
+            if column not in columns:
+                raise InputError(f"{path}: unknown column {column!r}{_meant(column, columns)}; known columns: {', '.join(columns)} (tab-separated)")
+        for column in columns[:2]:
+            if column not in header:
+                raise InputError(f"{path}: column {column!r} is missing; the sheet has {listed(header)} (columns are separated by tabs)")
+        reader.fieldnames = header
+        return [{k: (v or "").strip() for k, v in row.items() if k} for row in reader if any(v and v.strip() for k, v in row.items() if k)]
+
+
+def _keys(row: dict, kind: str, config: dict) -> dict:
+    """Return where a row's counts, batches, labels and genes stand; `-` says that the file has none.
+
+    A query's label column comes from its own row alone, and `batch_is_default` tells an explicit key from the config's.
+    """
+    default_label = config["label_key"] if kind == "reference" else "-"
+    label = row.get("label_key") or default_label
+    return {
+        "layer": row.get("layer") or None,
+        "batch_key": row.get("batch_key") or config["batch_key"],
+        "batch_is_default": not row.get("batch_key"),
+        "label_keys": [] if label == "-" else [key.strip() for key in label.split(",")],
+        "gene_key": row.get("gene_key") or None,
+        "protein_key": row.get("protein_key") or None,
+        "metadata": row.get("metadata") or None,
+    }
+
+
+def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Return the rows of the reference's and the queries' sheet, whose names must differ from each other.
+
+    Raises:
+        InputError: as `load_sheet`; also for a name in both sheets, and for datasets whose rows name different numbers of label levels.
+    """
+    datasets = load_sheet(config["reference"], "reference", config, made)
+    queries = load_sheet(config["queries"], "queries", config, made)
+    both = [name for name in queries if name in datasets]
+    if both:
+        raise InputError(f"{config['queries']}: query {both[0]!r} has the name of a dataset in {config['reference']}; rename one of them")
+    levels = {len(row["label_keys"]) for row in datasets.values() if row["label_keys"]}
+    if len(levels) != 1:
+        found = "; ".join(f"{name}: {', '.join(row['label_keys']) or 'none'}" for name, row in datasets.items())
+        raise InputError(f"{config['reference']}: datasets name different numbers of label columns ({found}); name the same levels, finest first, or '-' for a dataset without labels")
+    return datasets, queries
+
+
+def check_writable(folder: str) -> None:
+    """Raise an InputError if results cannot be written to a folder, whether it exists already or not."""
+    place = Path(folder).resolve()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"results folder {folder!r}: {place} is a file; choose another working directory or results path")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"results folder {folder!r}: no permission to write in {place}; choose another working directory or results path")

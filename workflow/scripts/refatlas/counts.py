@@ -1,0 +1,312 @@
+"""Raw counts in the files that people have (h5ad, zarr, 10x h5, 10x mtx), read in blocks of cells and never whole.
+
+Files that are not stored cell by cell (CSC matrices, mtx text) are transposed once into a temporary file on disk.
+"""
+
+import gzip
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from refatlas.errors import InputError, listed
+
+BLOCK_VALUES = 4_000_000
+LIKELY_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI", "umis")
+MTX_FILES = {
+    "matrix": ("matrix.mtx.gz", "matrix.mtx"),
+    "features": ("features.tsv.gz", "genes.tsv", "features.tsv", "genes.tsv.gz"),
+    "barcodes": ("barcodes.tsv.gz", "barcodes.tsv"),
+}
+
+
+@dataclass
+class Rows:
+    """A matrix of cells × features that can be read by ranges of cells.
+
+    Attributes:
+        read: function of (start, stop) that returns these cells as CSR.
+        ends: stored values up to and including each cell, shape (n_cells,), from which blocks are cut.
+    """
+
+    shape: tuple[int, int]
+    read: Callable[[int, int], sparse.csr_matrix]
+    ends: np.ndarray
+
+    def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell."""
+        start = 0
+        while start < self.shape[0]:
+            before = self.ends[start - 1] if start else 0
+            stop = max(int(np.searchsorted(self.ends, before + n_values, side="right")), start + 1)
+            yield start, self.read(start, stop)
+            start = stop
+
+
+@dataclass
+class CountFile:
+    """Raw counts of one file, with its cell and gene tables.
+
+    Attributes:
+        location: where in the file the counts stand, as "X", "layers/counts", "raw/X", "matrix".
+        cells: one row a cell, indexed by its name in the file.
+        genes: one row a gene, indexed by its name in the file.
+        rows: the counts, cells × genes.
+        notes: what a user should know of how the file was read.
+    """
+
+    path: str
+    location: str
+    cells: pd.DataFrame
+    genes: pd.DataFrame
+    rows: Rows
+    notes: list[str] = field(default_factory=list)
+
+    def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Yield (first cell, CSR block of cells × genes)."""
+        return self.rows.blocks(n_values)
+
+
+def open_counts(path: str, layer: str | None = None, metadata: str | None = None) -> CountFile:
+    """Return the counts of a file, opened but not read.
+
+    Args:
+        layer: "X", "raw" or a layer's name; None looks for integers in X, then in the layers, then in raw.
+        metadata: table of further cell columns, whose first column is the cell's name.
+
+    Raises:
+        InputError: the file is unreadable, of no known format, empty, or has no such layer.
+    """
+    try:
+        file = _open(path, layer)
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as h5ad, zarr, 10x h5 or 10x mtx ({error}); is it complete? Write or download it again") from error
+    if 0 in file.rows.shape:
+        raise InputError(f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one of each")
+    if metadata:
+        file.cells = _with_metadata(file.cells, metadata, path)
+    return file
+
+
+def _open(path: str, layer: str | None) -> CountFile:
+    if os.path.isdir(path):
+        is_zarr = any((Path(path) / name).exists() for name in (".zgroup", "zarr.json", ".zattrs"))
+        return _open_zarr(path, layer) if is_zarr else _open_mtx(path)
+    import h5py
+
+    file = h5py.File(path, "r")
+    if "X" in file or "layers" in file or "raw" in file:
+        return _open_anndata(file, path, layer)
+    return _open_10x_h5(file, path)
+
+
+def _open_zarr(path: str, layer: str | None) -> CountFile:
+    import zarr
+
+    return _open_anndata(zarr.open_group(path, mode="r"), path, layer)
+
+
+def _open_anndata(group, path: str, layer: str | None) -> CountFile:
+    from anndata.io import read_elem
+
+    candidates = _locations(group)
+    location, note = _choose_location(group, candidates, path, layer)
+    cells = read_elem(group["obs"])
+    genes = read_elem(group["raw/var" if location == "raw/X" else "var"])
+    cells.index, genes.index = cells.index.astype(str), genes.index.astype(str)
+    rows = _rows_of(group[location])
+    if rows.shape != (len(cells), len(genes)):
+        raise InputError(f"{path}: {location} is {rows.shape[0]} × {rows.shape[1]}, but the file names {len(cells)} cells and {len(genes)} genes")
+    return CountFile(path, location, cells, genes, rows, note)
+
+
+def _locations(group) -> list[str]:
+    """Return where an AnnData file may hold counts, the likeliest first."""
+    layers = list(group["layers"]) if "layers" in group else []
+    layers.sort(key=lambda name: (name not in LIKELY_LAYERS, name))
+    places = ["X"] if "X" in group else []
+    places += [f"layers/{name}" for name in layers]
+    return places + (["raw/X"] if "raw" in group and "X" in group["raw"] else [])
+
+
+def _choose_location(group, candidates: list[str], path: str, layer: str | None) -> tuple[str, list[str]]:
+    if layer is not None:
+        wanted = {"X": "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
+        if wanted not in candidates:
+            raise InputError(f"{path}: layer {layer!r} is not in the file; it has {listed(candidates)}")
+        return wanted, [f"counts: {wanted}, as asked for"]
+    for location in candidates:
+        if _seem_counts(_rows_of(group[location], sample=True)):
+            return location, [f"counts: {location}, the first of {listed(candidates)} with integers only"]
+    if not candidates:
+        raise InputError(f"{path}: no X, layers or raw in the file; counts are missing")
+    return candidates[0], [f"counts: {candidates[0]}, though nothing in the file seems to hold counts"]
+
+
+def _seem_counts(rows: Rows, n_values: int = 200_000) -> bool:
+    """Tell whether the first values of a matrix, and some from its middle, are integers and not negative."""
+    middle = rows.shape[0] // 2
+    for start in {0, middle}:
+        stop = max(start + 1, int(np.searchsorted(rows.ends, (rows.ends[start] if start else 0) + n_values)))
+        values = rows.read(start, min(stop, rows.shape[0])).data
+        if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.rint(values)).all()):
+            return False
+    return True
+
+
+def _rows_of(element, sample: bool = False) -> Rows:
+    """Return a stored matrix by rows; `sample` looks at a CSC matrix's values without transposing it."""
+    encoding = element.attrs.get("encoding-type", "array")
+    if encoding == "csr_matrix" or (encoding == "csc_matrix" and sample):
+        shape = tuple(int(n) for n in element.attrs["shape"])
+        return _compressed_rows(shape if encoding == "csr_matrix" else shape[::-1], element["indptr"][:], element["indices"], element["data"])
+    if encoding == "csc_matrix":
+        n_cells, n_genes = (int(n) for n in element.attrs["shape"])
+        columns = _compressed_rows((n_genes, n_cells), element["indptr"][:], element["indices"], element["data"])
+        return transposed(lambda: (((block.indices, np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr)), block.data)) for start, block in columns.blocks()), (n_cells, n_genes), element["data"].dtype)
+    if len(getattr(element, "shape", ())) != 2:
+        raise InputError(f"matrix of encoding {encoding!r} is not supported; write the file again with a recent anndata")
+    return _dense_rows(element)
+
+
+def _compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) -> Rows:
+    indptr = np.asarray(indptr, dtype=np.int64)
+    if len(indptr) != shape[0] + 1 or indptr[-1] != len(data) or len(indices) != len(data):
+        raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {len(data)} values")
+
+    def read(start: int, stop: int) -> sparse.csr_matrix:
+        first, last = indptr[start], indptr[stop]
+        block = sparse.csr_matrix((stop - start, shape[1]), dtype=data.dtype)
+        block.data, block.indices, block.indptr = np.asarray(data[first:last]), np.asarray(indices[first:last]), indptr[start : stop + 1] - first
+        return block
+
+    return Rows(shape, read, indptr[1:])
+
+
+def _dense_rows(array) -> Rows:
+    shape = tuple(int(n) for n in array.shape)
+    return Rows(shape, lambda start, stop: sparse.csr_matrix(array[start:stop]), np.arange(1, shape[0] + 1, dtype=np.int64) * shape[1])
+
+
+def transposed(triplets: Callable[[], Iterator[tuple]], shape: tuple[int, int], dtype) -> Rows:
+    """Return values that come in any order as rows, through a temporary file on disk.
+
+    Args:
+        triplets: called twice; yields (cells, genes, values) of equal length, a chunk at a time.
+    """
+    lengths = np.zeros(shape[0], dtype=np.int64)
+    for cells, _, _ in triplets():
+        lengths += np.bincount(cells, minlength=shape[0])
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices, data = _on_disk(indptr[-1], np.int32), _on_disk(indptr[-1], dtype)
+    free = indptr[:-1].copy()
+    for cells, genes, values in triplets():
+        order = np.argsort(cells, kind="stable")
+        cells, here = cells[order], np.bincount(cells, minlength=shape[0])
+        places = free[cells] + np.arange(len(cells)) - (np.cumsum(here) - here)[cells]
+        indices[places], data[places] = genes[order], values[order]
+        free += here
+    return _compressed_rows(shape, indptr, indices, data)
+
+
+def _on_disk(length: int, dtype) -> np.ndarray:
+    if length == 0:
+        return np.zeros(0, dtype=dtype)
+    return np.memmap(tempfile.TemporaryFile(prefix="refatlas-"), dtype=dtype, mode="w+", shape=(int(length),))
+
+
+def _only_genes(rows: Rows, kinds: pd.Series) -> Rows:
+    """Return the columns of a 10x matrix that are genes, not antibodies or other features."""
+    wanted = np.flatnonzero((kinds == "Gene Expression").to_numpy())
+    if len(wanted) == rows.shape[1]:
+        return rows
+    return Rows((rows.shape[0], len(wanted)), lambda start, stop: rows.read(start, stop)[:, wanted], rows.ends)
+
+
+def _open_10x_h5(file, path: str) -> CountFile:
+    names = [name for name in file if "barcodes" in file[name] and "indptr" in file[name]]
+    if len(names) != 1:
+        raise InputError(f"{path}: neither an AnnData file nor a 10x matrix (its top level holds {listed(file)}); give an h5ad, zarr, 10x h5 or the folder of a 10x mtx")
+    matrix = file[names[0]]
+    n_genes, n_cells = (int(n) for n in matrix["shape"][:])
+    cells = pd.DataFrame(index=pd.Index(matrix["barcodes"].asstr()[:]))
+    rows = _compressed_rows((n_cells, n_genes), matrix["indptr"][:], matrix["indices"], matrix["data"])
+    if "features" in matrix:
+        features = matrix["features"]
+        kinds = pd.Series(features["feature_type"].asstr()[:])
+        genes = pd.DataFrame({"gene_symbols": features["name"].asstr()[:]}, index=features["id"].asstr()[:])[(kinds == "Gene Expression").to_numpy()]
+        rows = _only_genes(rows, kinds)
+    else:
+        genes = pd.DataFrame({"gene_symbols": matrix["gene_names"].asstr()[:]}, index=matrix["genes"].asstr()[:])
+    return CountFile(path, names[0], cells, genes, rows, [f"counts: {names[0]} of a 10x h5"])
+
+
+def mtx_files(folder: str) -> dict[str, str]:
+    """Return the paths of a 10x mtx folder's three files: those that exist, or the names that Cell Ranger gives them."""
+    found = {}
+    for part, names in MTX_FILES.items():
+        present = [name for name in names if (Path(folder) / name).exists()]
+        found[part] = str(Path(folder) / (present or names)[0])
+    return found
+
+
+def _open_mtx(folder: str) -> CountFile:
+    files = mtx_files(folder)
+    missing = [Path(file).name for file in files.values() if not os.path.exists(file)]
+    if missing:
+        raise InputError(f"{folder}: {listed(missing)} not found; a 10x mtx folder holds matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv, gzipped or not; it has {listed(sorted(os.listdir(folder)))}")
+    features = pd.read_csv(files["features"], sep="\t", header=None, dtype=str, keep_default_na=False)
+    barcodes = pd.read_csv(files["barcodes"], sep="\t", header=None, dtype=str, usecols=[0])[0]
+    kinds = features[2] if features.shape[1] > 2 else pd.Series("Gene Expression", index=features.index)
+    genes = pd.DataFrame({"gene_symbols": features[1].to_numpy() if features.shape[1] > 1 else features[0].to_numpy()}, index=features[0].to_numpy())
+    rows = _only_genes(_mtx_rows(files["matrix"], len(barcodes), len(features)), kinds)
+    return CountFile(folder, "matrix", pd.DataFrame(index=pd.Index(barcodes)), genes[(kinds == "Gene Expression").to_numpy()], rows, ["counts: matrix of a 10x mtx folder"])
+
+
+def _mtx_rows(path: str, n_cells: int, n_genes: int) -> Rows:
+    """Return a MatrixMarket file of genes × cells by cells."""
+    opener = gzip.open if path.endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8") as file:
+        header, skipped = file.readline(), 1
+        if "coordinate" not in header:
+            raise InputError(f"{path}: begins with {header.strip()[:60]!r}; expected a MatrixMarket coordinate file")
+        line = file.readline()
+        while line.startswith("%"):
+            line, skipped = file.readline(), skipped + 1
+    shape = tuple(int(n) for n in line.split())
+    if shape[:2] != (n_genes, n_cells):
+        raise InputError(f"{path}: {shape[0]} × {shape[1]}, but the folder lists {n_genes} features and {n_cells} barcodes; are the three files of one run?")
+    genes, cells, values = (_on_disk(shape[2], kind) for kind in (np.int32, np.int32, np.float64))
+    filled = 0
+    for chunk in pd.read_csv(path, sep=r"\s+", header=None, skiprows=skipped + 1, chunksize=BLOCK_VALUES, names=["gene", "cell", "value"]):
+        stop = filled + len(chunk)
+        if stop > shape[2]:
+            break
+        genes[filled:stop], cells[filled:stop], values[filled:stop] = chunk["gene"] - 1, chunk["cell"] - 1, chunk["value"]
+        filled = stop
+    if filled != shape[2]:
+        raise InputError(f"{path}: its header says {shape[2]} values, but it holds another number; is it complete? Write or download it again")
+    steps = range(0, filled, BLOCK_VALUES)
+    return transposed(lambda: ((cells[i : i + BLOCK_VALUES], genes[i : i + BLOCK_VALUES], values[i : i + BLOCK_VALUES]) for i in steps), (n_cells, n_genes), np.float64)
+
+
+def _with_metadata(cells: pd.DataFrame, metadata: str, path: str) -> pd.DataFrame:
+    if metadata.endswith(".parquet"):
+        table = pd.read_parquet(metadata)
+        table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
+    else:
+        table = pd.read_csv(metadata, sep=None, engine="python", index_col=0)
+    table.index = table.index.astype(str)
+    if table.index.has_duplicates:
+        raise InputError(f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} stands twice in the first column; cells must be unique")
+    unknown = cells.index[~cells.index.isin(table.index)]
+    if len(unknown):
+        raise InputError(f"{metadata}: {len(unknown)} of the {len(cells)} cells of {path} are not in its first column ({listed(unknown, 3)}; it has {listed(table.index, 3)}); add them, or remove them from the counts")
+    return cells.join(table.loc[:, ~table.columns.isin(cells.columns)])

@@ -1,0 +1,97 @@
+"""How a rule's script runs as a job: everything it prints lands in its log, and its outputs appear whole or not at all."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from refatlas.errors import InputError
+
+
+def run_job(main: Callable, smk) -> None:
+    """Run `main(smk)` with its output, native messages included, in the rule's log.
+
+    Raises:
+        SystemExit: with code 1 after an InputError, whose message then stands alone in the log, without a traceback.
+    """
+    started = time.monotonic()
+    with output_to(smk.log[0]):
+        print(f"{smk.rule} {' '.join(f'{k}={v}' for k, v in smk.wildcards.items())}".rstrip(), flush=True)
+        try:
+            main(smk)
+        except InputError as error:
+            print(f"Error: {error}", flush=True)
+            raise SystemExit(1) from None
+        print(f"done in {time.monotonic() - started:.1f} s", flush=True)
+
+
+@contextmanager
+def output_to(log: str) -> Iterator[None]:
+    """Send both output streams to a file while the block runs, at the level of file descriptors so that C libraries follow."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(log, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            _print_traceback()
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, original in zip((1, 2), saved, strict=True):
+                os.dup2(original, descriptor)
+                os.close(original)
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+@contextmanager
+def whole(path: str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
+
+
+def write_table(frame, path: str) -> None:
+    """Write a data frame as parquet or csv, as its name says, whole or not at all; the index is kept in parquet only."""
+    with whole(path) as part:
+        if str(path).endswith(".parquet"):
+            frame.to_parquet(part)
+        else:
+            frame.to_csv(part, index=False)
+
+
+def write_text(text: str, path: str) -> None:
+    """Write text to a file, whole or not at all."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(value, path: str) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path: str):
+    """Return the value that a JSON file holds."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,0 +1,51 @@
+"""The registry of model types, light enough for Snakemake's start: a type's own packages are imported when it is used.
+
+To add a type, write one file with a class that fulfils `refatlas.models.interface.Model`, and add one line to `MODEL_TYPES`.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class ModelType:
+    """What the workflow knows of a type before it is imported.
+
+    Attributes:
+        location: "module:Class".
+        uses_gpu: whether training and mapping ask for a GPU.
+        needs_labels: whether the reference must have labels.
+        has_classifier: whether a mapped model gives label probabilities of its own.
+        init_from: type of model that this one can start from, or None.
+    """
+
+    location: str
+    uses_gpu: bool = True
+    needs_labels: bool = False
+    has_classifier: bool = False
+    init_from: str | None = None
+
+    def load_class(self) -> type:
+        """Return the class, importing its module."""
+        module, name = self.location.split(":")
+        return getattr(import_module(module), name)
+
+
+BASELINE = "linear"
+MODEL_TYPES = {
+    "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True),
+    "scvi": ModelType("refatlas.models.scvi:ScVI"),
+    "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi"),
+}
+
+
+def settings_schema(kind: str) -> dict:
+    """Return the closed JSON schema of a model's entry in `models:`, with the defaults of its type."""
+    sections = MODEL_TYPES[kind].load_class().settings
+    properties = {"type": {"enum": [kind]}}
+    if MODEL_TYPES[kind].init_from:
+        description = f"a model of type {MODEL_TYPES[kind].init_from} to start from, instead of training one within"
+        properties["init_from"] = {"description": description, "type": ["string", "null"], "default": None}
+    for section, settings in sections.items():
+        properties[section] = {"type": "object", "additionalProperties": False, "default": {}, "properties": settings}
+    return {"type": "object", "additionalProperties": False, "required": ["type"], "properties": properties}

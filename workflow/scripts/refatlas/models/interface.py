@@ -1,0 +1,70 @@
+"""What every model type offers, and how its training is recorded."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+UNLABELED = "__unlabeled__"
+
+
+@dataclass
+class Training:
+    """The course of one training.
+
+    Attributes:
+        history: one row an epoch: epoch, seconds, cells_per_second, and the losses that the type has.
+        monitor: column of `history` that early stopping watched, or None where training has no epochs.
+        converged: whether the monitored loss stopped falling before the last epoch.
+        device: "cpu", or the GPU's name.
+        notes: what a reader should know, in sentences.
+    """
+
+    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["stage", "epoch", "seconds", "cells_per_second"]))
+    monitor: str | None = None
+    converged: bool = True
+    device: str = "cpu"
+    notes: list[str] = field(default_factory=list)
+
+    def final_loss(self) -> float | None:
+        """Return the monitored loss of the last epoch, or None where there is none."""
+        return None if self.monitor is None or self.history.empty else float(self.history[self.monitor].iloc[-1])
+
+
+class Model(Protocol):
+    """A reference model, or one that a query was mapped onto.
+
+    `counts` is an AnnData of cells × the reference's genes in the reference's order: integer counts in X (CSR), `batch` in obs, and for
+    a reference `label`, where UNLABELED stands for no label. A query's obs has no labels at all.
+    """
+
+    settings: ClassVar[dict[str, dict]]
+    training: Training
+
+    @classmethod
+    def fit(cls, counts: "AnnData", spec: dict, base: "Model | None" = None) -> "Model":
+        """Return a model trained on the reference; `base` is the model named by init_from. `spec` has the settings, `seed` and `threads`."""
+
+    @classmethod
+    def load(cls, file: Path, counts: "AnnData") -> "Model":
+        """Return the model saved in a file, with the counts that it was trained on or mapped to."""
+
+    def save(self, file: Path) -> None:
+        """Write the model to one file."""
+
+    def latent(self, counts: "AnnData") -> np.ndarray:
+        """Return the latent space, shape (n_cells, n_latent), float32."""
+
+    def map_query(self, counts: "AnnData", spec: dict) -> "Model":
+        """Return a model that knows the query's batches; this one does not change."""
+
+    def predict(self, counts: "AnnData") -> pd.DataFrame | None:
+        """Return each cell's probability for each label, shape (n_cells, n_labels), or None where the type has no classifier."""
+
+    def batches(self) -> list[str]:
+        """Return the batches that the model knows."""

@@ -1,0 +1,100 @@
+"""The baseline: PCA of log-normalised counts as latent space, logistic regression on the genes as classifier. A query changes nothing in it."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from refatlas.models.interface import Training
+
+
+class Linear:
+    """Type linear: deterministic, trained in closed form, without a GPU.
+
+    Attributes:
+        arrays: components (n_latent, n_genes), mean (n_genes,), coef (n_labels, n_genes), intercept (n_labels,), labels, batches.
+    """
+
+    settings: ClassVar[dict[str, dict]] = {
+        "model": {
+            "n_latent": {"description": "principal components", "type": "integer", "minimum": 2, "default": 30},
+            "C": {"description": "inverse strength of the logistic regression's penalty", "type": "number", "exclusiveMinimum": 0, "default": 0.1},
+            "max_cells": {"description": "at most so many reference cells fit the two models, drawn evenly", "type": "integer", "minimum": 100, "default": 50000},
+        },
+    }
+
+    def __init__(self, arrays: dict[str, np.ndarray], training: Training | None = None) -> None:
+        self.arrays = arrays
+        self.training = training or Training()
+
+    @classmethod
+    def fit(cls, counts, spec: dict, base=None) -> "Linear":
+        """Return PCA and logistic regression fitted to the reference."""
+        from sklearn.decomposition import PCA
+
+        from refatlas.store import log_normalized
+
+        settings, random = spec["model"], np.random.default_rng(spec["seed"])
+        drawn = np.sort(random.permutation(counts.n_obs)[: settings["max_cells"]])
+        x = log_normalized(counts.X[drawn])
+        n_latent = min(settings["n_latent"], min(x.shape) - 1)
+        pca = PCA(n_latent, svd_solver="arpack", random_state=spec["seed"]).fit(x)
+        arrays = {"components": pca.components_, "mean": pca.mean_, "batches": np.unique(counts.obs["batch"].astype(str))}
+        arrays |= _logistic(x, counts.obs["label"].iloc[drawn], settings["C"]) if "label" in counts.obs else {}
+        return cls(arrays)
+
+    @classmethod
+    def load(cls, file: Path, counts=None) -> "Linear":
+        """Return the model saved in a file; no code is run by loading it."""
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(dict(arrays))
+
+    def save(self, file: Path) -> None:
+        """Write the model's arrays to one file."""
+        from refatlas.jobs import whole
+
+        with whole(str(file)) as part, part.open("wb") as stream:
+            np.savez(stream, **self.arrays)
+
+    def latent(self, counts) -> np.ndarray:
+        """Return the principal components, shape (n_cells, n_latent), float32."""
+        from refatlas.store import log_normalized
+
+        components = self.arrays["components"]
+        return np.asarray(log_normalized(counts.X) @ components.T - self.arrays["mean"] @ components.T, dtype=np.float32)
+
+    def map_query(self, counts, spec: dict) -> "Linear":
+        """Return the same projection with the query's batches noted."""
+        batches = np.union1d(self.arrays["batches"], counts.obs["batch"].astype(str))
+        return Linear({**self.arrays, "batches": batches}, Training(notes=["projected; nothing was trained"]))
+
+    def predict(self, counts):
+        """Return the regression's probability of each label, shape (n_cells, n_labels), or None without labels."""
+        import pandas as pd
+        from scipy.special import softmax
+
+        from refatlas.store import log_normalized
+
+        if "coef" not in self.arrays:
+            return None
+        scores = log_normalized(counts.X) @ self.arrays["coef"].T + self.arrays["intercept"]
+        return pd.DataFrame(softmax(scores, axis=1), index=counts.obs_names, columns=self.arrays["labels"])
+
+    def batches(self) -> list[str]:
+        """Return the batches that were seen."""
+        return [str(b) for b in self.arrays["batches"]]
+
+
+def _logistic(x, labels, strength: float) -> dict[str, np.ndarray]:
+    """Return coefficients of a multinomial regression with balanced classes; with a single label, of the constant one."""
+    from sklearn.linear_model import LogisticRegression
+
+    known = labels.notna().to_numpy()
+    names = labels[known].astype(str).to_numpy()
+    if len(np.unique(names)) < 2:
+        return {"coef": np.zeros((1, x.shape[1])), "intercept": np.zeros(1), "labels": np.unique(names)}
+    fit = LogisticRegression(C=strength, class_weight="balanced", max_iter=200).fit(x[known], names)
+    coef, intercept = fit.coef_, fit.intercept_
+    if len(fit.classes_) == 2:
+        coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.concatenate([[0.0], intercept])
+    return {"coef": coef, "intercept": intercept, "labels": fit.classes_.astype(str)}

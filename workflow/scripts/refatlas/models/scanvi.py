@@ -1,0 +1,60 @@
+"""scANVI (Xu 2021): scVI with labels, and a classifier of its own."""
+
+from typing import ClassVar
+
+from refatlas.models.interface import UNLABELED
+from refatlas.models.scvi import train_scvi
+from refatlas.models.settings import VAE, training
+
+N_PER_LABEL = {"description": "labelled cells of each label seen in an epoch; null for all", "type": ["integer", "null"], "minimum": 1, "default": 100}
+
+
+class ScANVI:
+    """Type scanvi: starts from a scVI, its own or the one that init_from names, and goes on with labels."""
+
+    settings: ClassVar[dict[str, dict]] = {
+        "model": VAE,
+        "pretrain": training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.25),
+        "train": {**training(max_epochs=20, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0), "n_samples_per_label": N_PER_LABEL},
+        "surgery": training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
+    }
+
+    @classmethod
+    def fit(cls, counts, spec: dict, base=None):
+        """Return a model trained on the reference's counts and labels; with a `base`, the model's settings are those of the base."""
+        import scvi
+
+        from refatlas.models import scvi_tools
+
+        device = scvi_tools.prepare(spec)
+        counts = scvi_tools.with_labels(counts)
+        recorders = []
+        if base is None:
+            scvi_model, recorder = train_scvi(counts, {**spec, "train": spec["pretrain"]})
+            recorders.append(recorder)
+        else:
+            scvi_model = base.model
+        model = scvi.model.SCANVI.from_scvi_model(scvi_model, adata=counts, unlabeled_category=UNLABELED, labels_key="label")
+        recorders.append(scvi_tools.train(model, spec["train"], "scanvi", on_reference=True))
+        return _model_class()(model, scvi_tools.record(recorders, device))
+
+    @classmethod
+    def load(cls, file, counts):
+        """Return the model saved in a file."""
+        return _model_class().load(file, counts)
+
+
+def _model_class() -> type:
+    import scvi
+
+    from refatlas.models import scvi_tools
+
+    class ScANVIModel(scvi_tools.ScviToolsModel):
+        scvi_class = scvi.model.SCANVI
+        registered = staticmethod(scvi_tools.with_labels)
+
+        def predict(self, counts):
+            """Return the classifier's probability of each label, shape (n_cells, n_labels)."""
+            return self.model.predict(self.registered(counts), soft=True)
+
+    return ScANVIModel

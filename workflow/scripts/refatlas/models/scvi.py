@@ -1,0 +1,48 @@
+"""scVI (Lopez 2018): a variational autoencoder of counts, with query mapping by architecture surgery."""
+
+from typing import ClassVar
+
+from refatlas.models.settings import VAE, training
+
+
+class ScVI:
+    """Type scvi. Its class from scvi-tools is made on first use, so that reading the settings costs no import."""
+
+    settings: ClassVar[dict[str, dict]] = {
+        "model": VAE,
+        "train": training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.25),
+        "surgery": training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
+    }
+
+    @classmethod
+    def fit(cls, counts, spec: dict, base=None):
+        """Return a model trained on the reference's counts, without a look at its labels."""
+        from refatlas.models import scvi_tools
+
+        device = scvi_tools.prepare(spec)
+        model, recorder = train_scvi(counts, spec)
+        return _model_class()(model, scvi_tools.record([recorder], device))
+
+    @classmethod
+    def load(cls, file, counts):
+        """Return the model saved in a file."""
+        return _model_class().load(file, counts)
+
+
+def train_scvi(counts, spec: dict):
+    """Return a trained scvi.model.SCVI of the surgery-ready architecture, and its record."""
+    import scvi
+
+    from refatlas.models import scvi_tools
+
+    scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
+    model = scvi.model.SCVI(counts, **spec["model"], **scvi_tools.SURGERY_READY)
+    return model, scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "scvi", on_reference=True)
+
+
+def _model_class() -> type:
+    import scvi
+
+    from refatlas.models import scvi_tools
+
+    return type("ScVIModel", (scvi_tools.ScviToolsModel,), {"scvi_class": scvi.model.SCVI})

@@ -1,0 +1,177 @@
+"""What the types from scvi-tools share: training with a record, surgery, saving. Importing it costs 10 to 30 s."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+# Under SLURM, Lightning would otherwise take over process ranks and signals.
+os.environ["SLURM_JOB_NAME"] = "interactive"
+
+import numpy as np
+import pandas as pd
+import scvi
+import torch
+from lightning.pytorch.callbacks import Callback
+from scvi.train._callbacks import SubSampleLabels
+
+from refatlas.models.interface import UNLABELED, Training
+
+# Layer norm instead of batch norm, and the batch given to the encoder: without the latter, surgery would move nothing.
+SURGERY_READY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "deeply_inject_covariates": False}
+MIN_VALIDATED_CELLS = 100
+LOSSES = ("elbo_train", "elbo_validation", "reconstruction_loss_train", "reconstruction_loss_validation", "kl_local_train", "kl_local_validation")
+
+
+class Recorder(Callback):
+    """Records losses and speed of every epoch, prints progress, and stops when the monitored loss has stopped falling.
+
+    Args:
+        monitor: name of the loss. patience: epochs without a fall of at least `min_delta` (a share of the loss) before stopping.
+        warmup: epochs before which training does not stop, because the weight of the KL term still grows.
+    """
+
+    def __init__(self, stage: str, monitor: str, patience: int, min_delta: float, warmup: int, n_cells: int) -> None:
+        self.stage, self.monitor, self.patience, self.min_delta, self.warmup, self.n_cells = stage, monitor, patience, min_delta, warmup, n_cells
+        self.rows: list[dict] = []
+        self.best, self.best_epoch, self.converged = np.inf, 0, False
+        self.started = self.printed = 0.0
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        """Start the clock."""
+        self.started = self.epoch_started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        """Take the epoch's losses; stop on convergence; refuse a loss that is not finite."""
+        now, epoch = time.monotonic(), trainer.current_epoch + 1
+        seconds, self.epoch_started = now - self.epoch_started, now
+        losses = {name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics}
+        self.rows.append({"stage": self.stage, "epoch": epoch, "seconds": seconds, "cells_per_second": self.n_cells / seconds, **losses})
+        loss = losses[self.monitor]
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"{self.stage}: {self.monitor} is {loss} after epoch {epoch}; lower train.lr, or check the counts for extreme cells")
+        if epoch <= self.warmup or loss < self.best * (1 - self.min_delta if self.best > 0 else 1):
+            self.best, self.best_epoch = loss, epoch
+        self.converged = epoch - self.best_epoch >= self.patience
+        trainer.should_stop = trainer.should_stop or self.converged
+        if now - self.printed > 2 or epoch == trainer.max_epochs or self.converged:
+            self.printed = now
+            self._report(epoch, trainer.max_epochs, loss, now)
+
+    def _report(self, epoch: int, max_epochs: int, loss: float, now: float) -> None:
+        left = (max_epochs - epoch) * (now - self.started) / epoch
+        speed = self.rows[-1]["cells_per_second"]
+        print(f"{self.stage}: epoch {epoch}/{max_epochs}  {self.monitor} {loss:.2f}  {speed:,.0f} cells/s  at most {left:.0f} s left", flush=True)
+
+
+def prepare(spec: dict) -> str:
+    """Set seeds and threads; return the device's name."""
+    scvi.settings.seed = spec["seed"]
+    scvi.settings.verbosity = 30
+    torch.set_num_threads(spec["threads"])
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    print("no GPU found: training on the CPU", flush=True)
+    return "cpu"
+
+
+def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
+    """Train an scvi-tools model in place and return its record.
+
+    Args:
+        settings: max_epochs, batch_size, lr, patience, min_delta, and kl_warmup (a share of max_epochs).
+        on_reference: hold a tenth of the cells out to watch the loss on them; a query trains on all of its cells, without weight decay,
+            because decay would move the frozen reference.
+    """
+    n_cells = model.adata.n_obs
+    validated = on_reference and n_cells >= MIN_VALIDATED_CELLS
+    warmup = round(settings["kl_warmup"] * settings["max_epochs"])
+    recorder = Recorder(stage, "elbo_validation" if validated else "elbo_train", settings["patience"], settings["min_delta"], warmup, n_cells)
+    plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup or None}
+    if not on_reference:
+        plan["weight_decay"] = 0.0
+    callbacks, extra = [recorder], {}
+    if isinstance(model, scvi.model.SCANVI):
+        # Passing callbacks drops the sampler that scANVI would add by itself.
+        callbacks += [SubSampleLabels()] if len(model._labeled_indices) else []
+        extra["n_samples_per_label"] = settings.get("n_samples_per_label")
+    model.train(
+        max_epochs=settings["max_epochs"],
+        train_size=0.9 if validated else 1.0,
+        batch_size=settings["batch_size"],
+        check_val_every_n_epoch=1,
+        plan_kwargs=plan,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        **extra,
+    )
+    return recorder
+
+
+def record(recorders: list[Recorder], device: str) -> Training:
+    """Return the training of one model out of its stages."""
+    history = pd.concat([pd.DataFrame(r.rows) for r in recorders], ignore_index=True)
+    last = recorders[-1]
+    return Training(history, last.monitor, last.converged, device)
+
+
+def epochs(settings: dict, n_cells: int) -> dict:
+    """Return training settings with max_epochs filled in: enough for about 20,000 steps of the batch size, at least 20 and at most 400."""
+    if settings["max_epochs"] is not None:
+        return settings
+    return {**settings, "max_epochs": int(np.clip(20_000 * settings["batch_size"] / max(n_cells, 1), 20, 400))}
+
+
+class ScviToolsModel:
+    """Saving, loading and reading a model of scvi-tools; subclasses say how it is set up and trained."""
+
+    scvi_class: type
+
+    def __init__(self, model, training: Training | None = None) -> None:
+        self.model = model
+        self.training = training or Training()
+
+    @classmethod
+    def load(cls, file: Path, counts) -> "ScviToolsModel":
+        """Return the model saved in a file; `counts` are those that it was trained on or mapped to."""
+        return cls(cls.scvi_class.load(str(Path(file).parent), adata=cls.registered(counts)))
+
+    def save(self, file: Path) -> None:
+        """Write the model to one file, whole or not at all."""
+        with tempfile.TemporaryDirectory(dir=Path(file).parent, prefix=".model-") as folder:
+            self.model.save(folder, overwrite=True)
+            (Path(folder) / "model.pt").replace(file)
+
+    def latent(self, counts) -> np.ndarray:
+        """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
+        return self.model.get_latent_representation(self.registered(counts)).astype(np.float32)
+
+    def map_query(self, counts, spec: dict) -> "ScviToolsModel":
+        """Return a model that learned the query's batches by architecture surgery (Lotfollahi 2022); this one does not change."""
+        device = prepare(spec)
+        mapped = self.scvi_class.load_query_data(self.registered(counts), self.model)
+        recorder = train(mapped, spec["surgery"], "surgery", on_reference=False)
+        return type(self)(mapped, record([recorder], device))
+
+    def predict(self, counts) -> pd.DataFrame | None:
+        """Return None: no classifier."""
+        return None
+
+    def batches(self) -> list[str]:
+        """Return the batches in the model's registry."""
+        return [str(b) for b in self.model.adata_manager.get_state_registry("batch").categorical_mapping]
+
+    @staticmethod
+    def registered(counts):
+        """Return the counts with the columns that this type reads."""
+        return counts
+
+
+def with_labels(counts):
+    """Return a view of counts whose label column says UNLABELED where there is no label; all of a query's cells have none."""
+    labels = counts.obs["label"].astype(object) if "label" in counts.obs else pd.Series(None, index=counts.obs_names, dtype=object)
+    counts = counts.copy()
+    counts.obs["label"] = pd.Categorical(labels.where(labels.notna(), UNLABELED))
+    return counts

@@ -1,0 +1,52 @@
+"""The kept cells × selected genes that models see, as h5ad: written once by the build rules, read by every model."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from refatlas.counts import CountFile
+from refatlas.genes import match_genes, take_genes
+from refatlas.jobs import whole
+
+
+def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.DataFrame) -> sparse.csr_matrix:
+    """Return the kept cells of a file × `genes` in their order, float32; genes that the file lacks are empty columns.
+
+    Args:
+        keep: of each cell, shape (n_cells,). genes: the selected ones, indexed by gene. table: the file's genes, of `gene_table`.
+    """
+    rows = match_genes(genes, table)
+    parts = [sparse.csr_matrix((0, len(genes)), dtype=np.float32)]
+    for start, block in file.blocks():
+        wanted = keep[start : start + block.shape[0]]
+        if wanted.any():
+            parts.append(take_genes(block[wanted], rows, len(genes)).astype(np.float32))
+    return sparse.vstack(parts, format="csr")
+
+
+def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame) -> None:
+    """Write counts as h5ad, whole or not at all; text columns become categories, missing labels stay missing."""
+    obs = obs.copy()
+    for name in obs.columns:
+        if obs[name].dtype == object:
+            obs[name] = obs[name].astype("category")
+    var = pd.DataFrame({"symbol": genes["symbol"].fillna(genes.index.to_series()).astype(str)}, index=genes.index.astype(str))
+    var.index.name = None
+    obs.index.name = None
+    with whole(path) as part:
+        ad.AnnData(matrix, obs=obs, var=var).write_h5ad(part, compression="lzf")
+
+
+def read_counts(path: str) -> ad.AnnData:
+    """Return counts that `write_counts` wrote."""
+    return ad.read_h5ad(path)
+
+
+def log_normalized(matrix: sparse.csr_matrix, target: float = 1e4) -> sparse.csr_matrix:
+    """Return log1p of counts scaled to `target` a cell; a cell without counts stays empty."""
+    totals = np.asarray(matrix.sum(axis=1)).ravel()
+    scale = np.divide(target, totals, out=np.zeros(len(totals)), where=totals > 0)
+    scaled = matrix.astype(np.float32, copy=True)
+    scaled.data *= np.repeat(scale, np.diff(matrix.indptr)).astype(np.float32)
+    return scaled.log1p()
