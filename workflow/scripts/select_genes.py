@@ -12,7 +12,7 @@ from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.genes import match_genes, take_genes, unite
 from refatlas.jobs import run_job, write_table
-from refatlas.stream import add_clipped_moments, add_moments
+from refatlas.stream import Moments, add_clipped
 
 MIN_FITTED_GENES = 50
 
@@ -31,15 +31,21 @@ class Dataset:
             yield take_genes(block, self.rows, self.n_genes), self.codes[start : start + block.shape[0]]
 
 
-def moments(datasets: list[Dataset], n_batches: int, n_genes: int, limits: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return sums and sums of squares by batch and gene, each of shape (n_batches, n_genes), of values cut to `limits` if given."""
-    sums, squares = np.zeros((n_batches, n_genes)), np.zeros((n_batches, n_genes))
+def moments(datasets: list[Dataset], sizes: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance by batch and gene, each of shape (n_batches, n_genes)."""
+    found = Moments(len(sizes), n_genes)
     for dataset in datasets:
         for block, codes in dataset.blocks():
-            if limits is None:
-                add_moments(block.data, block.indices, block.indptr, codes, sums, squares)
-            else:
-                add_clipped_moments(block.data, block.indices, block.indptr, codes, limits, sums, squares)
+            found.add(block, codes)
+    return found.finish(sizes)
+
+
+def clipped_sums(datasets: list[Dataset], limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums and sums of squares of values cut to `limits`, by batch and gene, all of shape (n_batches, n_genes)."""
+    sums, squares = np.zeros_like(limits), np.zeros_like(limits)
+    for dataset in datasets:
+        for block, codes in dataset.blocks():
+            add_clipped(block.data, block.indices, block.indptr, codes, limits, sums, squares)
     return sums, squares
 
 
@@ -73,13 +79,7 @@ def expected_sd(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarr
 
 def normalized_variances(datasets: list[Dataset], batches: list[str], sizes: np.ndarray, n_genes: int, span: float) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the statistics of all cells and the normalised variance by batch (Stuart 2019), shape (n_fitted_batches, n_genes)."""
-    n = sizes[:, None].astype(np.float64)
-    sums, squares = moments(datasets, len(batches), n_genes)
-    mean = sums / n
-    variance = np.maximum((squares - n * mean**2) / (n - 1), 0)
-    total = sizes.sum()
-    statistics = pd.DataFrame({"mean": sums.sum(0) / total})
-    statistics["variance"] = (squares.sum(0) - total * statistics["mean"] ** 2) / (total - 1)
+    mean, variance = moments(datasets, sizes, n_genes)
     sd, fitted = np.ones_like(mean), np.zeros(len(batches), dtype=bool)
     for i, batch in enumerate(batches):
         try:
@@ -87,9 +87,18 @@ def normalized_variances(datasets: list[Dataset], batches: list[str], sizes: np.
             fitted[i] = True
         except InputError as error:
             print(f"  batch {batch} takes no part: {error}")
-    sums, squares = moments(datasets, len(batches), n_genes, sd * np.sqrt(n) + mean)
-    normalized = (n * mean**2 + squares - 2 * sums * mean) / ((n - 1) * sd**2)
-    return statistics, normalized[fitted]
+    n = sizes[:, None]
+    sums, squares = clipped_sums(datasets, sd * np.sqrt(n) + mean)
+    normalized = (1 / ((n - 1) * np.square(sd))) * ((n * np.square(mean)) + squares - 2 * sums * mean)
+    return pooled(mean, variance, sizes), normalized[fitted]
+
+
+def pooled(mean: np.ndarray, variance: np.ndarray, sizes: np.ndarray) -> pd.DataFrame:
+    """Return each gene's mean and variance over the cells of all batches."""
+    n, total = sizes[:, None], sizes.sum()
+    overall = (n * mean).sum(axis=0) / total
+    squares = ((n - 1) * variance + n * (mean - overall) ** 2).sum(axis=0)
+    return pd.DataFrame({"mean": overall, "variance": squares / max(total - 1, 1)})
 
 
 def rank_genes(normalized: np.ndarray, n_top: int) -> pd.DataFrame:
