@@ -50,3 +50,9 @@ def log_normalized(matrix: sparse.csr_matrix, target: float = 1e4) -> sparse.csr
     scaled = matrix.astype(np.float32, copy=True)
     scaled.data *= np.repeat(scale, np.diff(matrix.indptr)).astype(np.float32)
     return scaled.log1p()
+
+
+def latent_table(latent, counts) -> pd.DataFrame:
+    """Return a latent space as a table indexed by cell, with columns latent_1, latent_2, …"""
+    columns = [f"latent_{i + 1}" for i in range(latent.shape[1])]
+    return pd.DataFrame(latent, index=pd.Index(counts.obs_names, name="cell"), columns=columns)

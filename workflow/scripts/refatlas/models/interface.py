@@ -22,6 +22,7 @@ class Training:
         monitor: column of `history` that early stopping watched, or None where training has no epochs.
         converged: whether the monitored loss stopped falling before the last epoch.
         device: "cpu", or the GPU's name.
+        mean_shift: for a mapping, how far surgery moved the query's cells in the latent space, on average.
         notes: what a reader should know, in sentences.
     """
 
@@ -29,6 +30,7 @@ class Training:
     monitor: str | None = None
     converged: bool = True
     device: str = "cpu"
+    mean_shift: float | None = None
     notes: list[str] = field(default_factory=list)
 
     def final_loss(self) -> float | None:

@@ -152,8 +152,13 @@ class ScviToolsModel:
         """Return a model that learned the query's batches by architecture surgery (Lotfollahi 2022); this one does not change."""
         device = prepare(spec)
         mapped = self.scvi_class.load_query_data(self.registered(counts), self.model)
+        mapped.is_trained_ = True
+        before = mapped.get_latent_representation()
+        mapped.is_trained_ = False
         recorder = train(mapped, spec["surgery"], "surgery", on_reference=False)
-        return type(self)(mapped, record([recorder], device))
+        training = record([recorder], device)
+        training.mean_shift = float(np.linalg.norm(mapped.get_latent_representation() - before, axis=1).mean())
+        return type(self)(mapped, training)
 
     def predict(self, counts) -> pd.DataFrame | None:
         """Return None: no classifier."""

@@ -1,0 +1,64 @@
+# in:  config, the two sheets
+# out: DATASETS, QUERIES, MODELS: checked rows by name; wildcards are constrained to these names
+import re
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)))
+
+from refatlas.config import check_writable, complete_config, load_sheets
+from refatlas.counts import mtx_files
+from refatlas.errors import InputError
+from refatlas.models import BASELINE, MODEL_TYPES
+
+DEMO = {
+    "blood": "demo/atlas_blood.h5ad",
+    "marrow": "demo/atlas_marrow.h5",
+    "marrow_cells": "demo/atlas_marrow_cells.csv",
+    "spleen": "demo/atlas_spleen/matrix.mtx.gz",
+    "spleen_features": "demo/atlas_spleen/features.tsv.gz",
+    "spleen_barcodes": "demo/atlas_spleen/barcodes.tsv.gz",
+    "spleen_cells": "demo/atlas_spleen_cells.csv",
+    "inflamed": "demo/query_inflamed.h5ad",
+    "panel": "demo/query_panel.h5ad",
+}
+
+try:
+    CONFIG = complete_config(config)
+    DATASETS, QUERIES = load_sheets(CONFIG, made=tuple(DEMO.values()))
+    check_writable(CONFIG.get("pathvars", {}).get("results", "results"))
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+MODELS = CONFIG["models"]
+LABEL_LEVELS = max(len(row["label_keys"]) for row in DATASETS.values())
+
+
+def one_of(names):
+    """A regular expression that matches these names alone."""
+    return "|".join(re.escape(name) for name in names)
+
+
+wildcard_constraints:
+    dataset=one_of(DATASETS),
+    query=one_of(QUERIES),
+    model=one_of(MODELS),
+    split="atlas",
+
+
+def files_of(row):
+    """The files that a sheet's row stands for: a 10x folder counts by its three files, so that a change of any is seen."""
+    is_file = row["path"].endswith((".h5ad", ".h5", ".zarr", ".zarr/"))
+    files = [row["path"]] if is_file else list(mtx_files(row["path"]).values())
+    return files + ([row["metadata"]] if row["metadata"] else [])
+
+
+def scaled_mem_mb(base, per_input_mb):
+    """Memory of a rule: a base and a multiple of its inputs' size; twice as much at each retry."""
+    return lambda wildcards, input, attempt: int((base + per_input_mb * input.size_mb) * 2 ** (attempt - 1))
+
+
+def gpus_of(wildcards):
+    """One GPU for a type that can use it, none for the others."""
+    return int(MODEL_TYPES[MODELS[wildcards.model]["type"]].uses_gpu)

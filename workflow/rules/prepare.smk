@@ -1,0 +1,131 @@
+# in:  the users' files named in the sheets
+# out: which cells to keep, which genes to take, and the counts that models see
+
+
+rule make_demo:
+    output:
+        **DEMO,
+    log:
+        "<logs>/make_demo.log",
+    params:
+        seed=20,
+    resources:
+        mem_mb=3000,
+        runtime=10,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/make_demo.py"
+
+
+rule scan_dataset:
+    input:
+        files=lambda w: files_of(DATASETS[w.dataset]),
+    output:
+        cells="<results>/datasets/{dataset}/cells.parquet",
+        genes="<results>/datasets/{dataset}/genes.parquet",
+        summary="<results>/datasets/{dataset}/scan.json",
+    log:
+        "<logs>/scan_dataset/{dataset}.log",
+    params:
+        row=lambda w: DATASETS[w.dataset],
+        qc=CONFIG["qc"],
+        unlabeled=CONFIG["unlabeled"],
+        seed=CONFIG["seed"],
+    priority: 100
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
+        runtime=60,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/scan_dataset.py"
+
+
+rule select_genes:
+    input:
+        files=[file for row in DATASETS.values() for file in files_of(row)],
+        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
+    output:
+        genes="<results>/{split}/genes.parquet",
+    log:
+        "<logs>/select_genes/{split}.log",
+    params:
+        rows=list(DATASETS.values()),
+        settings=CONFIG["genes"],
+    resources:
+        mem_mb=scaled_mem_mb(base=2000, per_input_mb=0.5),
+        runtime=120,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/select_genes.py"
+
+
+rule build_reference:
+    input:
+        files=[file for row in DATASETS.values() for file in files_of(row)],
+        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
+        selected="<results>/{split}/genes.parquet",
+    output:
+        counts="<results>/{split}/counts.h5ad",
+    log:
+        "<logs>/build_reference/{split}.log",
+    params:
+        rows=DATASETS,
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        runtime=120,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/build_reference.py"
+
+
+# Ahead of training, so that a query that cannot be mapped is refused before it.
+rule check_query:
+    input:
+        files=lambda w: files_of(QUERIES[w.query]),
+        genes="<results>/atlas/genes.parquet",
+    output:
+        cells="<results>/queries/{query}/cells.parquet",
+        genes="<results>/queries/{query}/genes.parquet",
+        check="<results>/queries/{query}/check.json",
+    log:
+        "<logs>/check_query/{query}.log",
+    params:
+        row=lambda w: QUERIES[w.query],
+        qc=CONFIG["qc"],
+        unlabeled=CONFIG["unlabeled"],
+        min_gene_overlap=CONFIG["query"]["min_gene_overlap"],
+    priority: 100
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
+        runtime=60,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/check_query.py"
+
+
+rule build_query:
+    input:
+        files=lambda w: files_of(QUERIES[w.query]),
+        cells="<results>/queries/{query}/cells.parquet",
+        genes="<results>/queries/{query}/genes.parquet",
+        selected="<results>/{split}/genes.parquet",
+    output:
+        counts="<results>/{split}/queries/{query}/counts.h5ad",
+    log:
+        "<logs>/build_query/{split}/{query}.log",
+    params:
+        row=lambda w: QUERIES[w.query],
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        runtime=60,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/build_query.py"

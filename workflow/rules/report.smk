@@ -1,0 +1,114 @@
+# in:  everything above
+# out: figures, one atlas file a model, and the report
+
+
+rule plot_reference:
+    input:
+        training="<results>/atlas/models/{model}/reference/training.csv",
+        umap="<results>/atlas/models/{model}/reference/umap.parquet",
+        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+    output:
+        training=report(
+            "<results>/report/figures/{model}_training.png",
+            caption="../report/training.rst",
+            category="Reference",
+            labels={"model": "{model}", "figure": "loss curves"},
+        ),
+        umap=report(
+            "<results>/report/figures/{model}_umap.png",
+            caption="../report/umap.rst",
+            category="Reference",
+            labels={"model": "{model}", "figure": "UMAP by batch and label"},
+        ),
+    log:
+        "<logs>/plot_reference/{model}.log",
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
+        runtime=30,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/plot_reference.py"
+
+
+rule plot_query:
+    input:
+        reference=expand("<results>/atlas/models/{model}/reference/umap.parquet", model=MODELS),
+        umaps=expand("<results>/atlas/models/{model}/queries/{{query}}/umap.parquet", model=MODELS),
+        labels=expand("<results>/atlas/models/{model}/queries/{{query}}/labels.parquet", model=MODELS),
+        cells="<results>/queries/{query}/cells.parquet",
+    output:
+        umap=report(
+            "<results>/report/figures/query_{query}.png",
+            caption="../report/query.rst",
+            category="Queries",
+            labels={"query": "{query}", "figure": "UMAP over the reference"},
+        ),
+    log:
+        "<logs>/plot_query/{query}.log",
+    params:
+        models=list(MODELS),
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
+        runtime=30,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/plot_query.py"
+
+
+rule export_atlas:
+    input:
+        reference="<results>/atlas/counts.h5ad",
+        latent="<results>/atlas/models/{model}/reference/latent.parquet",
+        umap="<results>/atlas/models/{model}/reference/umap.parquet",
+        queries=expand("<results>/atlas/queries/{query}/counts.h5ad", query=QUERIES),
+        query_latents=expand("<results>/atlas/models/{{model}}/queries/{query}/latent.parquet", query=QUERIES),
+        query_umaps=expand("<results>/atlas/models/{{model}}/queries/{query}/umap.parquet", query=QUERIES),
+        query_labels=expand("<results>/atlas/models/{{model}}/queries/{query}/labels.parquet", query=QUERIES),
+        query_cells=expand("<results>/queries/{query}/cells.parquet", query=QUERIES),
+        delivered=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
+    output:
+        atlas="<results>/atlas/{model}.h5ad",
+    log:
+        "<logs>/export_atlas/{model}.log",
+    params:
+        queries=list(QUERIES),
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        runtime=120,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/export_atlas.py"
+
+
+rule write_report:
+    input:
+        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
+        genes="<results>/atlas/genes.parquet",
+        trainings=expand("<results>/atlas/models/{model}/reference/training.csv", model=MODELS),
+        training_figures=expand("<results>/report/figures/{model}_training.png", model=MODELS),
+        umap_figures=expand("<results>/report/figures/{model}_umap.png", model=MODELS),
+        query_figures=expand("<results>/report/figures/query_{query}.png", query=QUERIES),
+        checks=expand("<results>/queries/{query}/check.json", query=QUERIES),
+        labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
+        mappings=expand("<results>/atlas/models/{model}/queries/{query}/mapping.json", query=QUERIES, model=MODELS),
+        integration="<results>/evaluation/integration.csv",
+        transfer="<results>/evaluation/transfer.csv",
+    output:
+        page="<results>/report/index.html",
+        config="<results>/report/config.yaml",
+    log:
+        "<logs>/write_report.log",
+    params:
+        queries=list(QUERIES),
+        models=MODELS,
+        config=CONFIG,
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
+        runtime=30,
+    conda:
+        "../../envs/refatlas.yaml"
+    script:
+        "../scripts/write_report.py"

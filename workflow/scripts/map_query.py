@@ -1,0 +1,67 @@
+"""Maps a query onto a reference model by surgery.
+
+in:  the reference's model.pt and counts.h5ad; the query's counts.h5ad, which has no labels
+out: model.pt (of the query), latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier), mapping.json
+"""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+from refatlas.errors import InputError
+from refatlas.jobs import run_job, write_json, write_table
+from refatlas.labels import empty_table, label_table
+from refatlas.models import MODEL_TYPES
+from refatlas.store import latent_table, read_counts
+
+
+def require_same_genes(reference, query) -> None:
+    """Raise an InputError unless a query has the reference's genes in their order: models take genes by position."""
+    if not query.var_names.equals(reference.var_names):
+        raise InputError("the query's genes are not the reference's in their order; run build_query again")
+
+
+def classifier_table(model, counts) -> pd.DataFrame:
+    """Return the labels of the model's own classifier, in the table that all sources write."""
+    probabilities = model.predict(counts)
+    if probabilities is None:
+        return empty_table()
+    return label_table(counts.obs_names, "classifier", 1, [str(c) for c in probabilities.columns], probabilities.to_numpy())
+
+
+def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
+    """Return plain facts of one mapping."""
+    training = mapped.training
+    return {
+        "n_cells": counts.n_obs,
+        "query_batches": sorted(counts.obs["batch"].astype(str).unique()),
+        "reference_batches": reference.batches(),
+        "epochs": len(training.history),
+        "final_loss": training.final_loss(),
+        "converged": training.converged,
+        "mean_shift": training.mean_shift,
+        "device": training.device,
+        "seconds": round(seconds, 2),
+        "notes": training.notes,
+    }
+
+
+def main(smk) -> None:
+    reference_counts, counts = read_counts(smk.input.reference), read_counts(smk.input.query)
+    require_same_genes(reference_counts, counts)
+    spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
+    reference = MODEL_TYPES[spec["type"]].load_class().load(Path(smk.input.model), reference_counts)
+    started = time.monotonic()
+    mapped = reference.map_query(counts.copy(), spec)
+    latent = mapped.latent(counts.copy())
+    seconds = time.monotonic() - started
+    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
+    mapped.save(Path(smk.output.model))
+    write_table(latent_table(latent, counts), smk.output.latent)
+    write_table(mapped.training.history, smk.output.training)
+    write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)
+    write_json(mapping_facts(reference, mapped, counts, seconds), smk.output.mapping)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

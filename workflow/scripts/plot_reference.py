@@ -1,0 +1,53 @@
+"""Figures of one model's reference: how training went, and its UMAP by batch and by label.
+
+in:  training.csv, umap.parquet, cells.parquet of the datasets
+out: training.png, umap.png
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from refatlas.jobs import run_job
+from refatlas.plots import by_category, colors, save, scatter
+
+
+def draw_training(history: pd.DataFrame, model: str) -> plt.Figure:
+    """Return loss curves by stage, on training and held-out cells; a note where training has no epochs."""
+    stages = list(history["stage"].unique()) if len(history) else [None]
+    figure, axes = plt.subplots(1, len(stages), figsize=(4.5 * len(stages), 2.8), squeeze=False)
+    for ax, stage in zip(axes[0], stages, strict=True):
+        if stage is None:
+            ax.text(0.5, 0.5, "no epochs: fitted in closed form", ha="center", va="center")
+            ax.axis("off")
+            continue
+        rows = history[history["stage"] == stage]
+        for column, label in (("elbo_train", "training cells"), ("elbo_validation", "held-out cells")):
+            if column in rows and rows[column].notna().any():
+                ax.plot(rows["epoch"], rows[column], label=label)
+        start = rows["elbo_train"].iloc[min(2, len(rows) - 1)]
+        low = rows[[c for c in ("elbo_train", "elbo_validation") if c in rows]].min().min()
+        ax.set(title=f"{model}: {stage}", xlabel="epoch", ylabel="negative ELBO per cell", ylim=(low - 0.05 * (start - low) - 1e-3, start + 0.05 * (start - low) + 1e-3))
+        ax.legend()
+    figure.tight_layout()
+    return figure
+
+
+def draw_umap(umap: pd.DataFrame, cells: pd.DataFrame, model: str) -> plt.Figure:
+    """Return the reference by batch and, where it has labels, by label."""
+    columns = ["batch"] + (["label"] if "label" in cells else [])
+    figure, axes = plt.subplots(1, len(columns), figsize=(6.2 * len(columns), 4), squeeze=False)
+    for ax, column in zip(axes[0], columns, strict=True):
+        size = scatter(ax, umap.to_numpy(), f"{model}: reference by {column}")
+        by_category(ax, umap.to_numpy(), cells[column], colors(sorted(cells[column].dropna().unique())), size)
+    figure.tight_layout()
+    return figure
+
+
+def main(smk) -> None:
+    umap = pd.read_parquet(smk.input.umap)
+    cells = pd.concat([pd.read_parquet(path) for path in smk.input.cells]).loc[umap.index]
+    save(draw_training(pd.read_csv(smk.input.training), smk.wildcards.model), smk.output.training)
+    save(draw_umap(umap, cells, smk.wildcards.model), smk.output.umap)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

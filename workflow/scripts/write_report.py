@@ -1,0 +1,106 @@
+"""Writes the report: one self-contained page.
+
+in:  scan.json of the datasets, check.json and labels.csv of the queries, genes.parquet, score tables, figures, training.csv and mapping.json
+out: index.html
+"""
+
+import base64
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import refatlas
+import yaml
+from refatlas.jobs import read_json, run_job, write_text
+
+TEMPLATE = Path(refatlas.__file__).parents[2] / "report" / "index.html.j2"
+PACKAGES = ("snakemake", "scvi-tools", "scanpy", "anndata", "scib-metrics", "torch", "scikit-learn", "umap-learn", "numpy", "pandas")
+
+
+def figure(path: str) -> str:
+    """Return a PNG as a data address."""
+    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def gene_facts(genes: pd.DataFrame) -> dict:
+    """Return the numbers behind the selection, and the first of the selected genes."""
+    first = genes[genes["selected"]].sort_values("rank", na_position="last").head(12)
+    return {
+        "total": len(genes),
+        "candidates": int(genes["candidate"].sum()),
+        "selected": int(genes["selected"].sum()),
+        "included": int((genes["reason"] == "included").sum()),
+        "first": list(first["symbol"].fillna(first.index.to_series())),
+    }
+
+
+def training_facts(model: str, kind: str, history: pd.DataFrame) -> dict:
+    """Return a row of the table of trainings."""
+    if history.empty:
+        return {"model": model, "type": kind, "epochs": "", "seconds": "", "cells_per_second": ""}
+    seconds = history["seconds"].sum()
+    return {"model": model, "type": kind, "epochs": len(history), "seconds": f"{seconds:.0f}", "cells_per_second": f"{history['cells_per_second'].median():,.0f}"}
+
+
+def query_facts(query: str, check: dict, labels: pd.DataFrame, mappings: dict[str, dict]) -> dict:
+    """Return what the report says of one query."""
+    composition = labels.groupby("label").agg(cells=("cell", "size"), confidence=("confidence", "mean"), assigned=("status", lambda s: (s == "assigned").mean()))
+    return {
+        "name": query,
+        "check": check,
+        "status": labels["status"].value_counts().to_dict(),
+        "composition": composition.sort_values("cells", ascending=False).reset_index().to_dict("records"),
+        "mappings": mappings,
+    }
+
+
+def integration_table(scores: pd.DataFrame) -> tuple[list[str], list[dict]]:
+    """Return the metrics, and one row a model with each value or the reason why it failed."""
+    metrics = list(dict.fromkeys(scores["metric"]))
+    rows = []
+    for model, part in scores.groupby("model", sort=False):
+        cells = {r["metric"]: {"value": None if pd.isna(r["value"]) else r["value"], "failed": "" if pd.isna(r["failed"]) else r["failed"]} for r in part.to_dict("records")}
+        rows.append({"model": model, "cells": cells})
+    return metrics, rows
+
+
+def render(context: dict) -> str:
+    """Return the page; every value is escaped, so that HTML in a label is shown as text."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
+
+
+def main(smk) -> None:
+    p, i = smk.params, smk.input
+    integration = pd.read_csv(i.integration)
+    metrics, rows = integration_table(integration)
+    mappings = iter(i.mappings)
+    queries = []
+    for query, check, labels in zip(p.queries, i.checks, i.labels, strict=True):
+        found = {model: read_json(next(mappings)) for model in p.models}
+        queries.append(query_facts(query, read_json(check), pd.read_csv(labels, dtype={"cell": str, "label": str}), found))
+    context = {
+        "version": refatlas.__version__,
+        "datasets": [read_json(path) for path in i.scans],
+        "genes": gene_facts(pd.read_parquet(i.genes)),
+        "trainings": [training_facts(m, spec["type"], pd.read_csv(path)) for (m, spec), path in zip(p.models.items(), i.trainings, strict=True)],
+        "queries": queries,
+        "transfer": pd.read_csv(i.transfer).to_dict("records"),
+        "metrics": metrics,
+        "integration": rows,
+        "integration_cells": int(integration["n_cells"].iloc[0]),
+        "integration_k": int(integration["k"].iloc[0]),
+        "training_figures": {m: figure(path) for m, path in zip(p.models, i.training_figures, strict=True)},
+        "umap_figures": {m: figure(path) for m, path in zip(p.models, i.umap_figures, strict=True)},
+        "query_figures": {q: figure(path) for q, path in zip(p.queries, i.query_figures, strict=True)},
+        "deliver": p.config["deliver"],
+        "versions": {package: version(package) for package in PACKAGES},
+        "config": yaml.safe_dump(p.config, sort_keys=False, allow_unicode=True),
+    }
+    write_text(render(context), smk.output.page)
+    write_text(context["config"], smk.output.config)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821
