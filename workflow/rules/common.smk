@@ -5,7 +5,10 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)))
+sys.path.insert(
+    0,
+    str(workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)),
+)
 
 from refatlas.config import check_writable, complete_config, load_sheets
 from refatlas.counts import mtx_files
@@ -56,9 +59,21 @@ def files_of(row):
 
 def scaled_mem_mb(base, per_input_mb):
     """Memory of a rule: a base and a multiple of its inputs' size; twice as much at each retry."""
-    return lambda wildcards, input, attempt: int((base + per_input_mb * input.size_mb) * 2 ** (attempt - 1))
+    return lambda wildcards, input, attempt: int(
+        (base + per_input_mb * input.size_mb) * 2 ** (attempt - 1)
+    )
 
 
 def gpus_of(wildcards):
     """One GPU for a type that can use it, none for the others."""
     return int(MODEL_TYPES[MODELS[wildcards.model]["type"]].uses_gpu)
+
+
+def base_of(wildcards):
+    """The model that init_from names, as an input named base; nothing for a model that starts afresh."""
+    base = MODELS[wildcards.model].get("init_from")
+    return (
+        {"base": f"<results>/{wildcards.split}/models/{base}/reference/model.pt"}
+        if base
+        else {}
+    )

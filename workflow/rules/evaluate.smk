@@ -13,38 +13,43 @@ rule score_integration:
         "<logs>/score_integration/{split}/{model}.log",
     benchmark:
         "<benchmarks>/score_integration/{split}/{model}.tsv"
-    params:
-        settings=CONFIG["integration"],
-        seed=CONFIG["seed"],
+    conda:
+        "../../envs/refatlas.yaml"
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=6000, per_input_mb=10),
         runtime=120,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        settings=CONFIG["integration"],
+        seed=CONFIG["seed"],
     script:
         "../scripts/score_integration.py"
 
 
 rule collect_integration:
     input:
-        scores=expand("<results>/atlas/models/{model}/reference/integration.csv", model=MODELS),
+        scores=expand(
+            "<results>/atlas/models/{model}/reference/integration.csv", model=MODELS
+        ),
     output:
         table="<results>/evaluation/integration.csv",
     log:
         "<logs>/collect_integration.log",
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=500,
         runtime=10,
-    conda:
-        "../../envs/refatlas.yaml"
     script:
         "../scripts/collect_tables.py"
 
 
 rule score_transfer:
     input:
-        labels=expand("<results>/{{split}}/models/{model}/queries/{{query}}/labels.parquet", model=MODELS),
+        labels=expand(
+            "<results>/{{split}}/models/{model}/queries/{{query}}/labels.parquet",
+            model=MODELS,
+        ),
         cells="<results>/queries/{query}/cells.parquet",
         reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
     output:
@@ -53,13 +58,13 @@ rule score_transfer:
         confusion="<results>/{split}/queries/{query}/confusion.csv",
     log:
         "<logs>/score_transfer/{split}/{query}.log",
-    params:
-        models=list(MODELS),
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=30,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        models=list(MODELS),
     script:
         "../scripts/score_transfer.py"
 
@@ -71,10 +76,10 @@ rule collect_transfer:
         table="<results>/evaluation/transfer.csv",
     log:
         "<logs>/collect_transfer.log",
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=500,
         runtime=10,
-    conda:
-        "../../envs/refatlas.yaml"
     script:
         "../scripts/collect_tables.py"

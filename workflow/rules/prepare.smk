@@ -7,13 +7,13 @@ rule make_demo:
         **DEMO,
     log:
         "<logs>/make_demo.log",
-    params:
-        seed=20,
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=3000,
         runtime=10,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        seed=20,
     script:
         "../scripts/make_demo.py"
 
@@ -27,17 +27,17 @@ rule scan_dataset:
         summary="<results>/datasets/{dataset}/scan.json",
     log:
         "<logs>/scan_dataset/{dataset}.log",
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
+        runtime=60,
     params:
         row=lambda w: DATASETS[w.dataset],
         qc=CONFIG["qc"],
         unlabeled=CONFIG["unlabeled"],
         seed=CONFIG["seed"],
-    priority: 100
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=60,
-    conda:
-        "../../envs/refatlas.yaml"
     script:
         "../scripts/scan_dataset.py"
 
@@ -51,14 +51,14 @@ rule select_genes:
         genes="<results>/{split}/genes.parquet",
     log:
         "<logs>/select_genes/{split}.log",
-    params:
-        rows=list(DATASETS.values()),
-        settings=CONFIG["genes"],
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=0.5),
         runtime=120,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        rows=list(DATASETS.values()),
+        settings=CONFIG["genes"],
     script:
         "../scripts/select_genes.py"
 
@@ -73,13 +73,13 @@ rule build_reference:
         counts="<results>/{split}/counts.h5ad",
     log:
         "<logs>/build_reference/{split}.log",
-    params:
-        rows=DATASETS,
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
         runtime=120,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        rows=DATASETS,
     script:
         "../scripts/build_reference.py"
 
@@ -95,17 +95,17 @@ rule check_query:
         check="<results>/queries/{query}/check.json",
     log:
         "<logs>/check_query/{query}.log",
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
+        runtime=60,
     params:
         row=lambda w: QUERIES[w.query],
         qc=CONFIG["qc"],
         unlabeled=CONFIG["unlabeled"],
         min_gene_overlap=CONFIG["query"]["min_gene_overlap"],
-    priority: 100
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=60,
-    conda:
-        "../../envs/refatlas.yaml"
     script:
         "../scripts/check_query.py"
 
@@ -120,12 +120,12 @@ rule build_query:
         counts="<results>/{split}/queries/{query}/counts.h5ad",
     log:
         "<logs>/build_query/{split}/{query}.log",
-    params:
-        row=lambda w: QUERIES[w.query],
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
         runtime=60,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        row=lambda w: QUERIES[w.query],
     script:
         "../scripts/build_query.py"

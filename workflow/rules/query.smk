@@ -17,16 +17,16 @@ rule map_query:
         "<logs>/map_query/{split}/{model}/{query}.log",
     benchmark:
         "<benchmarks>/map_query/{split}/{model}/{query}.tsv"
-    params:
-        spec=lambda w: MODELS[w.model],
-        seed=CONFIG["seed"],
+    conda:
+        "../../envs/refatlas.yaml"
     threads: 2
     resources:
         gpu=gpus_of,
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 240 * attempt,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        spec=lambda w: MODELS[w.model],
+        seed=CONFIG["seed"],
     script:
         "../scripts/map_query.py"
 
@@ -41,14 +41,14 @@ rule transfer_labels:
         labels="<results>/{split}/models/{model}/queries/{query}/labels.parquet",
     log:
         "<logs>/transfer_labels/{split}/{model}/{query}.log",
-    params:
-        k=CONFIG["transfer"]["k"],
+    conda:
+        "../../envs/refatlas.yaml"
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=60,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        k=CONFIG["transfer"]["k"],
     script:
         "../scripts/transfer_labels.py"
 
@@ -62,32 +62,35 @@ rule embed_query:
         umap="<results>/{split}/models/{model}/queries/{query}/umap.parquet",
     log:
         "<logs>/embed_query/{split}/{model}/{query}.log",
-    params:
-        k=CONFIG["umap"]["n_neighbors"],
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=60,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        k=CONFIG["umap"]["n_neighbors"],
     script:
         "../scripts/embed_query.py"
 
 
 rule deliver_labels:
     input:
-        labels=expand("<results>/atlas/models/{model}/queries/{{query}}/labels.parquet", model=MODELS),
+        labels=expand(
+            "<results>/atlas/models/{model}/queries/{{query}}/labels.parquet",
+            model=MODELS,
+        ),
         cells="<results>/queries/{query}/cells.parquet",
     output:
         labels="<results>/queries/{query}/labels.csv",
     log:
         "<logs>/deliver_labels/{query}.log",
-    params:
-        models=list(MODELS),
-        settings=CONFIG["deliver"],
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=30,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        models=list(MODELS),
+        settings=CONFIG["deliver"],
     script:
         "../scripts/deliver_labels.py"

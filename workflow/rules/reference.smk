@@ -2,12 +2,6 @@
 # out: trained models, their latent spaces, and a UMAP of each
 
 
-def base_of(wildcards):
-    """The model that init_from names, as an input named base; nothing for a model that starts afresh."""
-    base = MODELS[wildcards.model].get("init_from")
-    return {"base": f"<results>/{wildcards.split}/models/{base}/reference/model.pt"} if base else {}
-
-
 rule train_reference:
     input:
         unpack(base_of),
@@ -21,16 +15,16 @@ rule train_reference:
         "<logs>/train_reference/{split}/{model}.log",
     benchmark:
         "<benchmarks>/train_reference/{split}/{model}.tsv"
-    params:
-        spec=lambda w: MODELS[w.model],
-        seed=CONFIG["seed"],
+    conda:
+        "../../envs/refatlas.yaml"
     threads: 8
     resources:
         gpu=gpus_of,
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 720 * attempt,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        spec=lambda w: MODELS[w.model],
+        seed=CONFIG["seed"],
     script:
         "../scripts/train_reference.py"
 
@@ -42,13 +36,13 @@ rule embed_reference:
         umap="<results>/{split}/models/{model}/reference/umap.parquet",
     log:
         "<logs>/embed_reference/{split}/{model}.log",
-    params:
-        settings=CONFIG["umap"],
-        seed=CONFIG["seed"],
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=30),
         runtime=120,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        settings=CONFIG["umap"],
+        seed=CONFIG["seed"],
     script:
         "../scripts/embed_reference.py"

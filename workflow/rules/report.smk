@@ -22,20 +22,28 @@ rule plot_reference:
         ),
     log:
         "<logs>/plot_reference/{model}.log",
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
         runtime=30,
-    conda:
-        "../../envs/refatlas.yaml"
     script:
         "../scripts/plot_reference.py"
 
 
 rule plot_query:
     input:
-        reference=expand("<results>/atlas/models/{model}/reference/umap.parquet", model=MODELS),
-        umaps=expand("<results>/atlas/models/{model}/queries/{{query}}/umap.parquet", model=MODELS),
-        labels=expand("<results>/atlas/models/{model}/queries/{{query}}/labels.parquet", model=MODELS),
+        reference=expand(
+            "<results>/atlas/models/{model}/reference/umap.parquet", model=MODELS
+        ),
+        umaps=expand(
+            "<results>/atlas/models/{model}/queries/{{query}}/umap.parquet",
+            model=MODELS,
+        ),
+        labels=expand(
+            "<results>/atlas/models/{model}/queries/{{query}}/labels.parquet",
+            model=MODELS,
+        ),
         cells="<results>/queries/{query}/cells.parquet",
     output:
         umap=report(
@@ -46,13 +54,13 @@ rule plot_query:
         ),
     log:
         "<logs>/plot_query/{query}.log",
-    params:
-        models=list(MODELS),
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
         runtime=30,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        models=list(MODELS),
     script:
         "../scripts/plot_query.py"
 
@@ -63,22 +71,31 @@ rule export_atlas:
         latent="<results>/atlas/models/{model}/reference/latent.parquet",
         umap="<results>/atlas/models/{model}/reference/umap.parquet",
         queries=expand("<results>/atlas/queries/{query}/counts.h5ad", query=QUERIES),
-        query_latents=expand("<results>/atlas/models/{{model}}/queries/{query}/latent.parquet", query=QUERIES),
-        query_umaps=expand("<results>/atlas/models/{{model}}/queries/{query}/umap.parquet", query=QUERIES),
-        query_labels=expand("<results>/atlas/models/{{model}}/queries/{query}/labels.parquet", query=QUERIES),
+        query_latents=expand(
+            "<results>/atlas/models/{{model}}/queries/{query}/latent.parquet",
+            query=QUERIES,
+        ),
+        query_umaps=expand(
+            "<results>/atlas/models/{{model}}/queries/{query}/umap.parquet",
+            query=QUERIES,
+        ),
+        query_labels=expand(
+            "<results>/atlas/models/{{model}}/queries/{query}/labels.parquet",
+            query=QUERIES,
+        ),
         query_cells=expand("<results>/queries/{query}/cells.parquet", query=QUERIES),
         delivered=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
     output:
         atlas="<results>/atlas/{model}.h5ad",
     log:
         "<logs>/export_atlas/{model}.log",
-    params:
-        queries=list(QUERIES),
+    conda:
+        "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
         runtime=120,
-    conda:
-        "../../envs/refatlas.yaml"
+    params:
+        queries=list(QUERIES),
     script:
         "../scripts/export_atlas.py"
 
@@ -87,13 +104,23 @@ rule write_report:
     input:
         scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
         genes="<results>/atlas/genes.parquet",
-        trainings=expand("<results>/atlas/models/{model}/reference/training.csv", model=MODELS),
-        training_figures=expand("<results>/report/figures/{model}_training.png", model=MODELS),
+        trainings=expand(
+            "<results>/atlas/models/{model}/reference/training.csv", model=MODELS
+        ),
+        training_figures=expand(
+            "<results>/report/figures/{model}_training.png", model=MODELS
+        ),
         umap_figures=expand("<results>/report/figures/{model}_umap.png", model=MODELS),
-        query_figures=expand("<results>/report/figures/query_{query}.png", query=QUERIES),
+        query_figures=expand(
+            "<results>/report/figures/query_{query}.png", query=QUERIES
+        ),
         checks=expand("<results>/queries/{query}/check.json", query=QUERIES),
         labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
-        mappings=expand("<results>/atlas/models/{model}/queries/{query}/mapping.json", query=QUERIES, model=MODELS),
+        mappings=expand(
+            "<results>/atlas/models/{model}/queries/{query}/mapping.json",
+            query=QUERIES,
+            model=MODELS,
+        ),
         integration="<results>/evaluation/integration.csv",
         transfer="<results>/evaluation/transfer.csv",
     output:
@@ -101,14 +128,14 @@ rule write_report:
         config="<results>/report/config.yaml",
     log:
         "<logs>/write_report.log",
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
+        runtime=30,
     params:
         queries=list(QUERIES),
         models=MODELS,
         config=CONFIG,
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
-        runtime=30,
-    conda:
-        "../../envs/refatlas.yaml"
     script:
         "../scripts/write_report.py"

@@ -6,6 +6,7 @@ out: counts.h5ad; obs has the batch alone
 
 import numpy as np
 import pandas as pd
+
 from refatlas.counts import open_counts
 from refatlas.jobs import run_job
 from refatlas.store import gather, write_counts

@@ -5,11 +5,12 @@ out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels)
 """
 
 import pandas as pd
+from scipy import sparse
+
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
 from refatlas.jobs import run_job
 from refatlas.store import gather, write_counts
-from scipy import sparse
 
 
 def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.pa
 """
 
 import pandas as pd
+
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed

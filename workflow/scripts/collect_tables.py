@@ -5,6 +5,7 @@ out: one csv
 """
 
 import pandas as pd
+
 from refatlas.jobs import run_job, write_table
 
 

@@ -5,6 +5,7 @@ out: labels.csv: cell (as in the user's file), label, confidence, status, coarse
 """
 
 import pandas as pd
+
 from refatlas.jobs import run_job, write_table
 from refatlas.labels import pick
 

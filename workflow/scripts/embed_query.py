@@ -6,6 +6,7 @@ out: umap.parquet of the query
 
 import numpy as np
 import pandas as pd
+
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest, vote_weights
 

@@ -5,6 +5,7 @@ out: umap.parquet
 """
 
 import pandas as pd
+
 from refatlas.jobs import run_job, write_table
 
 

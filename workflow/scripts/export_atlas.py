@@ -9,6 +9,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+
 from refatlas.jobs import run_job, whole
 from refatlas.labels import pick
 from refatlas.store import read_counts
@@ -31,7 +32,7 @@ def query_cells(query: str, counts: ad.AnnData, labels: pd.DataFrame, delivered:
 def write_atlas(path: str, first: ad.AnnData, others: list[str], obs: pd.DataFrame, obsm: dict[str, np.ndarray]) -> None:
     """Write the atlas, adding one query's counts after the other so that no more than one part is in memory."""
     obs = obs.copy()
-    for column in obs.columns[obs.dtypes == object]:
+    for column in obs.select_dtypes(object).columns:
         obs[column] = obs[column].astype("category")
     with whole(path) as part:
         ad.AnnData(first.X, obs=obs.iloc[: first.n_obs], var=first.var).write_h5ad(part, compression="lzf")

@@ -15,9 +15,10 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+from scipy import io, sparse
+
 from refatlas.jobs import run_job, whole
 from refatlas.store import log_normalized
-from scipy import io, sparse
 
 N_GENES = 3000
 N_MITO = 13
@@ -153,7 +154,7 @@ def main(smk) -> None:
     kept = np.sort(atlas.random.choice(N_GENES, int(0.8 * N_GENES), replace=False))
     write_h5ad(out.panel, counts[:, kept], cells, by_id.iloc[kept], layer=False)
     for name, (counts, cells) in made.items():
-        print(f"{name}: {counts.shape[0]} cells, {np.median(counts.sum(axis=1)):.0f} counts a cell, {cells['batch'].nunique()} batches")
+        print(f"{name}: {counts.shape[0]} cells, {np.median(np.asarray(counts.sum(axis=1))):.0f} counts a cell, {cells['batch'].nunique()} batches")
 
 
 if "snakemake" in globals():

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table

@@ -7,6 +7,7 @@ out: a PNG
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+
 from refatlas.jobs import run_job
 from refatlas.labels import pick
 from refatlas.plots import GREY, by_category, colors, save, scatter
@@ -14,7 +15,7 @@ from refatlas.plots import GREY, by_category, colors, save, scatter
 
 def draw_query(query: str, models: dict[str, dict[str, pd.DataFrame]], cells: pd.DataFrame) -> plt.Figure:
     """Return one row of panels a model; `models` holds reference, query (UMAPs) and labels of each."""
-    truth = cells["label"] if "label" in cells else None
+    truth = cells.get("label")
     given = {name: pick(parts["labels"], "knn", 1).loc[parts["query"].index] for name, parts in models.items()}
     names = set().union(*(set(labels["label"]) for labels in given.values()), set() if truth is None else set(truth.dropna()))
     palette, n_columns = colors(sorted(names)), 2 if truth is None else 3

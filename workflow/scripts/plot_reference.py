@@ -6,6 +6,7 @@ out: training.png, umap.png
 
 import matplotlib.pyplot as plt
 import pandas as pd
+
 from refatlas.jobs import run_job
 from refatlas.plots import by_category, colors, save, scatter
 

@@ -6,6 +6,7 @@ out: cells.parquet (one row a cell), genes.parquet (one row a gene column), scan
 
 import numpy as np
 import pandas as pd
+
 from refatlas.cells import Scan, scan
 from refatlas.counts import CountFile, open_counts
 from refatlas.errors import InputError
@@ -52,7 +53,9 @@ def main(smk) -> None:
         found.summary["low_quality"] = found.cells.loc[~found.cells["keep"], "reason"].value_counts().to_dict()
     report_scan(found)
     if not found.cells["keep"].any():
-        raise InputError(f"dataset {smk.wildcards.dataset!r} ({row['path']}): none of its {len(found.cells)} cells passes the quality limits ({found.summary['low_quality']}); lower the limits in the config's qc, or leave the dataset out")
+        raise InputError(
+            f"dataset {smk.wildcards.dataset!r} ({row['path']}): none of its {len(found.cells)} cells passes the quality limits ({found.summary['low_quality']}); lower the limits in the config's qc, or leave the dataset out"
+        )
     write_table(pd.DataFrame(found.cells), smk.output.cells)
     write_table(found.genes, smk.output.genes)
     write_json(found.summary, smk.output.summary)

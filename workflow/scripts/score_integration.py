@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
+
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest
 
@@ -80,7 +81,9 @@ def add_totals(table: pd.DataFrame) -> pd.DataFrame:
         part = table[table["kind"] == kind]
         totals[kind] = part["value"].mean() if len(part) and part["value"].notna().all() and (part["failed"] == "").all() else np.nan
     totals["total"] = 0.6 * totals["bio"] + 0.4 * totals["batch"]
-    rows = [{"metric": name, "kind": "total", "value": value, "failed": "" if np.isfinite(value) else "a metric of it failed or was not asked for"} for name, value in totals.items()]
+    rows = [
+        {"metric": name, "kind": "total", "value": value, "failed": "" if np.isfinite(value) else "a metric of it failed or was not asked for"} for name, value in totals.items()
+    ]
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 

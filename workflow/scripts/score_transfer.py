@@ -5,6 +5,7 @@ out: scores.csv (a row a model, source and level), label_scores.csv (a row a tru
 """
 
 import pandas as pd
+
 from refatlas.cells import label_column
 from refatlas.jobs import run_job, write_table
 from refatlas.labels import pick

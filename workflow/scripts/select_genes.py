@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pandas as pd
+
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.genes import match_genes, take_genes, unite
@@ -165,7 +166,9 @@ def select(rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFram
     streams = [Dataset(row, c, np.where(m >= 0, place[m], -1), n_candidates, list(sizes.index)) for row, c, m in zip(rows, cells, matches, strict=True)]
     statistics, normalized = normalized_variances(streams, list(sizes.index), sizes.to_numpy(), n_candidates, settings["span"])
     if len(normalized) == 0 and n_candidates > settings["n_top"]:
-        raise InputError(f"variance could not be fitted on mean in any batch, so {settings['n_top']} of {n_candidates} genes cannot be selected; give more cells, or set genes.n_top to at least {n_candidates} to take all genes")
+        raise InputError(
+            f"variance could not be fitted on mean in any batch, so {settings['n_top']} of {n_candidates} genes cannot be selected; give more cells, or set genes.n_top to at least {n_candidates} to take all genes"
+        )
     ranks = rank_genes(normalized, settings["n_top"]) if len(normalized) else pd.DataFrame({"rank": np.nan, "n_batches": 0, "normalized_variance": np.nan}, index=statistics.index)
     for name, values in pd.concat([statistics, ranks], axis=1).items():
         genes[name] = np.nan

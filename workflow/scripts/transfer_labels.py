@@ -6,6 +6,7 @@ out: labels.parquet: the vote ("knn"), and the model's own classifier beside it,
 
 import numpy as np
 import pandas as pd
+
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest, vote, vote_weights

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-import refatlas
 import yaml
+
+import refatlas
 from refatlas.jobs import read_json, run_job, write_text
 
 TEMPLATE = Path(refatlas.__file__).parents[2] / "report" / "index.html.j2"

@@ -70,7 +70,9 @@ def _batches(file: CountFile, name: str, row: dict) -> pd.Series:
     column = _column(file, name, key, "batch_key")
     missing = column.isna() | (column.astype(str).str.strip() == "")
     if missing.any():
-        raise InputError(f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r} ({listed(column.index[missing], 3)}); fill it in, or name another column as batch_key")
+        raise InputError(
+            f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r} ({listed(column.index[missing], 3)}); fill it in, or name another column as batch_key"
+        )
     return name + ":" + _as_text(column)
 
 
@@ -79,7 +81,9 @@ def _labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> pd.Se
     labels = _as_text(column).where(column.notna(), None)
     labels = labels.where(~labels.isin(unlabeled), None)
     if labels.isna().all():
-        raise InputError(f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(column.astype(str).unique(), 5)}); name another column as label_key, or '-' if there are no labels")
+        raise InputError(
+            f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(column.astype(str).unique(), 5)}); name another column as label_key, or '-' if there are no labels"
+        )
     return labels
 
 
@@ -151,7 +155,9 @@ class WrongValues:
         found = "; ".join(self.kinds.values())
         batches = listed([f"{batch} ({n} values)" for batch, n in self.batches.items()])
         likely = "scaled" if "negative" in self.kinds else "normalised or log-transformed"
-        raise InputError(f"{where} does not hold raw counts: {found}; in batch {batches}. The values seem to be {likely}; name the layer with the counts in the sheet's column layer, or leave these cells out")
+        raise InputError(
+            f"{where} does not hold raw counts: {found}; in batch {batches}. The values seem to be {likely}; name the layer with the counts in the sheet's column layer, or leave these cells out"
+        )
 
 
 def quality_reasons(cells: pd.DataFrame, qc: dict) -> pd.Series:

@@ -57,9 +57,7 @@ def _check_init_from(name: str, spec: dict, models: dict) -> None:
     wanted = MODEL_TYPES[spec["type"]].init_from
     found = models.get(base, {}).get("type", "no such model")
     if wanted != found:
-        raise InputError(
-            f"config: models: {name}: init_from: {base!r} is {found}; need a model of type {wanted}: {listed(m for m, s in models.items() if s['type'] == wanted)}"
-        )
+        raise InputError(f"config: models: {name}: init_from: {base!r} is {found}; need a model of type {wanted}: {listed(m for m, s in models.items() if s['type'] == wanted)}")
 
 
 def _check_delivery(config: dict) -> None:
@@ -135,7 +133,9 @@ def load_sheet(path: str, kind: str, config: dict, made: tuple[str, ...] = ()) -
             raise InputError(f"{where}: {name_column} {name!r} stands twice in the sheet; names must be unique")
         for key in ("path", "metadata"):
             if (key == "path" or row.get(key)) and not os.path.exists(row.get(key, "")) and not _is_made(row.get(key, ""), made):
-                raise InputError(f"{where}: {name_column} {name!r}: {key} {row.get(key, '')!r} does not exist (from {os.getcwd()}); give an absolute path, or one relative to the working directory")
+                raise InputError(
+                    f"{where}: {name_column} {name!r}: {key} {row.get(key, '')!r} does not exist (from {os.getcwd()}); give an absolute path, or one relative to the working directory"
+                )
         rows[name] = {"path": file, **_keys(row, kind, config)}
     if not rows:
         raise InputError(f"{path}: the sheet has no row; give one a {name_column}, with the columns {name_column} and path")
@@ -194,7 +194,9 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
     levels = {len(row["label_keys"]) for row in datasets.values() if row["label_keys"]}
     if len(levels) != 1:
         found = "; ".join(f"{name}: {', '.join(row['label_keys']) or 'none'}" for name, row in datasets.items())
-        raise InputError(f"{config['reference']}: datasets name different numbers of label columns ({found}); name the same levels, finest first, or '-' for a dataset without labels")
+        raise InputError(
+            f"{config['reference']}: datasets name different numbers of label columns ({found}); name the same levels, finest first, or '-' for a dataset without labels"
+        )
     return datasets, queries
 
 

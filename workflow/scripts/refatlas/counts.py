@@ -170,7 +170,11 @@ def _rows_of(element, sample: bool = False) -> Rows:
     if encoding == "csc_matrix":
         n_cells, n_genes = (int(n) for n in element.attrs["shape"])
         columns = _compressed_rows((n_genes, n_cells), element["indptr"][:], element["indices"], element["data"])
-        return transposed(lambda: (((block.indices, np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr)), block.data)) for start, block in columns.blocks()), (n_cells, n_genes), element["data"].dtype)
+        return transposed(
+            lambda: (((block.indices, np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr)), block.data)) for start, block in columns.blocks()),
+            (n_cells, n_genes),
+            element["data"].dtype,
+        )
     if len(getattr(element, "shape", ())) != 2:
         raise InputError(f"matrix of encoding {encoding!r} is not supported; write the file again with a recent anndata")
     return _dense_rows(element)
@@ -178,8 +182,8 @@ def _rows_of(element, sample: bool = False) -> Rows:
 
 def _compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) -> Rows:
     indptr = np.asarray(indptr, dtype=np.int64)
-    if len(indptr) != shape[0] + 1 or indptr[-1] != len(data) or len(indices) != len(data):
-        raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {len(data)} values")
+    if len(indptr) != shape[0] + 1 or indptr[-1] != data.shape[0] or indices.shape[0] != data.shape[0]:
+        raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {data.shape[0]} values")
 
     def read(start: int, stop: int) -> sparse.csr_matrix:
         first, last = indptr[start], indptr[stop]
@@ -261,7 +265,9 @@ def _open_mtx(folder: str) -> CountFile:
     files = mtx_files(folder)
     missing = [Path(file).name for file in files.values() if not os.path.exists(file)]
     if missing:
-        raise InputError(f"{folder}: {listed(missing)} not found; a 10x mtx folder holds matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv, gzipped or not; it has {listed(sorted(os.listdir(folder)))}")
+        raise InputError(
+            f"{folder}: {listed(missing)} not found; a 10x mtx folder holds matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv, gzipped or not; it has {listed(sorted(os.listdir(folder)))}"
+        )
     features = pd.read_csv(files["features"], sep="\t", header=None, dtype=str, keep_default_na=False)
     barcodes = pd.read_csv(files["barcodes"], sep="\t", header=None, dtype=str, usecols=[0])[0]
     kinds = features[2] if features.shape[1] > 2 else pd.Series("Gene Expression", index=features.index)
@@ -308,5 +314,7 @@ def _with_metadata(cells: pd.DataFrame, metadata: str, path: str) -> pd.DataFram
         raise InputError(f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} stands twice in the first column; cells must be unique")
     unknown = cells.index[~cells.index.isin(table.index)]
     if len(unknown):
-        raise InputError(f"{metadata}: {len(unknown)} of the {len(cells)} cells of {path} are not in its first column ({listed(unknown, 3)}; it has {listed(table.index, 3)}); add them, or remove them from the counts")
+        raise InputError(
+            f"{metadata}: {len(unknown)} of the {len(cells)} cells of {path} are not in its first column ({listed(unknown, 3)}; it has {listed(table.index, 3)}); add them, or remove them from the counts"
+        )
     return cells.join(table.loc[:, ~table.columns.isin(cells.columns)])

@@ -22,7 +22,15 @@ def label_table(cells: pd.Index, source: str, level: int, names: list[str], prob
 
 def empty_table() -> pd.DataFrame:
     """Return a table without rows, of a model without a classifier."""
-    return pd.DataFrame({"cell": pd.Series(dtype=object), "source": pd.Series(dtype=object), "level": pd.Series(dtype=np.int64), "label": pd.Series(dtype=object), "confidence": pd.Series(dtype=np.float64)})
+    return pd.DataFrame(
+        {
+            "cell": pd.Series(dtype=object),
+            "source": pd.Series(dtype=object),
+            "level": pd.Series(dtype=np.int64),
+            "label": pd.Series(dtype=object),
+            "confidence": pd.Series(dtype=np.float64),
+        }
+    )
 
 
 def pick(table: pd.DataFrame, source: str, level: int) -> pd.DataFrame:

@@ -11,7 +11,9 @@ import pandas as pd
 from refatlas.jobs import whole
 
 GREY = "#d7d9dc"
-plt.rcParams.update({"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "legend.frameon": False})
+plt.rcParams.update(
+    {"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "legend.frameon": False}
+)
 
 
 def colors(names: list[str]) -> dict[str, tuple]:

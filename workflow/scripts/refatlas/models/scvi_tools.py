@@ -99,7 +99,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
         max_epochs=settings["max_epochs"],
         train_size=0.9 if validated else 1.0,
         batch_size=settings["batch_size"],
-        check_val_every_n_epoch=1,
+        check_val_every_n_epoch=1 if validated else None,
         plan_kwargs=plan,
         callbacks=callbacks,
         enable_progress_bar=False,

@@ -1,0 +1,46 @@
+# make env: the locked environment in .venv.   make demo: run the shipped configuration.   make test: all tests.
+UV_VERSION := 0.13.8
+UV := .tools/bin/uv
+
+.PHONY: env demo test check format lock clean
+
+env: .venv/.synced
+
+.venv/.synced: envs/requirements.lock | $(UV)
+	$(UV) venv --quiet --allow-existing --python 3.12 .venv
+	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes envs/requirements.lock
+	touch $@
+
+$(UV):
+	python3 -m venv .tools
+	.tools/bin/python -m pip install --quiet uv==$(UV_VERSION)
+
+demo: env
+	.venv/bin/snakemake
+	@echo
+	@echo "labels: results/queries/inflamed/labels.csv and results/queries/panel/labels.csv"
+	@echo "report: results/report/index.html"
+
+test: env check
+	.venv/bin/pytest
+
+# Lint and format, without changing anything.
+check: env
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile workflow/rules
+	.venv/bin/snakemake --lint
+	.venv/bin/python envs/make_conda.py --check
+
+format: env
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/snakefmt Snakefile workflow/rules
+
+# New versions of everything that envs/requirements.in leaves open.
+lock: $(UV)
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate --python-version 3.12 envs/requirements.in -o envs/requirements.lock
+	python3 envs/make_conda.py
+
+clean:
+	rm -rf results demo logs benchmarks/train_reference benchmarks/map_query benchmarks/score_integration

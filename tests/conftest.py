@@ -1,0 +1,102 @@
+"""What all tests share: scripts loaded by path, real data, small files, and Snakemake run as a user would."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import sparse
+
+REPO = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("REFATLAS_TEST_DATA", REPO.parent / "shared" / "data"))
+sys.path.insert(0, str(REPO / "workflow" / "scripts"))
+
+
+def load_script(name: str):
+    """Return a rule's script as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPO / "workflow" / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def scripts():
+    """A function that loads a rule's script by its name."""
+    return load_script
+
+
+@pytest.fixture(scope="session")
+def real():
+    """A function that returns the path of a real data set, or skips the test."""
+
+    def path(name: str) -> str:
+        if not (DATA / name).exists():
+            pytest.skip(f"{name} is not in {DATA}; set REFATLAS_TEST_DATA to the folder that has it")
+        return str(DATA / name)
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The configuration with all defaults."""
+    from refatlas.config import complete_config
+
+    return complete_config({"reference": "reference.tsv", "queries": "queries.tsv"})
+
+
+def sheet_row(path, **keys) -> dict:
+    """Return a row as `load_sheets` would."""
+    return {"path": str(path), "layer": None, "batch_key": "batch", "batch_is_default": True, "label_keys": ["cell_type"], "gene_key": None, "protein_key": None, "metadata": None} | keys
+
+
+def small_counts(n_cells: int = 60, n_genes: int = 80, seed: int = 0) -> ad.AnnData:
+    """Return gamma-Poisson counts of two batches and two labels, as AnnData with symbols."""
+    random = np.random.default_rng(seed)
+    means = random.gamma(0.8, 2.0, n_genes)
+    types = np.arange(n_cells) % 2
+    mean = means * np.where(types[:, None] == 0, 1, np.roll(random.gamma(2, 0.5, n_genes), 1))
+    x = sparse.csr_matrix(random.poisson(random.gamma(2, mean / 2)).astype(np.float32))
+    obs = pd.DataFrame({"batch": np.where(np.arange(n_cells) < n_cells // 2, "b1", "b2"), "cell_type": np.where(types == 0, "A", "B")}, index=[f"cell{i}" for i in range(n_cells)])
+    return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"G{i}" for i in range(n_genes)]))
+
+
+def write_sheets(folder: Path, reference: list[dict], queries: list[dict], **config) -> Path:
+    """Write two sheets and a configuration into a folder; return the configuration's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("reference", reference), ("queries", queries)):
+        pd.DataFrame(rows).to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({"reference": "reference.tsv", "queries": "queries.tsv", **config}))
+    return path
+
+
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Run Snakemake on the folder's configuration as a user would, from another place; output is text."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPO / "Snakefile", "--directory", folder, "--configfile", folder / "config.yaml", *arguments]
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", check=False)
+    if check and run.returncode:
+        pytest.fail(f"snakemake ended with {run.returncode}:\n{run.stdout[-3000:]}\n{run.stderr[-5000:]}")
+    return run
+
+
+def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
+    """Return the number of jobs of each rule in a dry run's table."""
+    lines = (run.stdout + run.stderr).splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("Job stats:")), None)
+    if start is None:
+        return {}
+    jobs = {}
+    for line in lines[start + 3 :]:
+        if not line.strip():
+            break
+        rule, n = line.split()
+        jobs[rule] = int(n)
+    return {rule: n for rule, n in jobs.items() if rule not in ("total", "all")}

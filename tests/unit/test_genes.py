@@ -1,0 +1,51 @@
+"""Genes of different files are recognised, united and matched."""
+
+import numpy as np
+import pandas as pd
+from refatlas.counts import CountFile
+from refatlas.genes import gene_table, match_genes, take_genes, unite
+from scipy import sparse
+
+
+def file_with(index, **columns) -> CountFile:
+    return CountFile("file.h5ad", "X", pd.DataFrame(), pd.DataFrame(columns, index=index), None)
+
+
+def table(ids, symbols) -> pd.DataFrame:
+    return pd.DataFrame({"gene_id": ids, "symbol": symbols, "name": symbols}, dtype=object)
+
+
+def test_versions_are_cut_but_not_the_y_copies():
+    found = gene_table(file_with(["ENSG00000000001.12", "ENSG00000000002.3_PAR_Y", "ENSMUSG00000000003"], feature_name=["A", "B", "C"]))
+    assert list(found["gene_id"]) == ["ENSG00000000001", "ENSG00000000002_PAR_Y", "ENSMUSG00000000003"]
+    assert list(found["symbol"]) == ["A", "B", "C"]
+
+
+def test_ids_are_found_in_a_column_beside_symbols():
+    found = gene_table(file_with(["A", "B"], ensembl=["ENSG00000000001", None], chromosome=["1", "2"]))
+    assert found["gene_id"].tolist() in ([None, None], ["ENSG00000000001", None])
+    found = gene_table(file_with(["A", "B", "C"], ensembl=["ENSG00000000001", "ENSG00000000002", None]))
+    assert found["gene_id"].tolist() == ["ENSG00000000001", "ENSG00000000002", None]
+    assert found["symbol"].tolist() == ["A", "B", "C"]
+
+
+def test_symbols_alone_take_the_id_that_another_file_gives_them():
+    united = unite([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"]), table([None, None], ["B", "C"])])
+    assert list(united.index) == ["ENSG00000000001", "ENSG00000000002", "C"]
+    assert list(match_genes(united, table([None, None], ["B", "C"]))) == [1, 2]
+
+
+def test_an_ambiguous_symbol_is_not_matched():
+    united = unite([table(["ENSG00000000001", "ENSG00000000002"], ["A", "A"])])
+    assert list(match_genes(united, table([None], ["A"]))) == [-1]
+
+
+def test_symbol_does_not_override_a_gene_found_by_id():
+    reference = unite([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"])])
+    assert list(match_genes(reference, table(["ENSG00000000001", "ENSG00000000009"], ["x", "A"]))) == [0, -1]
+
+
+def test_columns_of_one_gene_are_summed_and_order_is_the_references():
+    block = sparse.csr_matrix(np.array([[1, 2, 3, 4], [0, 5, 0, 6]], dtype=np.float32))
+    taken = take_genes(block, np.array([2, 0, -1, 2]), 4)
+    assert taken.toarray().tolist() == [[2, 0, 5, 0], [5, 0, 6, 0]]

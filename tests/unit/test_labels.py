@@ -1,0 +1,104 @@
+"""The vote is scArches', on real data; scores and the deliverable are worked out by hand."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from refatlas.knn import nearest, vote, vote_weights
+from refatlas.labels import label_table
+from refatlas.scores import confusion, expected_calibration_error, score_labels
+from sklearn.neighbors import KNeighborsTransformer
+
+
+def scarches_transfer(reference, labels, query, k):
+    """Return labels and uncertainties by scArches' own function."""
+    ad.read = ad.read_h5ad
+    from scarches.utils.knn import weighted_knn_transfer
+
+    finder = KNeighborsTransformer(n_neighbors=k, mode="distance", algorithm="brute", metric="euclidean").fit(reference)
+    cells = ad.AnnData(query, obs=pd.DataFrame(index=[str(i) for i in range(len(query))]))
+    found, uncertainty = weighted_knn_transfer(cells, "X", labels, "label", finder)
+    return found, uncertainty
+
+
+def test_vote_equals_scarches_on_a_real_latent_space(scripts, real):
+    data = ad.read_h5ad(real("trvae_latent_pancreas_mapindrop.h5ad"))
+    batch = data.obs["batch"].astype(str).to_numpy()
+    reference, query = data[batch == "0"], data[batch == "1"][::10]
+    labels = pd.DataFrame({"label": reference.obs["cell_type"].astype(str).to_numpy(), "label_2": reference.obs["cell_type"].astype(str).str[:1].to_numpy()})
+    expected, uncertainty = scarches_transfer(reference.X, labels, query.X, 50)
+    frames = [pd.DataFrame(part.X, index=part.obs_names) for part in (reference, query)]
+    for level, column in enumerate(labels, start=1):
+        table = scripts("transfer_labels").vote_table(frames[0], labels[column], frames[1], 50, level, 2)
+        assert np.array_equal(table["label"], expected[column])
+        assert 1 - table["confidence"].to_numpy() == pytest.approx(uncertainty[column].to_numpy(dtype=float), abs=1e-5)
+
+
+def test_published_accuracy_of_the_trvae_latent_space(scripts, real):
+    # Its publication (Symphony, Kang 2021) votes among 5 neighbours.
+    data = ad.read_h5ad(real("trvae_latent_pancreas_mapindrop.h5ad"))
+    frame = pd.DataFrame(data.X, index=data.obs_names)
+    is_reference = (data.obs["batch"].astype(str) == "0").to_numpy()
+    table = scripts("transfer_labels").vote_table(frame[is_reference], data.obs["cell_type"].astype(str)[is_reference], frame[~is_reference], 5, 1, 2)
+    right = pd.Series(table["label"].to_numpy() == data.obs["cell_type"].astype(str)[~is_reference].to_numpy())
+    accuracy = right.groupby(data.obs["species"].astype(str)[~is_reference].to_numpy()).mean()
+    assert accuracy["human"] == pytest.approx(0.709, abs=0.02)
+    assert accuracy["mouse"] == pytest.approx(0.211, abs=0.02)
+
+
+def test_vote_weighs_near_neighbors_more():
+    share = vote(np.array([0, 0, 1]), np.array([[0, 1, 2]]), np.array([[0.1, 0.1, 0.8]]), n_labels=2)
+    assert share == pytest.approx(np.array([[0.2, 0.8]]))
+
+
+def test_equal_distances_give_equal_weights():
+    assert vote_weights(np.array([[1.0, 1.0, 1.0]])) == pytest.approx(np.full((1, 3), 1 / 3))
+    assert vote_weights(np.array([[0.0]])) == pytest.approx(np.ones((1, 1)))
+    assert vote_weights(np.array([[1e3, 1e6, 2e6]])) == pytest.approx(np.full((1, 3), 1 / 3))
+
+
+def test_fewer_reference_cells_than_k():
+    indices, distances = nearest(np.array([[0.0], [3.0]]), np.array([[1.0]]), k=50)
+    assert indices.tolist() == [[0, 1]]
+    assert distances.tolist() == [[1.0, 2.0]]
+
+
+def test_calibration_error_by_hand():
+    # Two cells at 0.95, one right: gap 0.45. Two at 0.55, both right: gap 0.45.
+    assert expected_calibration_error(np.array([1, 0, 1, 1]), np.array([0.95, 0.95, 0.55, 0.55])) == pytest.approx(0.45)
+
+
+def test_scores_by_hand():
+    truth = pd.Series(["a", "a", "b", "new"])
+    scores = score_labels(truth, pd.Series(["a", "b", "b", "a"]), pd.Series([0.9, 0.6, 0.8, 0.5]), known={"a", "b"})
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["macro_f1"] == pytest.approx(2 / 3)
+    assert (scores["n_cells"], scores["n_seen"], scores["auroc_unseen"]) == (4, 3, 1.0)
+    assert confusion(truth, pd.Series(["a", "b", "b", "a"])).values.tolist() == [["a", "a", 1], ["a", "b", 1], ["b", "b", 1], ["new", "a", 1]]
+
+
+def test_delivered_labels_keep_order_and_doubt(scripts):
+    cells = pd.DataFrame({"barcode": ["x", "y", "z"], "keep": [True, True, False]}, index=["q:x", "q:y", "q:z"])
+    table = label_table(cells.index[::-1], "knn", 1, ["A", "B"], np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2]]))
+    rows = scripts("deliver_labels").delivered(cells, {"m": table}, {"model": "m", "source": "knn", "min_confidence": 0.7})
+    assert rows[["cell", "label", "status"]].values.tolist() == [["x", "A", "assigned"], ["y", "A", "ambiguous"], ["z", "B", "low_quality"]]
+    assert list(rows.columns) == ["cell", "label", "confidence", "status", "m_label", "m_confidence"]
+
+
+def test_a_failed_metric_is_shown_and_no_total_is_made_of_it(scripts):
+    script = scripts("score_integration")
+
+    def fail():
+        raise RuntimeError("no such thing")
+
+    table = script.add_totals(script.compute({"clisi": fail, "ilisi": lambda: 0.5, "bras": lambda: 0.7}, ["clisi", "ilisi", "bras"])).set_index("metric")
+    assert table.loc["clisi", "failed"] == "RuntimeError: no such thing"
+    assert table.loc["batch", "value"] == pytest.approx(0.6)
+    assert table.loc[["bio", "total"], "value"].isna().all()
+
+
+def test_query_cells_are_placed_on_an_island_and_not_between(scripts):
+    reference = np.array([[0.0], [0.1], [0.2], [9.0], [9.1]])
+    umap = np.array([[0, 0], [0, 1], [1, 0], [50, 50], [51, 50]], dtype=float)
+    places = scripts("embed_query").place(reference, umap, np.array([[0.05]]), k=5)
+    assert np.all(places < 2)
