@@ -54,7 +54,16 @@ def config():
 
 def sheet_row(path, **keys) -> dict:
     """Return a row as `load_sheets` would."""
-    return {"path": str(path), "layer": None, "batch_key": "batch", "batch_is_default": True, "label_keys": ["cell_type"], "gene_key": None, "protein_key": None, "metadata": None} | keys
+    return {
+        "path": str(path),
+        "layer": None,
+        "batch_key": "batch",
+        "batch_is_default": True,
+        "label_keys": ["cell_type"],
+        "gene_key": None,
+        "protein_key": None,
+        "metadata": None,
+    } | keys
 
 
 def small_counts(n_cells: int = 60, n_genes: int = 80, seed: int = 0) -> ad.AnnData:

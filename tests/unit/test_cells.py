@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+
 from refatlas.cells import quality_reasons, scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError

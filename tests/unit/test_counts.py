@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import io, sparse
+
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
-from scipy import io, sparse
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import load_script, small_counts

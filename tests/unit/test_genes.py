@@ -2,9 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+
 from refatlas.counts import CountFile
 from refatlas.genes import gene_table, match_genes, take_genes, unite
-from scipy import sparse
 
 
 def file_with(index, **columns) -> CountFile:

@@ -4,10 +4,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.neighbors import KNeighborsTransformer
+
 from refatlas.knn import nearest, vote, vote_weights
 from refatlas.labels import label_table
 from refatlas.scores import confusion, expected_calibration_error, score_labels
-from sklearn.neighbors import KNeighborsTransformer
 
 
 def scarches_transfer(reference, labels, query, k):

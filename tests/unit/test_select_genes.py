@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError

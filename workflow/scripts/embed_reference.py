@@ -4,21 +4,29 @@ in:  latent.parquet of the reference
 out: umap.parquet
 """
 
+import numpy as np
 import pandas as pd
 
 from refatlas.jobs import run_job, write_table
+from refatlas.knn import nearest
+
+
+def lay_out(latent: np.ndarray, n_neighbors: int, min_dist: float, seed: int, threads: int = 1) -> np.ndarray:
+    """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from exact neighbours."""
+    from umap import UMAP
+
+    n_neighbors = min(n_neighbors, len(latent))
+    neighbors = nearest(latent, latent, n_neighbors, threads)
+    # Too few cells for a spectral start.
+    start = "spectral" if len(latent) > 50 else "random"
+    umap = UMAP(n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1, init=start, precomputed_knn=(*neighbors, None), force_approximation_algorithm=True)
+    return umap.fit_transform(latent)
 
 
 def main(smk) -> None:
-    from umap import UMAP
-
-    latent = pd.read_parquet(smk.input.latent)
-    settings = smk.params.settings
-    n_neighbors = min(settings["n_neighbors"], len(latent) - 1)
-    # Too few cells for a spectral start.
-    start = "spectral" if len(latent) > 50 else "random"
-    umap = UMAP(n_neighbors=n_neighbors, min_dist=settings["min_dist"], random_state=smk.params.seed, n_jobs=1, init=start).fit_transform(latent.to_numpy())
-    write_table(pd.DataFrame(umap, index=latent.index, columns=["umap_1", "umap_2"]), smk.output.umap)
+    latent, settings = pd.read_parquet(smk.input.latent), smk.params.settings
+    places = lay_out(latent.to_numpy(), settings["n_neighbors"], settings["min_dist"], smk.params.seed, smk.threads)
+    write_table(pd.DataFrame(places, index=latent.index, columns=["umap_1", "umap_2"]), smk.output.umap)
 
 
 if "snakemake" in globals():

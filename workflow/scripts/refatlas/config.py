@@ -14,6 +14,7 @@ from refatlas.models import BASELINE, MODEL_TYPES, settings_schema
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RESERVED = ("counts",)
 SHEETS = {"reference": "dataset", "queries": "query"}
 
 
@@ -45,6 +46,8 @@ def complete_config(config: dict) -> dict:
 def _complete_model(name: str, spec: dict) -> dict:
     if not NAME.fullmatch(name):
         raise InputError(f"config: models: name {name!r} is not allowed; use letters, digits, '.', '_' and '-'")
+    if name in RESERVED:
+        raise InputError(f"config: models: name {name!r} is taken by another result; rename the model")
     if name == BASELINE and spec.get("type") != BASELINE:
         raise InputError(f"config: models: {BASELINE!r} is the baseline's name and must have type {BASELINE}; rename the model")
     return _checked(spec, settings_schema(spec["type"]), where=f"config: models: {name}")

@@ -38,6 +38,8 @@ def output_to(log: str) -> Iterator[None]:
     with open(log, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", encoding="utf-8", buffering=1, closefd=False) for descriptor in (1, 2))
         try:
             yield
         except Exception:
@@ -46,6 +48,7 @@ def output_to(log: str) -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            sys.stdout, sys.stderr = streams
             for descriptor, original in zip((1, 2), saved, strict=True):
                 os.dup2(original, descriptor)
                 os.close(original)

@@ -1,0 +1,198 @@
+"""The main job on eight donors of PBMC: six make the reference, two come as queries, one after the other. Trains for minutes."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import REPO, planned, snakemake, write_sheets
+
+QUERIES = ("1039", "107")
+MODELS = {
+    "scvi": {"type": "scvi", "train": {"max_epochs": 50}, "surgery": {"max_epochs": 50}},
+    "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 15}, "surgery": {"max_epochs": 50}},
+}
+CONFIG = {"models": MODELS, "integration": {"max_cells": 1500}}
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def runs(real, tmp_path_factory):
+    """The folder of a finished run with both queries, and the checksums from before the second was added."""
+    folder = tmp_path_factory.mktemp("kang")
+    data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
+    donors = data.obs["batch"].astype(str)
+    data[~donors.isin(QUERIES).to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
+    for donor in QUERIES:
+        data[(donors == donor).to_numpy()].copy().write_h5ad(folder / f"donor{donor}.h5ad")
+    rows = [{"query": f"donor{donor}", "path": f"donor{donor}.h5ad", "label_key": "cell_type"} for donor in QUERIES]
+    write_sheets(folder, [{"dataset": "kang", "path": "reference.h5ad"}], rows[:1], **CONFIG)
+    snakemake(folder)
+    before = checksums(folder / "results")
+    write_sheets(folder, [{"dataset": "kang", "path": "reference.h5ad"}], rows, **CONFIG)
+    snakemake(folder)
+    return folder, before
+
+
+@pytest.fixture(scope="module")
+def folder(runs):
+    return runs[0]
+
+
+@pytest.fixture(scope="module")
+def scores(folder):
+    return pd.read_csv(folder / "results/evaluation/transfer.csv").set_index(["query", "model", "source"])
+
+
+def test_labels_hold_the_floors(scores):
+    both = scores.groupby(["model", "source"]).apply(lambda s: np.average(s["accuracy"], weights=s["n_seen"]))
+    assert both["scanvi", "knn"] >= both["linear", "classifier"] - 0.02
+    assert both["scvi", "knn"] >= 0.85
+
+
+def test_another_query_changed_no_byte_of_what_was_there(runs):
+    folder, before = runs
+    after = checksums(folder / "results")
+    summaries = {
+        path
+        for path in before
+        if path.startswith(("results/evaluation", "evaluation/transfer", "report/index", "report/config"))
+        or (path.startswith("atlas/") and path.count("/") == 1 and path.endswith(".h5ad") and path != "atlas/counts.h5ad")
+    }
+    changed = {path for path in before if after.get(path) != before[path]}
+    assert changed <= summaries
+    assert "report/index.html" in changed
+
+
+def test_a_finished_run_plans_nothing(folder):
+    assert planned(snakemake(folder, "--dry-run")) == {}
+
+
+def test_every_cell_of_a_query_has_a_row_in_its_order(folder):
+    for donor in QUERIES:
+        labels = pd.read_csv(folder / f"results/queries/donor{donor}/labels.csv")
+        assert list(labels["cell"]) == list(ad.read_h5ad(folder / f"donor{donor}.h5ad").obs_names)
+        assert list(labels.columns[:4]) == ["cell", "label", "confidence", "status"]
+        assert {"scvi_label", "scanvi_confidence", "scanvi_classifier_label", "linear_classifier_label"} <= set(labels.columns)
+        assert labels["confidence"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_surgery_moves_the_query_and_not_the_reference(folder, model):
+    """Also: the mapped model knows the query's batches, has the reference's genes, and saw no label."""
+    from refatlas.models import MODEL_TYPES
+    from refatlas.store import read_counts
+
+    home = folder / "results/atlas/models" / model
+    kind = MODEL_TYPES[model].load_class()
+    reference_counts = read_counts(folder / "results/atlas/counts.h5ad")
+    query_counts = read_counts(folder / "results/atlas/queries/donor107/counts.h5ad")
+    assert list(query_counts.obs.columns) == ["batch"]
+    mapped = kind.load(home / "queries/donor107/model.pt", query_counts.copy())
+    assert "donor107:107" in mapped.batches()
+    assert {"kang:101", "kang:1015"} <= set(mapped.batches())
+    assert list(query_counts.var_names) == list(reference_counts.var_names)
+    some = reference_counts[::20].copy()
+    saved = pd.read_parquet(home / "reference/latent.parquet").loc[some.obs_names].to_numpy()
+    assert np.abs(mapped.latent(some) - saved).max() < 1e-4
+    facts = pd.read_json(home / "queries/donor107/mapping.json", typ="series")
+    assert facts["mean_shift"] > 0.01
+    again = pd.read_parquet(home / "queries/donor107/latent.parquet").to_numpy()
+    assert mapped.latent(query_counts.copy()) == pytest.approx(again, abs=1e-5)
+
+
+def test_labels_of_a_query_cannot_reach_a_model(folder):
+    """The only labels in a mapped model's registry are the reference's and the unlabelled one."""
+    from refatlas.models.interface import UNLABELED
+    from refatlas.models.scanvi import ScANVI
+    from refatlas.store import read_counts
+
+    counts = read_counts(folder / "results/atlas/queries/donor1039/counts.h5ad")
+    mapped = ScANVI.load(folder / "results/atlas/models/scanvi/queries/donor1039/model.pt", counts)
+    assert set(mapped.model.adata_manager.get_state_registry("labels").categorical_mapping) - {UNLABELED} == set(
+        pd.read_parquet(folder / "results/datasets/kang/cells.parquet")["label"]
+    )
+    assert (mapped.model.labels_ == UNLABELED).all()
+
+
+def test_training_is_recorded(folder):
+    home = folder / "results/atlas/models/scanvi/reference"
+    history = pd.read_csv(home / "training.csv")
+    assert {"stage", "epoch", "seconds", "cells_per_second", "elbo_train", "elbo_validation"} <= set(history.columns)
+    assert history["elbo_validation"].iloc[-1] <= history["elbo_validation"].iloc[0] * 1.01
+    text = (home / "training.md").read_text()
+    for fact in ("type | scanvi", "kang:1015", "final loss", "converged", "device", "scvi-tools 1.5.1", "model.pt"):
+        assert fact in text
+    log = (folder / "logs/train_reference/atlas/scvi.log").read_text()
+    assert "cells/s" in log
+    assert "s left" in log
+
+
+def test_atlas_opens_in_scanpy_with_all_cells(folder):
+    import scanpy as sc
+
+    atlas = sc.read_h5ad(folder / "results/atlas/scanvi.h5ad")
+    assert atlas.n_obs == sum(len(pd.read_parquet(p)) for p in (folder / "results/atlas/models/scanvi").rglob("latent.parquet"))
+    assert {"X_latent", "X_umap"} <= set(atlas.obsm)
+    assert {"dataset", "batch", "origin", "label", "confidence", "status"} <= set(atlas.obs)
+    counts = ad.read_h5ad(folder / "donor107.h5ad")
+    cell = counts.obs_names[5]
+    genes = atlas.var["symbol"].to_numpy()
+    assert np.array_equal(atlas[f"donor107:{cell}"].X.toarray().ravel(), counts[cell, genes].X.toarray().ravel())
+
+
+def test_integration_scores_are_complete_and_say_what_they_are(folder):
+    table = pd.read_csv(folder / "results/evaluation/integration.csv")
+    assert set(table["model"]) == {"scvi", "scanvi", "linear"}
+    assert table["failed"].isna().all(), table[table["failed"].notna()]
+    assert table["value"].between(0, 1).all()
+    assert {"n_cells", "k", "scib_metrics"} <= set(table.columns)
+
+
+def test_report_is_one_self_contained_page(folder):
+    page = (folder / "results/report/index.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 + 3 + 2
+    assert 'src="http' not in page
+    for text in ("donor1039", "donor107", "kang", "macro-F1", "scvi-tools"):
+        assert text in page
+
+
+def test_snakemakes_own_report_has_the_figures(folder):
+    snakemake(folder, "--report", "own.html")
+    assert "donor107" in (folder / "own.html").read_text()
+
+
+def test_report_opens_in_a_browser(folder, tmp_path):
+    import shutil
+
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    page = folder / "results/report/index.html"
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path}/profile",
+    ]
+    run = subprocess.run([browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert "Transfer scores" in run.stdout
+    assert run.stdout.count("<img") == 8
+
+
+def test_the_default_profile_was_used(folder):
+    run = snakemake(folder, "--dry-run")
+    assert str(REPO / "profiles" / "default") in run.stderr

@@ -1,0 +1,212 @@
+"""Input that is unusual but legal goes through every step; input that is not is refused by the step that meets it first.
+
+The steps are called as functions in one process, with one epoch of training, so that many cases cost seconds.
+"""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from refatlas.cells import scan
+from refatlas.counts import open_counts
+from refatlas.errors import InputError
+from refatlas.labels import pick
+from refatlas.models import MODEL_TYPES, settings_schema
+from refatlas.store import read_counts, write_counts
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import sheet_row, small_counts, snakemake, write_sheets
+
+
+def one_epoch(kind: str) -> dict:
+    """Return the settings of a type with a single epoch everywhere."""
+    spec = {"type": kind, "seed": 0, "threads": 1}
+    for section, part in settings_schema(kind)["properties"].items():
+        if "properties" in part:
+            spec[section] = {name: setting["default"] for name, setting in part["properties"].items()}
+            if "max_epochs" in spec[section]:
+                spec[section]["max_epochs"] = 1
+    return spec
+
+
+class Pipeline:
+    """A reference made of one file, and queries mapped onto it."""
+
+    def __init__(self, scripts, config, folder, counts, kinds=("scvi", "scanvi", "linear")) -> None:
+        self.scripts, self.config, self.folder = scripts, config, folder
+        counts.write_h5ad(folder / "reference.h5ad")
+        row = sheet_row(folder / "reference.h5ad")
+        self.found = scan(open_counts(row["path"]), "ref", row, config["qc"], config["unlabeled"])
+        genes = scripts("select_genes").select([row], [self.found.cells.copy()], [self.found.genes], {**config["genes"], "n_top": 60})
+        self.genes = genes[genes["selected"]]
+        self.counts = self._store(row, self.found, scripts("build_reference").describe_cells({"ref": self.found.cells}), "reference", self.found.cells["keep"])
+        self.models = {kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind)) for kind in kinds}
+
+    def _store(self, row, found, obs, name, keep):
+        matrix = self.scripts_gather(row, found, keep)
+        path = self.folder / f"{name}_counts.h5ad"
+        write_counts(str(path), matrix, obs, self.genes)
+        return read_counts(path)
+
+    def scripts_gather(self, row, found, keep):
+        from refatlas.store import gather
+
+        return gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes)
+
+    def map(self, counts, **keys) -> dict[str, pd.DataFrame]:
+        """Return the labels of a query by each model."""
+        counts.write_h5ad(self.folder / "query.h5ad")
+        row = sheet_row(self.folder / "query.h5ad", **{"label_keys": [], **keys})
+        found = scan(open_counts(row["path"], row["layer"]), "query", row, self.config["qc"], self.config["unlabeled"])
+        check = self.scripts("check_query")
+        check.require_overlap("query 'query' (query.h5ad)", self.genes, found.genes, check.gene_overlap(self.genes, found.genes), 0.75)
+        query = self._store(row, found, found.cells[["batch"]], "query", np.ones(len(found.cells), dtype=bool))
+        return {kind: self._labels(kind, query) for kind in self.models}
+
+    def _labels(self, kind, query):
+        mapped = self.models[kind].map_query(query.copy(), one_epoch(kind))
+        assert set(query.obs["batch"].astype(str)) <= set(mapped.batches())
+        frames = [pd.DataFrame(m.latent(c.copy()), index=c.obs_names) for m, c in ((self.models[kind], self.counts), (mapped, query))]
+        assert np.isfinite(frames[1].to_numpy()).all()
+        return pick(self.scripts("transfer_labels").vote_table(frames[0], self.counts.obs["label"], frames[1], 50, 1, 1), "knn", 1)
+
+
+@pytest.fixture(scope="module")
+def reference(scripts, config, tmp_path_factory):
+    counts = small_counts(n_cells=257, n_genes=90)
+    counts.var_names = ["HLA-A/B", "naïve-β", *counts.var_names[2:]]
+    counts.obs.loc[counts.obs_names[:1], "cell_type"] = "rare"
+    counts.obs.loc[counts.obs_names[:1], "batch"] = "single"
+    return Pipeline(scripts, config, tmp_path_factory.mktemp("unusual"), counts)
+
+
+def query(n_cells=12, seed=5):
+    counts = small_counts(n_cells=n_cells, n_genes=90, seed=0)
+    counts.var_names = ["HLA-A/B", "naïve-β", *counts.var_names[2:]]
+    return counts
+
+
+def check(labels: dict[str, pd.DataFrame], n_cells: int) -> None:
+    for kind, table in labels.items():
+        assert len(table) == n_cells, kind
+        assert table["label"].isin(["A", "B", "rare"]).all()
+        assert table["confidence"].between(0, 1).all()
+
+
+def change_matrix(kind):
+    counts = query()
+    counts.X = {"csc": lambda x: x.tocsc(), "dense": lambda x: x.toarray(), "integer": lambda x: x.astype(np.int64), "float64": lambda x: x.astype(np.float64)}[kind](counts.X)
+    return counts
+
+
+@pytest.mark.parametrize("kind", ["csc", "dense", "integer", "float64"])
+def test_matrix_of_every_kind(reference, kind):
+    check(reference.map(change_matrix(kind)), 12)
+
+
+def test_query_of_one_cell(reference):
+    check(reference.map(query(1)), 1)
+
+
+def test_query_batch_of_one_cell_and_last_minibatch_of_one(reference):
+    counts = query(129)
+    counts.obs["batch"] = ["alone"] + ["b"] * 128
+    check(reference.map(counts), 129)
+
+
+@pytest.mark.parametrize("kind", ["category", "integer", "text"])
+def test_batch_column_of_every_kind(reference, kind):
+    counts = query()
+    numbers = np.arange(12) % 2
+    counts.obs["batch"] = {"category": pd.Categorical(numbers), "integer": numbers, "text": numbers.astype(str)}[kind]
+    check(reference.map(counts), 12)
+
+
+def test_a_batch_named_as_in_the_reference_is_still_a_new_one(reference):
+    counts = query()
+    counts.obs["batch"] = "b1"
+    check(reference.map(counts), 12)
+
+
+def test_cells_without_counts(reference):
+    counts = query()
+    x = counts.X.toarray()
+    x[3] = 0
+    counts.X = x
+    check(reference.map(counts), 12)
+
+
+def test_more_genes_in_another_order(reference):
+    import anndata as ad
+
+    plain = reference.map(query())["linear"]
+    counts = query()
+    extra = small_counts(n_cells=12, n_genes=30, seed=9)
+    extra.var_names = [f"extra{i}" for i in range(30)]
+    counts = ad.concat([extra, counts[:, ::-1]], axis="var", merge="first")
+    labels = reference.map(counts)
+    check(labels, 12)
+    assert labels["linear"]["confidence"].to_numpy() == pytest.approx(plain["confidence"].to_numpy(), abs=1e-5)
+
+
+def test_missing_genes_are_padded_down_to_the_floor_and_refused_below(reference):
+    names = list(reference.genes.index)
+    check(reference.map(query()[:, [n for n in query().var_names if n not in names[:10]]].copy()), 12)
+    with pytest.raises(InputError, match=r"30 of 60 reference genes found \(50%\), need 75%"):
+        reference.map(query()[:, [n for n in query().var_names if n not in names[:30]]].copy())
+
+
+def test_a_reference_of_one_batch(scripts, config, tmp_path):
+    counts = small_counts(n_cells=150, n_genes=90)
+    counts.obs["batch"] = "only"
+    pipeline = Pipeline(scripts, config, tmp_path, counts, kinds=("scvi",))
+    check(pipeline.map(small_counts(n_cells=9, n_genes=90)), 9)
+
+
+def test_ids_against_symbols_are_recognised(reference):
+    counts = query()
+    ids = [f"ENSG{i:011d}.2" for i in range(counts.n_vars)]
+    symbols = list(counts.var_names)
+    counts.var_names = ids
+    with pytest.raises(InputError, match=r"0 of 60 reference genes found.*reference has symbols.*the query Ensembl ids.*Set gene_key"):
+        reference.map(counts)
+    counts.var["feature_name"] = symbols
+    check(reference.map(counts), 12)
+
+
+def test_symbols_against_ids_are_told(scripts):
+    selected = pd.DataFrame({"gene_id": ["ENSG00000000001"], "symbol": [None]}, index=["ENSG00000000001"])
+    table = pd.DataFrame({"gene_id": [None], "symbol": ["A"], "name": ["A"]})
+    with pytest.raises(InputError, match="The reference has Ensembl ids"):
+        scripts("check_query").require_overlap("query 'q' (q.h5ad)", selected, table, ["ENSG00000000001"], 0.75)
+
+
+def test_models_that_need_labels_say_so(scripts):
+    counts = SimpleNamespace(obs=pd.DataFrame({"label": ["A", None]}))
+    with pytest.raises(InputError, match="type scanvi needs at least two labels in the reference, found A"):
+        scripts("train_reference").require_labels("scanvi", "scanvi", counts)
+
+
+def test_fractional_counts_are_refused_by_the_workflow_before_training(real, tmp_path):
+    """The published file whose batch Lawlor_C1 holds fractions: refused with the batch's name, and nothing half-written."""
+    row = {"dataset": "pancreas", "path": real("cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad")}
+    write_sheets(tmp_path, [row], [{"query": "q", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}])
+    run = snakemake(tmp_path, check=False)
+    assert run.returncode != 0
+    said = run.stdout + run.stderr
+    assert "does not hold raw counts" in said
+    assert "pancreas:Lawlor_C1" in said
+    assert "Baron" not in said.split("in batch")[1].split("The values")[0]
+    assert "Traceback" not in said
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+
+
+def test_a_query_that_cannot_be_mapped_is_refused_before_training(real, tmp_path):
+    write_sheets(tmp_path, [{"dataset": "pbmc", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}], [{"query": "panel", "path": real("pbmc10k_6434c_698g_14p.h5ad")}])
+    run = snakemake(tmp_path, check=False)
+    assert run.returncode != 0
+    assert "need 75%" in run.stdout + run.stderr
+    assert not list((tmp_path / "results").rglob("model.pt"))

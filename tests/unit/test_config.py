@@ -1,0 +1,134 @@
+"""Every mistake in the configuration and in the sheets is named, with what was found and what to do."""
+
+import os
+import sys
+
+import pytest
+
+from refatlas.config import check_writable, complete_config, load_sheets
+from refatlas.errors import InputError
+from refatlas.models import MODEL_TYPES, settings_schema
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import REPO
+
+BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"refrence": "x"}, r"unknown key 'refrence' \(did you mean 'reference'\?\)"),
+        ({"genes": {"n_tops": 5}}, r"config: genes: unknown key 'n_tops' \(did you mean 'n_top'\?\)"),
+        ({"genes": {"n_top": "many"}}, r"config: genes: n_top: 'many' is of the wrong type; expected integer"),
+        ({"genes": {"n_top": 3}}, r"config: genes: n_top: 3 is less than the minimum of 10"),
+        ({"query": {"min_gene_overlap": 1.5}}, r"1.5 is greater than the maximum of 1"),
+        ({"models": {"m": {"type": "scvvi"}}}, r"'scvvi' is none of .* \(did you mean 'scvi'\?\)"),
+        ({"models": {"m": {}}}, r"config: models: m: 'type' is a required property"),
+        ({"models": {"m": {"type": "scvi", "train": {"epochs": 3}}}}, r"config: models: m: train: unknown key 'epochs'.*known keys: max_epochs"),
+        ({"models": {"m": {"type": "scvi", "train": {"max_epochs": 0}}}}, r"0 is less than the minimum of 1"),
+        ({"models": {"a/b": {"type": "scvi"}}}, r"name 'a/b' is not allowed"),
+        ({"models": {"m": {"type": "scanvi", "init_from": "gone"}}}, r"init_from: 'gone' is no such model; need a model of type scvi: none"),
+        ({"models": {"counts": {"type": "scvi"}}}, r"name 'counts' is taken"),
+        ({"models": {"linear": {"type": "scvi"}}}, r"'linear' is the baseline's name"),
+        ({"deliver": {"model": "gone"}}, r"deliver: model 'gone' is not in models; it holds scvi, scanvi, linear"),
+        ({"deliver": {"model": "scvi", "source": "classifier"}}, r"type scvi has no classifier"),
+        ({"seed": -1}, r"seed: -1 is less"),
+    ],
+)
+def test_mistakes_in_the_configuration(change, said):
+    with pytest.raises(InputError, match=said):
+        complete_config({**BASE, **change})
+
+
+def test_a_missing_sheet_key():
+    with pytest.raises(InputError, match="'queries' is a required property"):
+        complete_config({"reference": "reference.tsv"})
+
+
+def test_defaults_are_complete_and_the_baseline_is_always_there():
+    config = complete_config(BASE)
+    assert list(config["models"]) == ["scvi", "scanvi", "linear"]
+    assert config["models"]["scanvi"]["init_from"] == "scvi"
+    assert config["deliver"] == {"model": "scanvi", "source": "knn", "min_confidence": 0.5}
+
+
+def sheets(folder, reference="", queries=""):
+    """Write two sheets; empty text means a good one."""
+    for name in ("a.h5ad", "q.h5ad"):
+        (folder / name).write_text("")
+    (folder / "reference.tsv").write_text(reference or "dataset\tpath\na\ta.h5ad\n")
+    (folder / "queries.tsv").write_text(queries or "query\tpath\nq\tq.h5ad\n")
+    os.chdir(folder)
+    return load_sheets(complete_config(BASE))
+
+
+@pytest.fixture(autouse=True)
+def _stay_here():
+    here = os.getcwd()
+    yield
+    os.chdir(here)
+
+
+@pytest.mark.parametrize(
+    ("reference", "queries", "said"),
+    [
+        ("dataset\tpath\n", "", "the sheet has no row"),
+        ("dataset\tpath\na\ta.h5ad\na\tq.h5ad\n", "", r"reference.tsv, line 3: dataset 'a' stands twice"),
+        ("", "query\tpath\nq\tq.h5ad\nq\tq.h5ad\n", r"queries.tsv, line 3: query 'q' stands twice"),
+        ("dataset\tpath\na/b\ta.h5ad\n", "", "dataset 'a/b' is not allowed"),
+        ("dataset\tpath\na b\ta.h5ad\n", "", "dataset 'a b' is not allowed"),
+        ("dataset\tpath\n..\ta.h5ad\n", "", "dataset '..' is not allowed"),
+        ("dataset\tpath\tbatchkey\na\ta.h5ad\tx\n", "", r"unknown column 'batchkey' \(did you mean 'batch_key'\?\)"),
+        ("dataset\na\n", "", "column 'path' is missing; the sheet has dataset"),
+        ("dataset,path\na,a.h5ad\n", "", "unknown column 'dataset,path'"),
+        ("dataset\tpath\na\tgone.h5ad\n", "", r"dataset 'a': path 'gone.h5ad' does not exist"),
+        ("dataset\tpath\tmetadata\na\ta.h5ad\tgone.csv\n", "", r"metadata 'gone.csv' does not exist"),
+        ("", "query\tpath\na\tq.h5ad\n", "query 'a' has the name of a dataset"),
+        ("dataset\tpath\tlabel_key\na\ta.h5ad\tx,y\nb\ta.h5ad\tx\n", "", "different numbers of label columns"),
+    ],
+)
+def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):
+    with pytest.raises(InputError, match=said):
+        sheets(tmp_path, reference, queries)
+
+
+def test_a_missing_sheet(tmp_path):
+    os.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"reference: 'reference.tsv' does not exist"):
+        load_sheets(complete_config(BASE))
+
+
+def test_rows_override_the_configuration_and_queries_have_no_default_label(tmp_path):
+    datasets, queries = sheets(tmp_path, "dataset\tpath\tlayer\tbatch_key\tlabel_key\na\ta.h5ad\traw\tdonor\tfine, coarse\n")
+    assert datasets["a"]["layer"] == "raw"
+    assert datasets["a"]["label_keys"] == ["fine", "coarse"]
+    assert (datasets["a"]["batch_key"], datasets["a"]["batch_is_default"]) == ("donor", False)
+    assert (queries["q"]["batch_key"], queries["q"]["batch_is_default"], queries["q"]["label_keys"]) == ("batch", True, [])
+
+
+def test_results_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        check_writable(str(tmp_path / "file" / "results"))
+    if os.geteuid() != 0:
+        (tmp_path / "closed").mkdir(mode=0o500)
+        with pytest.raises(InputError, match="no permission to write"):
+            check_writable(str(tmp_path / "closed" / "results"))
+
+
+def test_every_setting_is_described_in_the_manual():
+    manual = (REPO / "config" / "README.md").read_text()
+    from refatlas.config import load_schema
+
+    missing = []
+    for key, part in load_schema("config")["properties"].items():
+        names = [key] + [f"{key}.{inner}" for inner in part.get("properties", {})]
+        missing += [name for name in names if f"`{name}`" not in manual]
+    for kind in MODEL_TYPES:
+        for section, part in settings_schema(kind)["properties"].items():
+            missing += [name for name in part.get("properties", {}) if f"`{name}`" not in manual]
+            missing += [section] if f"`{section}`" not in manual else []
+    for sheet in ("reference", "queries"):
+        missing += [column for column in load_schema(sheet)["properties"] if f"`{column}`" not in manual]
+    assert not missing

@@ -1,0 +1,70 @@
+"""What a job prints lands in its log, and files appear whole or not at all."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from refatlas.errors import InputError
+from refatlas.jobs import run_job, whole
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import REPO
+
+
+def job(tmp_path):
+    return SimpleNamespace(rule="a_rule", wildcards={"x": "1"}, log=[str(tmp_path / "log")])
+
+
+def test_native_output_lands_in_the_log(tmp_path):
+    run_job(lambda smk: subprocess.run(["echo", "from a child"], check=True), job(tmp_path))
+    assert (tmp_path / "log").read_text().startswith("a_rule x=1\nfrom a child\ndone in")
+
+
+def test_a_users_mistake_is_told_without_a_traceback(tmp_path):
+    def main(smk):
+        raise InputError("column 'x' is missing")
+
+    with pytest.raises(SystemExit) as stop:
+        run_job(main, job(tmp_path))
+    assert stop.value.code == 1
+    assert (tmp_path / "log").read_text() == "a_rule x=1\nError: column 'x' is missing\n"
+
+
+def test_another_error_leaves_its_traceback_in_the_log(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run_job(lambda smk: 1 / 0, job(tmp_path))
+    assert "ZeroDivisionError" in (tmp_path / "log").read_text()
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(KeyError), whole(str(tmp_path / "a.txt")) as part:
+        part.write_text("half")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with whole(str(tmp_path / "a.txt")) as part:
+        part.write_text("all")
+    assert (tmp_path / "a.txt").read_text() == "all"
+
+
+def test_only_model_rules_import_torch_or_scvi():
+    code = f"""
+import importlib.util, sys, pathlib
+sys.path.insert(0, {str(REPO / "workflow/scripts")!r})
+for path in sorted(pathlib.Path({str(REPO / "workflow/scripts")!r}).glob('*.py')):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+print(sorted({{'scvi', 'torch', 'jax', 'umap', 'scanpy'}} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_conda_definition_matches_the_lock():
+    subprocess.run([sys.executable, REPO / "envs" / "make_conda.py", "--check"], check=True)
+
+
+def test_lock_names_no_address():
+    lock = (REPO / "envs" / "requirements.lock").read_text()
+    assert not any(word in lock for word in ("://", "file:", "index-url", "find-links"))

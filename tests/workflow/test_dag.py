@@ -1,0 +1,124 @@
+"""Which jobs are planned, and which mistakes stop the workflow before any job; all by dry run on real or small files."""
+
+import os
+import sys
+import time
+
+import anndata as ad
+import pytest
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import REPO, planned, small_counts, snakemake, write_sheets
+
+QUERY_RULES = {"check_query", "build_query", "map_query", "transfer_labels", "embed_query", "deliver_labels", "plot_query", "score_transfer"}
+SUMMARIES = {"collect_transfer", "export_atlas", "write_report"}
+
+
+@pytest.fixture
+def project(tmp_path):
+    for i, name in enumerate(("a", "b", "q", "r")):
+        small_counts(seed=i).write_h5ad(tmp_path / f"{name}.h5ad")
+    write_sheets(tmp_path, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}])
+    return tmp_path
+
+
+def finished(project, **config):
+    """Mark everything as done, without running it, by Snakemake's own touch of placeholder files."""
+    run = snakemake(project, "--dry-run", "--quiet", "--detailed-summary")
+    for line in run.stdout.splitlines()[1:]:
+        path = line.split("\t")[0]
+        if path.startswith("results"):
+            file = project / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("placeholder")
+    snakemake(project, "--touch", "--cores", "1")
+    assert planned(snakemake(project, "--dry-run")) == {}
+
+
+def test_the_shipped_configuration_plans_the_whole_demo(tmp_path):
+    (tmp_path / "config").symlink_to(REPO / "config")
+    (tmp_path / "config.yaml").write_text((REPO / "config" / "config.yaml").read_text())
+    jobs = planned(snakemake(tmp_path, "--dry-run"))
+    assert (jobs["make_demo"], jobs["scan_dataset"], jobs["train_reference"], jobs["map_query"]) == (1, 3, 3, 6)
+
+
+def test_another_query_plans_its_own_jobs_and_the_summaries(project):
+    finished(project)
+    with (project / "queries.tsv").open("a") as sheet:
+        sheet.write("r\tr.h5ad\n")
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert set(jobs) == QUERY_RULES | SUMMARIES
+    assert (jobs["map_query"], jobs["check_query"], jobs["plot_query"]) == (3, 1, 1)
+
+
+def test_a_changed_model_reruns_that_model_alone(project):
+    finished(project)
+    write_sheets(
+        project,
+        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
+        [{"query": "q", "path": "q.h5ad"}],
+        models={"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}}},
+    )
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["train_reference"], jobs["map_query"], jobs["embed_reference"], jobs["score_integration"]) == (1, 1, 1, 1)
+    assert not {"scan_dataset", "select_genes", "build_reference", "check_query", "build_query"} & set(jobs)
+
+
+def test_a_renamed_dataset_reruns_its_scan_and_all_that_follows(project):
+    finished(project)
+    write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}, {"dataset": "renamed", "path": "b.h5ad"}], [{"query": "q", "path": "q.h5ad"}])
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["scan_dataset"], jobs["select_genes"], jobs["train_reference"]) == (1, 1, 3)
+
+
+def test_a_changed_query_file_reruns_that_query(project):
+    finished(project)
+    time.sleep(1.1)
+    os.utime(project / "q.h5ad")
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert set(jobs) == QUERY_RULES | SUMMARIES
+
+
+def test_a_changed_dataset_reruns_its_scan_alone_of_the_scans(project):
+    finished(project)
+    time.sleep(1.1)
+    os.utime(project / "a.h5ad")
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert jobs["scan_dataset"] == 1
+    assert jobs["train_reference"] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: write_sheets(p, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}], modells={}), "unknown key 'modells' (did you mean 'models'?)"),
+        (lambda p: write_sheets(p, [{"dataset": "a", "path": "gone.h5ad"}], [{"query": "q", "path": "q.h5ad"}]), "path 'gone.h5ad' does not exist"),
+        (lambda p: (p / "results").write_text("in the way"), "is a file"),
+    ],
+)
+def test_mistakes_stop_the_workflow_at_its_start(project, change, said):
+    change(project)
+    run = snakemake(project, "--cores", "1", check=False)
+    assert run.returncode != 0
+    assert said in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not (project / "results").is_dir()
+
+
+def test_gpu_rules_ask_slurm_for_a_gpu_and_the_others_do_not(project):
+    run = snakemake(project, "--dry-run", "--workflow-profile", REPO / "profiles" / "slurm", "--printshellcmds")
+    blocks = (run.stdout + run.stderr).split("\n\n")
+    for rule, gpu in (("rule train_reference", True), ("rule map_query", True), ("rule scan_dataset", False), ("rule select_genes", False)):
+        found = [block for block in blocks if rule in block and "linear" not in block]
+        assert found
+        for block in found:
+            assert ("gpu=1" in block) == gpu
+            assert "mem_mb=" in block
+            assert "runtime=" in block
+
+
+def test_a_thousand_queries_are_planned(project):
+    small = ad.read_h5ad(project / "q.h5ad")[:3].copy()
+    small.write_h5ad(project / "small.h5ad")
+    write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(1000)])
+    assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 3000
