@@ -111,7 +111,8 @@ def test_empty_files_are_refused(tmp_path, counts):
 def test_truncated_mtx_is_refused(tmp_path, counts):
     make_demo = load_script("make_demo")
     make_demo.write_10x_mtx(tmp_path / "m", counts.X, list(counts.obs_names), pd.DataFrame({"symbol": counts.var_names}))
-    lines = gzip.open(tmp_path / "m" / "matrix.mtx.gz", "rt").readlines()
+    with gzip.open(tmp_path / "m" / "matrix.mtx.gz", "rt") as file:
+        lines = file.readlines()
     with gzip.open(tmp_path / "m" / "matrix.mtx.gz", "wt") as file:
         file.writelines(lines[:-5])
     with pytest.raises(InputError, match="is it complete"):

@@ -39,9 +39,13 @@ def test_another_error_leaves_its_traceback_in_the_log(tmp_path):
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(KeyError), whole(str(tmp_path / "a.txt")) as part:
-        part.write_text("half")
-        raise KeyError
+    def fail_half_way():
+        with whole(str(tmp_path / "a.txt")) as part:
+            part.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == []
     with whole(str(tmp_path / "a.txt")) as part:
         part.write_text("all")

@@ -15,7 +15,6 @@ rule score_integration:
         "<benchmarks>/score_integration/{split}/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
-    threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=6000, per_input_mb=10),
         runtime=120,

@@ -19,7 +19,6 @@ rule map_query:
         "<benchmarks>/map_query/{split}/{model}/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
-    threads: 2
     resources:
         gpu=gpus_of,
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),

@@ -1,8 +1,10 @@
 """What the types from scvi-tools share: training with a record, surgery, saving. Importing it costs 10 to 30 s."""
 
+import logging
 import os
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 # Under SLURM, Lightning would otherwise take over process ranks and signals.
@@ -16,6 +18,13 @@ from lightning.pytorch.callbacks import Callback
 from scvi.train._callbacks import SubSampleLabels
 
 from refatlas.models.interface import UNLABELED, Training
+
+# Said at every training, of no use to a user: the first at surgery, where the reference's layers stay as they are by design.
+for message in (r"Found \d+ module\(s\) in eval mode", "The number of training batches", r"`isinstance\(treespec, LeafSpec\)`"):
+    warnings.filterwarnings("ignore", message=message)
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+scvi.settings.verbosity = logging.WARNING
 
 # Layer norm instead of batch norm, and the batch given to the encoder: without the latter, surgery would move nothing.
 SURGERY_READY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "deeply_inject_covariates": False}
@@ -67,7 +76,6 @@ class Recorder(Callback):
 def prepare(spec: dict) -> str:
     """Set seeds and threads; return the device's name."""
     scvi.settings.seed = spec["seed"]
-    scvi.settings.verbosity = 30
     torch.set_num_threads(spec["threads"])
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
