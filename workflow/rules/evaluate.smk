@@ -34,6 +34,8 @@ rule collect_integration:
         table="<results>/evaluation/integration.csv",
     log:
         "<logs>/collect_integration.log",
+    benchmark:
+        "<benchmarks>/collect_integration.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -57,6 +59,8 @@ rule score_transfer:
         confusion="<results>/{split}/queries/{query}/confusion.csv",
     log:
         "<logs>/score_transfer/{split}/{query}.log",
+    benchmark:
+        "<benchmarks>/score_transfer/{split}/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -75,6 +79,8 @@ rule collect_transfer:
         table="<results>/evaluation/transfer.csv",
     log:
         "<logs>/collect_transfer.log",
+    benchmark:
+        "<benchmarks>/collect_transfer.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -7,6 +7,8 @@ rule make_demo:
         **DEMO,
     log:
         "<logs>/make_demo.log",
+    benchmark:
+        "<benchmarks>/make_demo.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -27,6 +29,8 @@ rule scan_dataset:
         summary="<results>/datasets/{dataset}/scan.json",
     log:
         "<logs>/scan_dataset/{dataset}.log",
+    benchmark:
+        "<benchmarks>/scan_dataset/{dataset}.tsv"
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
@@ -51,6 +55,8 @@ rule select_genes:
         genes="<results>/{split}/genes.parquet",
     log:
         "<logs>/select_genes/{split}.log",
+    benchmark:
+        "<benchmarks>/select_genes/{split}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -73,6 +79,8 @@ rule build_reference:
         counts="<results>/{split}/counts.h5ad",
     log:
         "<logs>/build_reference/{split}.log",
+    benchmark:
+        "<benchmarks>/build_reference/{split}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -95,6 +103,8 @@ rule check_query:
         check="<results>/queries/{query}/check.json",
     log:
         "<logs>/check_query/{query}.log",
+    benchmark:
+        "<benchmarks>/check_query/{query}.tsv"
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
@@ -120,6 +130,8 @@ rule build_query:
         counts="<results>/{split}/queries/{query}/counts.h5ad",
     log:
         "<logs>/build_query/{split}/{query}.log",
+    benchmark:
+        "<benchmarks>/build_query/{split}/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -40,6 +40,8 @@ rule transfer_labels:
         labels="<results>/{split}/models/{model}/queries/{query}/labels.parquet",
     log:
         "<logs>/transfer_labels/{split}/{model}/{query}.log",
+    benchmark:
+        "<benchmarks>/transfer_labels/{split}/{model}/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -61,6 +63,8 @@ rule embed_query:
         umap="<results>/{split}/models/{model}/queries/{query}/umap.parquet",
     log:
         "<logs>/embed_query/{split}/{model}/{query}.log",
+    benchmark:
+        "<benchmarks>/embed_query/{split}/{model}/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -83,6 +87,8 @@ rule deliver_labels:
         labels="<results>/queries/{query}/labels.csv",
     log:
         "<logs>/deliver_labels/{query}.log",
+    benchmark:
+        "<benchmarks>/deliver_labels/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -36,6 +36,8 @@ rule embed_reference:
         umap="<results>/{split}/models/{model}/reference/umap.parquet",
     log:
         "<logs>/embed_reference/{split}/{model}.log",
+    benchmark:
+        "<benchmarks>/embed_reference/{split}/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:

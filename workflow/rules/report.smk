@@ -22,6 +22,8 @@ rule plot_reference:
         ),
     log:
         "<logs>/plot_reference/{model}.log",
+    benchmark:
+        "<benchmarks>/plot_reference/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -54,6 +56,8 @@ rule plot_query:
         ),
     log:
         "<logs>/plot_query/{query}.log",
+    benchmark:
+        "<benchmarks>/plot_query/{query}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -89,6 +93,8 @@ rule export_atlas:
         atlas="<results>/atlas/{model}.h5ad",
     log:
         "<logs>/export_atlas/{model}.log",
+    benchmark:
+        "<benchmarks>/export_atlas/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -128,6 +134,8 @@ rule write_report:
         config="<results>/report/config.yaml",
     log:
         "<logs>/write_report.log",
+    benchmark:
+        "<benchmarks>/write_report.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
