@@ -39,7 +39,7 @@ class Linear:
         x = log_normalized(counts.X[drawn])
         n_latent = min(settings["n_latent"], min(x.shape) - 1)
         pca = PCA(n_latent, svd_solver="arpack", random_state=spec["seed"]).fit(x)
-        arrays = {"components": pca.components_, "mean": pca.mean_, "batches": np.unique(counts.obs["batch"].astype(str))}
+        arrays = {"components": pca.components_, "mean": pca.mean_, "batches": np.unique(counts.obs["batch"].to_numpy(dtype=str))}
         arrays |= _logistic(x, counts.obs["label"].iloc[drawn], settings["C"]) if "label" in counts.obs else {}
         return cls(arrays)
 
@@ -65,7 +65,7 @@ class Linear:
 
     def map_query(self, counts, spec: dict) -> "Linear":
         """Return the same projection with the query's batches noted."""
-        batches = np.union1d(self.arrays["batches"], counts.obs["batch"].astype(str))
+        batches = np.union1d(self.arrays["batches"], counts.obs["batch"].to_numpy(dtype=str))
         return Linear({**self.arrays, "batches": batches}, Training(notes=["projected; nothing was trained"]))
 
     def predict(self, counts):
@@ -90,7 +90,7 @@ def _logistic(x, labels, strength: float) -> dict[str, np.ndarray]:
     from sklearn.linear_model import LogisticRegression
 
     known = labels.notna().to_numpy()
-    names = labels[known].astype(str).to_numpy()
+    names = labels[known].to_numpy(dtype=str)
     if len(np.unique(names)) < 2:
         return {"coef": np.zeros((1, x.shape[1])), "intercept": np.zeros(1), "labels": np.unique(names)}
     fit = LogisticRegression(C=strength, class_weight="balanced", max_iter=200).fit(x[known], names)
