@@ -18,7 +18,10 @@ MODELS = {
     "scvi": {"type": "scvi", "train": {"max_epochs": 50}, "surgery": {"max_epochs": 50}},
     "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 15}, "surgery": {"max_epochs": 50}},
 }
-CONFIG = {"models": MODELS, "integration": {"max_cells": 1500, "metrics": ["kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi", "bras", "ilisi", "graph_connectivity", "pcr_comparison"]}}
+CONFIG = {
+    "models": MODELS,
+    "integration": {"max_cells": 1500, "metrics": ["kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi", "bras", "ilisi", "graph_connectivity", "pcr_comparison"]},
+}
 
 
 def checksums(folder: Path) -> dict[str, str]:

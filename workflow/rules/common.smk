@@ -11,7 +11,7 @@ sys.path.insert(
 )
 
 from refatlas.config import check_writable, complete_config, load_sheets
-from refatlas.counts import mtx_files
+from refatlas.counts import is_mtx, mtx_files
 from refatlas.errors import InputError
 from refatlas.models import BASELINE, MODEL_TYPES
 
@@ -52,8 +52,9 @@ wildcard_constraints:
 
 def files_of(row):
     """The files that a sheet's row stands for: a 10x folder counts by its three files, so that a change of any is seen."""
-    is_file = row["path"].endswith((".h5ad", ".h5", ".zarr", ".zarr/"))
-    files = [row["path"]] if is_file else list(mtx_files(row["path"]).values())
+    files = (
+        list(mtx_files(row["path"]).values()) if is_mtx(row["path"]) else [row["path"]]
+    )
     return files + ([row["metadata"]] if row["metadata"] else [])
 
 

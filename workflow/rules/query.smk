@@ -17,6 +17,7 @@ rule map_query:
         "<logs>/map_query/{split}/{model}/{query}.log",
     benchmark:
         "<benchmarks>/map_query/{split}/{model}/{query}.tsv"
+    priority: 50
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -15,9 +15,10 @@ rule train_reference:
         "<logs>/train_reference/{split}/{model}.log",
     benchmark:
         "<benchmarks>/train_reference/{split}/{model}.tsv"
+    priority: 50
     conda:
         "../../envs/refatlas.yaml"
-    threads: 8
+    threads: lambda wildcards: 8 if gpus_of(wildcards) else 1
     resources:
         gpu=gpus_of,
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),

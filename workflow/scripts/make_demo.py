@@ -1,7 +1,7 @@
 """Writes the demo's data from a seed: three reference datasets and two queries, in the formats that people have.
 
 The generative model is the gamma-Poisson of Splatter (Zappia, Phipson & Oshlack 2017): gene means from a gamma distribution, log-normal
-factors of type, batch and gene, log-normal library sizes, and Poisson counts around gamma-distributed expression.
+factors of type, batch and gene, log-normal library sizes (one cell in a hundred has a twentieth of its own), and Poisson counts around gamma-distributed expression.
 
 out: atlas_blood.h5ad (counts in a layer, log values in X, Ensembl ids with versions), atlas_marrow.h5 (10x h5, Ensembl ids with versions),
      atlas_spleen/ (10x mtx, symbols) with a table of cell columns for each 10x file;
@@ -22,6 +22,7 @@ from refatlas.store import log_normalized
 
 N_GENES = 3000
 N_MITO = 13
+POOR_CELLS = 0.01
 SHARED_PROGRAM = 0.15
 TYPES = {  # class, share of the cells
     "helper T": ("T and NK", 0.28),
@@ -84,6 +85,7 @@ class Atlas:
             types = self._types(n_cells, name)
             effect = technology * self._factors(0.6, 0.35)
             size = np.exp(self.random.normal(self.random.normal(7.0, 0.3), 0.4, n_cells))
+            size = np.where(self.random.random(n_cells) < POOR_CELLS, size / 20, size)
             mean = np.stack([self.profiles[t] for t in types]) * effect
             mean *= (size / mean.sum(axis=1))[:, None]
             gamma = self.random.gamma(1 / self.dispersion, mean * self.dispersion)

@@ -7,6 +7,7 @@ out: training.png, umap.png
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from refatlas.cells import read_cells
 from refatlas.jobs import run_job
 from refatlas.plots import by_category, colors, save, scatter
 
@@ -45,7 +46,7 @@ def draw_umap(umap: pd.DataFrame, cells: pd.DataFrame, model: str) -> plt.Figure
 
 def main(smk) -> None:
     umap = pd.read_parquet(smk.input.umap)
-    cells = pd.concat([pd.read_parquet(path) for path in smk.input.cells]).loc[umap.index]
+    cells = read_cells(smk.input.cells).loc[umap.index]
     save(draw_training(pd.read_csv(smk.input.training), smk.wildcards.model), smk.output.training)
     save(draw_umap(umap, cells, smk.wildcards.model), smk.output.umap)
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
+from refatlas.cells import read_cells
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest
 
@@ -88,7 +89,7 @@ def add_totals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(smk) -> None:
-    cells = pd.concat([pd.read_parquet(path) for path in smk.input.cells])
+    cells = read_cells(smk.input.cells)
     latent, unintegrated = pd.read_parquet(smk.input.latent), pd.read_parquet(smk.input.unintegrated)
     cells = cells.loc[latent.index]
     drawn = draw_cells(cells, smk.params.settings["max_cells"], smk.params.seed)

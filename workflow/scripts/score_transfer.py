@@ -6,7 +6,7 @@ out: scores.csv (a row a model, source and level), label_scores.csv (a row a tru
 
 import pandas as pd
 
-from refatlas.cells import label_column
+from refatlas.cells import label_column, read_cells
 from refatlas.jobs import run_job, write_table
 from refatlas.labels import pick
 from refatlas.scores import confusion, score_each_label, score_labels
@@ -40,17 +40,16 @@ def score_sources(query: str, cells: pd.DataFrame, tables: dict[str, pd.DataFram
     return {name: pd.concat(parts[1:] or parts, ignore_index=True)[COLUMNS[name]] for name, parts in found.items()}
 
 
-def known_labels(datasets: list[pd.DataFrame]) -> dict[int, set[str]]:
-    """Return the labels of the kept cells of all datasets, by level."""
-    columns = {c for d in datasets for c in d.columns if c.startswith("label")}
-    levels = range(1, len(columns) + 1)
-    return {level: {x for d in datasets if label_column(level) in d for x in d.loc[d["keep"], label_column(level)].dropna()} for level in levels}
+def known_labels(cells: pd.DataFrame) -> dict[int, set[str]]:
+    """Return the labels of the reference's kept cells, by level."""
+    n_levels = sum(column.startswith("label") for column in cells.columns)
+    return {level: set(cells.loc[cells["keep"], label_column(level)].dropna()) for level in range(1, n_levels + 1)}
 
 
 def main(smk) -> None:
     cells = pd.read_parquet(smk.input.cells)
     tables = {model: pd.read_parquet(path) for model, path in zip(smk.params.models, smk.input.labels, strict=True)}
-    scored = score_sources(smk.wildcards.query, cells, tables, known_labels([pd.read_parquet(path) for path in smk.input.reference]))
+    scored = score_sources(smk.wildcards.query, cells, tables, known_labels(read_cells(smk.input.reference)))
     for name, table in scored.items():
         write_table(table, smk.output[name])
     print(scored["scores"].round(3).to_string() if len(scored["scores"]) else "the query has no labels of its own; nothing to score")

@@ -7,6 +7,7 @@ out: labels.parquet: the vote ("knn"), and the model's own classifier beside it,
 import numpy as np
 import pandas as pd
 
+from refatlas.cells import read_cells
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest, vote, vote_weights
@@ -30,7 +31,7 @@ def vote_table(reference: pd.DataFrame, labels: pd.Series, query: pd.DataFrame, 
 
 def main(smk) -> None:
     reference, query = pd.read_parquet(smk.input.reference), pd.read_parquet(smk.input.query)
-    cells = pd.read_parquet(smk.input.cells).loc[reference.index]
+    cells = read_cells(smk.input.cells).loc[reference.index]
     columns = [column for column in cells.columns if column.startswith("label")]
     tables = [vote_table(reference, cells[column], query, smk.params.k, level, smk.threads) for level, column in enumerate(columns, start=1)]
     classifier = pd.read_parquet(smk.input.classifier)

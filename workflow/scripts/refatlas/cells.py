@@ -61,6 +61,11 @@ def label_column(level: int) -> str:
     return "label" if level == 1 else f"label_{level}"
 
 
+def read_cells(paths: list[str]) -> pd.DataFrame:
+    """Return the cells of several datasets as one table; a label level that a dataset lacks is missing there."""
+    return pd.concat([pd.read_parquet(path) for path in paths])
+
+
 def _batches(file: CountFile, name: str, row: dict) -> pd.Series:
     key = row["batch_key"]
     has_columns = len(file.cells.columns) > 0

@@ -97,8 +97,7 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
 
 def _open(path: str, layer: str | None) -> CountFile:
     if os.path.isdir(path):
-        is_zarr = any((Path(path) / name).exists() for name in (".zgroup", "zarr.json", ".zattrs"))
-        return _open_zarr(path, layer) if is_zarr else _open_mtx(path)
+        return _open_mtx(path) if is_mtx(path) else _open_zarr(path, layer)
     import h5py
 
     file = h5py.File(path, "r")
@@ -250,6 +249,13 @@ def _open_10x_h5(file, path: str) -> CountFile:
     else:
         genes = pd.DataFrame({"gene_symbols": matrix["gene_names"].asstr()[:]}, index=matrix["genes"].asstr()[:])
     return CountFile(path, names[0], cells, genes, rows, [f"counts: {names[0]} of a 10x h5"])
+
+
+def is_mtx(path: str) -> bool:
+    """Tell whether a path is a 10x mtx folder, or will be one: a folder that is no zarr, or a name without a file's ending."""
+    if os.path.exists(path):
+        return os.path.isdir(path) and not any((Path(path) / name).exists() for name in (".zgroup", "zarr.json", ".zattrs"))
+    return not path.endswith((".h5ad", ".h5", ".zarr"))
 
 
 def mtx_files(folder: str) -> dict[str, str]:

@@ -126,10 +126,10 @@ def record(recorders: list[Recorder], device: str) -> Training:
 
 
 def epochs(settings: dict, n_cells: int) -> dict:
-    """Return training settings with max_epochs filled in: enough for about 20,000 steps of the batch size, at least 20 and at most 400."""
+    """Return training settings with max_epochs filled in: enough for about 10,000 steps of the batch size, at least 20 and at most 400."""
     if settings["max_epochs"] is not None:
         return settings
-    return {**settings, "max_epochs": int(np.clip(20_000 * settings["batch_size"] / max(n_cells, 1), 20, 400))}
+    return {**settings, "max_epochs": int(np.clip(10_000 * settings["batch_size"] / max(n_cells, 1), 20, 400))}
 
 
 class ScviToolsModel:

@@ -1,0 +1,67 @@
+"""The shipped configuration from its simulated files to the report, with two epochs a training: every format, two label levels."""
+
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import REPO, snakemake
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(REPO / "config", folder / "config")
+    config = yaml.safe_load((folder / "config" / "config.yaml").read_text())
+    for spec in config["models"].values():
+        spec["train"]["max_epochs"] = spec["surgery"]["max_epochs"] = 2
+    config["integration"] = {"max_cells": 500, "metrics": ["ilisi", "clisi"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    snakemake(folder)
+    return folder
+
+
+def test_labels_of_both_queries_at_both_levels(folder):
+    for query, n_cells in (("inflamed", 800), ("panel", 700)):
+        labels = pd.read_csv(folder / f"results/queries/{query}/labels.csv")
+        assert len(labels) == n_cells
+        assert list(labels.columns[:6]) == ["cell", "label", "confidence", "status", "label_2", "confidence_2"]
+        assert set(labels["label_2"]) <= {"T and NK", "B lineage", "myeloid"}
+
+
+def test_three_formats_make_one_reference(folder):
+    logs = {name: (folder / f"logs/scan_dataset/{name}.log").read_text() for name in ("blood", "marrow", "spleen")}
+    assert "counts: layers/counts" in logs["blood"]
+    assert "10x h5" in logs["marrow"]
+    assert "matched by symbol" in logs["spleen"]
+    genes = pd.read_parquet(folder / "results/atlas/genes.parquet")
+    assert len(genes) == 3000
+    assert (genes["n_datasets"] == 3).all()
+
+
+def test_the_demo_is_neither_trivial_nor_hopeless(folder):
+    scores = pd.read_csv(folder / "results/evaluation/transfer.csv").query("model == 'linear' and source == 'classifier' and level == 1").set_index("query")
+    assert scores["accuracy"].between(0.7, 0.99).all()
+    assert 0.5 < scores.loc["inflamed", "auroc_unseen"] < 1
+    assert scores.loc["inflamed", "n_seen"] < scores.loc["inflamed", "n_cells"]
+
+
+def test_poor_cells_were_dropped_from_the_reference_and_flagged_in_queries(folder):
+    cells = pd.concat([pd.read_parquet(path) for path in (folder / "results/datasets").rglob("cells.parquet")])
+    assert 0 < (~cells["keep"]).mean() < 0.05
+    labels = pd.read_csv(folder / "results/queries/inflamed/labels.csv")
+    assert (labels["status"] == "low_quality").any()
+
+
+def test_the_panel_lacks_a_fifth_of_the_genes(folder):
+    check = pd.read_json(folder / "results/queries/panel/check.json", typ="series")
+    assert check["gene_overlap"] == pytest.approx(0.8, abs=0.02)
+
+
+def test_totals_stand_only_where_all_metrics_do(folder):
+    table = pd.read_csv(folder / "results/evaluation/integration.csv")
+    assert table["n_cells"].between(400, 600).all()
+    assert set(table["metric"]) == {"ilisi", "clisi", "bio", "batch", "total"}
