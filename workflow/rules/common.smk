@@ -11,8 +11,8 @@ sys.path.insert(
 )
 
 from refatlas.config import check_writable, complete_config, load_sheets
-from refatlas.counts import is_mtx, mtx_files
 from refatlas.errors import InputError
+from refatlas.files import is_mtx, mtx_files
 from refatlas.models import BASELINE, MODEL_TYPES
 
 DEMO = {

@@ -15,14 +15,10 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.errors import InputError, listed
+from refatlas.files import is_mtx, mtx_files
 
 BLOCK_VALUES = 4_000_000
 LIKELY_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI", "umis")
-MTX_FILES = {
-    "matrix": ("matrix.mtx.gz", "matrix.mtx"),
-    "features": ("features.tsv.gz", "genes.tsv", "features.tsv", "genes.tsv.gz"),
-    "barcodes": ("barcodes.tsv.gz", "barcodes.tsv"),
-}
 
 
 @dataclass
@@ -249,22 +245,6 @@ def _open_10x_h5(file, path: str) -> CountFile:
     else:
         genes = pd.DataFrame({"gene_symbols": matrix["gene_names"].asstr()[:]}, index=matrix["genes"].asstr()[:])
     return CountFile(path, names[0], cells, genes, rows, [f"counts: {names[0]} of a 10x h5"])
-
-
-def is_mtx(path: str) -> bool:
-    """Tell whether a path is a 10x mtx folder, or will be one: a folder that is no zarr, or a name without a file's ending."""
-    if os.path.exists(path):
-        return os.path.isdir(path) and not any((Path(path) / name).exists() for name in (".zgroup", "zarr.json", ".zattrs"))
-    return not path.endswith((".h5ad", ".h5", ".zarr"))
-
-
-def mtx_files(folder: str) -> dict[str, str]:
-    """Return the paths of a 10x mtx folder's three files: those that exist, or the names that Cell Ranger gives them."""
-    found = {}
-    for part, names in MTX_FILES.items():
-        present = [name for name in names if (Path(folder) / name).exists()]
-        found[part] = str(Path(folder) / (present or names)[0])
-    return found
 
 
 def _open_mtx(folder: str) -> CountFile:

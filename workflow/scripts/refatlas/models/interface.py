@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import numpy as np
-import pandas as pd
-
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from anndata import AnnData
 
 UNLABELED = "__unlabeled__"
@@ -26,7 +25,7 @@ class Training:
         notes: what a reader should know, in sentences.
     """
 
-    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["stage", "epoch", "seconds", "cells_per_second"]))
+    history: "pd.DataFrame" = field(default_factory=lambda: _no_epochs())
     monitor: str | None = None
     converged: bool = True
     device: str = "cpu"
@@ -36,6 +35,12 @@ class Training:
     def final_loss(self) -> float | None:
         """Return the monitored loss of the last epoch, or None where there is none."""
         return None if self.monitor is None or self.history.empty else float(self.history[self.monitor].iloc[-1])
+
+
+def _no_epochs() -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(columns=["stage", "epoch", "seconds", "cells_per_second"])
 
 
 class Model(Protocol):
@@ -59,13 +64,13 @@ class Model(Protocol):
     def save(self, file: Path) -> None:
         """Write the model to one file."""
 
-    def latent(self, counts: "AnnData") -> np.ndarray:
+    def latent(self, counts: "AnnData") -> "np.ndarray":
         """Return the latent space, shape (n_cells, n_latent), float32."""
 
     def map_query(self, counts: "AnnData", spec: dict) -> "Model":
         """Return a model that knows the query's batches; this one does not change."""
 
-    def predict(self, counts: "AnnData") -> pd.DataFrame | None:
+    def predict(self, counts: "AnnData") -> "pd.DataFrame | None":
         """Return each cell's probability for each label, shape (n_cells, n_labels), or None where the type has no classifier."""
 
     def batches(self) -> list[str]:
