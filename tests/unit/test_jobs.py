@@ -22,7 +22,7 @@ def test_native_output_lands_in_the_log(tmp_path):
     assert (tmp_path / "log").read_text().startswith("a_rule x=1\nfrom a child\ndone in")
 
 
-def test_a_users_mistake_is_told_without_a_traceback(tmp_path):
+def test_a_users_mistake_is_told_without_a_traceback(tmp_path, capfd):
     def main(smk):
         raise InputError("column 'x' is missing")
 
@@ -30,6 +30,7 @@ def test_a_users_mistake_is_told_without_a_traceback(tmp_path):
         run_job(main, job(tmp_path))
     assert stop.value.code == 1
     assert (tmp_path / "log").read_text() == "a_rule x=1\nError: column 'x' is missing\n"
+    assert capfd.readouterr().err == "\nError in a_rule: column 'x' is missing\n\n"
 
 
 def test_another_error_leaves_its_traceback_in_the_log(tmp_path):

@@ -13,25 +13,29 @@ from refatlas.errors import InputError
 
 
 def run_job(main: Callable, smk) -> None:
-    """Run `main(smk)` with its output, native messages included, in the rule's log.
+    """Run `main(smk)` with its output, native messages included, in the rule's log; an InputError is said on the screen as well.
 
     Raises:
         SystemExit: with code 1 after an InputError, whose message then stands alone in the log, without a traceback.
     """
     started = time.monotonic()
-    with output_to(smk.log[0]):
+    with output_to(smk.log[0]) as screen:
         print(f"{smk.rule} {' '.join(f'{k}={v}' for k, v in smk.wildcards.items())}".rstrip(), flush=True)
         try:
             main(smk)
         except InputError as error:
             print(f"Error: {error}", flush=True)
+            os.write(screen, f"\nError in {smk.rule}: {error}\n\n".encode())
             raise SystemExit(1) from None
         print(f"done in {time.monotonic() - started:.1f} s", flush=True)
 
 
 @contextmanager
-def output_to(log: str) -> Iterator[None]:
-    """Send both output streams to a file while the block runs, at the level of file descriptors so that C libraries follow."""
+def output_to(log: str) -> Iterator[int]:
+    """Send both output streams to a file while the block runs, at the level of file descriptors so that C libraries follow.
+
+    Yields the descriptor of what was the error stream before.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
@@ -41,7 +45,7 @@ def output_to(log: str) -> Iterator[None]:
         streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", encoding="utf-8", buffering=1, closefd=False) for descriptor in (1, 2))
         try:
-            yield
+            yield saved[1]
         except Exception:
             _print_traceback()
             raise

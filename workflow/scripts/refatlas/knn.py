@@ -35,4 +35,6 @@ def vote(codes: np.ndarray, neighbors: np.ndarray, weights: np.ndarray, n_labels
     """
     n_query = len(neighbors)
     flat = codes[neighbors] + n_labels * np.arange(n_query)[:, None]
-    return np.bincount(flat.ravel(), weights=weights.ravel(), minlength=n_query * n_labels).reshape(n_query, n_labels)
+    shares = np.bincount(flat.ravel(), weights=weights.ravel(), minlength=n_query * n_labels).reshape(n_query, n_labels)
+    # Weights that sum to 1 may pass it in the last digit.
+    return np.minimum(shares, 1.0)
