@@ -14,13 +14,13 @@ from refatlas.knn import nearest, vote_weights
 def place(reference: np.ndarray, umap: np.ndarray, query: np.ndarray, k: int, threads: int = 1) -> np.ndarray:
     """Return the query's places, shape (n_query, 2): the mean of the k nearest reference cells' places.
 
-    Only neighbours on the same island of the map count: those within the median distance, in the map, of the nearest neighbour's place.
+    Only neighbours on the same island of the map count: the quarter of them that lies nearest to the nearest neighbour's place.
     A mean over several islands would lie in the void between them.
     """
     neighbors, distances = nearest(reference, query, k, threads)
     places = umap[neighbors]
     apart = np.linalg.norm(places - places[:, :1], axis=2)
-    weights = vote_weights(distances) * (apart <= np.median(apart, axis=1, keepdims=True))
+    weights = vote_weights(distances) * (apart <= np.quantile(apart, 0.25, axis=1, keepdims=True))
     return (places * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]
 
 

@@ -15,10 +15,11 @@ from refatlas.plots import by_category, colors, save, scatter
 def draw_training(history: pd.DataFrame, model: str) -> plt.Figure:
     """Return loss curves by stage, on training and held-out cells; a note where training has no epochs."""
     stages = list(history["stage"].unique()) if len(history) else [None]
-    figure, axes = plt.subplots(1, len(stages), figsize=(4.5 * len(stages), 2.8), squeeze=False)
+    height = 2.8 if stages[0] else 0.5
+    figure, axes = plt.subplots(1, len(stages), figsize=(4.5 * len(stages), height), squeeze=False)
     for ax, stage in zip(axes[0], stages, strict=True):
         if stage is None:
-            ax.text(0.5, 0.5, "no epochs: fitted in closed form", ha="center", va="center")
+            ax.text(0.5, 0.5, f"{model}: no epochs, fitted in closed form", ha="center", va="center")
             ax.axis("off")
             continue
         rows = history[history["stage"] == stage]
