@@ -11,21 +11,21 @@ from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest
 
 
-def lay_out(latent: np.ndarray, n_neighbors: int, min_dist: float, seed: int, threads: int = 1) -> np.ndarray:
-    """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from exact neighbours."""
+def lay_out(latent: np.ndarray, settings: dict, seed: int, threads: int = 1) -> np.ndarray:
+    """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from exact neighbours; `settings` is the config's `umap`."""
     from umap import UMAP
 
-    n_neighbors = min(n_neighbors, len(latent))
-    neighbors = nearest(latent, latent, n_neighbors, threads)
+    settings = {**settings, "n_neighbors": min(settings["n_neighbors"], len(latent))}
+    neighbors = nearest(latent, latent, settings["n_neighbors"], threads)
     # Too few cells for a spectral start.
     start = "spectral" if len(latent) > 50 else "random"
-    umap = UMAP(n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1, init=start, precomputed_knn=(*neighbors, None), force_approximation_algorithm=True)
+    umap = UMAP(**settings, random_state=seed, n_jobs=1, init=start, precomputed_knn=(*neighbors, None), force_approximation_algorithm=True)
     return umap.fit_transform(latent)
 
 
 def main(smk) -> None:
     latent, settings = pd.read_parquet(smk.input.latent), smk.params.settings
-    places = lay_out(latent.to_numpy(), settings["n_neighbors"], settings["min_dist"], smk.params.seed, smk.threads)
+    places = lay_out(latent.to_numpy(), settings, smk.params.seed, smk.threads)
     write_table(pd.DataFrame(places, index=latent.index, columns=["umap_1", "umap_2"]), smk.output.umap)
 
 
