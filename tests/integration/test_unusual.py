@@ -15,7 +15,7 @@ from refatlas.counts import open_counts
 from refatlas.errors import InputError
 from refatlas.labels import pick
 from refatlas.models import MODEL_TYPES, settings_schema
-from refatlas.store import read_counts, write_counts
+from refatlas.store import gather, read_counts, write_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts, snakemake, write_sheets
@@ -41,20 +41,15 @@ class Pipeline:
         row = sheet_row(folder / "reference.h5ad")
         self.found = scan(open_counts(row["path"]), "ref", row, config["qc"], config["unlabeled"])
         genes = scripts("select_genes").select([row], [self.found.cells.copy()], [self.found.genes], {**config["genes"], "n_top": 60})
-        self.genes = genes[genes["selected"]]
+        self.genes = genes
         self.counts = self._store(row, self.found, scripts("build_reference").describe_cells({"ref": self.found.cells}), "reference", self.found.cells["keep"])
         self.models = {kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind)) for kind in kinds}
 
     def _store(self, row, found, obs, name, keep):
-        matrix = self.scripts_gather(row, found, keep)
+        matrix = gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes)
         path = self.folder / f"{name}_counts.h5ad"
         write_counts(str(path), matrix, obs, self.genes)
         return read_counts(path)
-
-    def scripts_gather(self, row, found, keep):
-        from refatlas.store import gather
-
-        return gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes)
 
     def map(self, counts, **keys) -> dict[str, pd.DataFrame]:
         """Return the labels of a query by each model."""
@@ -62,7 +57,7 @@ class Pipeline:
         row = sheet_row(self.folder / "query.h5ad", **{"label_keys": [], **keys})
         found = scan(open_counts(row["path"], row["layer"]), "query", row, self.config["qc"], self.config["unlabeled"])
         check = self.scripts("check_query")
-        check.require_overlap("query 'query' (query.h5ad)", self.genes, found.genes, check.gene_overlap(self.genes, found.genes), 0.75)
+        check.require_overlap("query 'query' (query.h5ad)", self.genes[self.genes["selected"]], found.genes, check.missing_genes(self.genes, found.genes), 0.75)
         query = self._store(row, found, found.cells[["batch"]], "query", np.ones(len(found.cells), dtype=bool))
         return {kind: self._labels(kind, query) for kind in self.models}
 
@@ -153,7 +148,7 @@ def test_more_genes_in_another_order(reference):
 
 
 def test_missing_genes_are_padded_down_to_the_floor_and_refused_below(reference):
-    names = list(reference.genes.index)
+    names = list(reference.genes.index[reference.genes["selected"]])
     check(reference.map(query()[:, [n for n in query().var_names if n not in names[:10]]].copy()), 12)
     with pytest.raises(InputError, match=r"30 of 60 reference genes found \(50%\), need 75%"):
         reference.map(query()[:, [n for n in query().var_names if n not in names[:30]]].copy())

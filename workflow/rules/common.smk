@@ -12,7 +12,7 @@ sys.path.insert(
 
 from refatlas.config import check_writable, complete_config, load_sheets
 from refatlas.errors import InputError
-from refatlas.files import is_mtx, mtx_files
+from refatlas.files import is_mtx, mtx_files, zarr_files
 from refatlas.models import BASELINE, MODEL_TYPES
 
 DEMO = {
@@ -50,12 +50,26 @@ wildcard_constraints:
     split="atlas",
 
 
-def files_of(row):
-    """The files that a sheet's row stands for: a 10x folder counts by its three files, so that a change of any is seen."""
-    files = (
-        list(mtx_files(row["path"]).values()) if is_mtx(row["path"]) else [row["path"]]
+def counts_of(row):
+    """The files that a row's path stands for: of a folder those inside that tell of a change."""
+    path = row["path"]
+    return (
+        list(mtx_files(path).values()) if is_mtx(path) else zarr_files(path) or [path]
     )
-    return files + ([row["metadata"]] if row["metadata"] else [])
+
+
+def files_of(row):
+    """All files that a sheet's row names."""
+    return counts_of(row) + ([row["metadata"]] if row["metadata"] else [])
+
+
+def spec_of(wildcards, *left_out):
+    """A model's settings without those sections, so that a change of them re-runs only the rule that uses them."""
+    return {
+        key: value
+        for key, value in MODELS[wildcards.model].items()
+        if key not in left_out
+    }
 
 
 def scaled_mem_mb(base, per_input_mb):

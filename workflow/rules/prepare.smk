@@ -122,7 +122,7 @@ rule check_query:
 
 rule build_query:
     input:
-        files=lambda w: files_of(QUERIES[w.query]),
+        files=lambda w: counts_of(QUERIES[w.query]),
         cells="<results>/queries/{query}/cells.parquet",
         genes="<results>/queries/{query}/genes.parquet",
         selected="<results>/{split}/genes.parquet",
@@ -138,6 +138,7 @@ rule build_query:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
         runtime=60,
     params:
-        row=lambda w: QUERIES[w.query],
+        path=lambda w: QUERIES[w.query]["path"],
+        layer=lambda w: QUERIES[w.query]["layer"],
     script:
         "../scripts/build_query.py"

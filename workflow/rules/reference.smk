@@ -24,7 +24,7 @@ rule train_reference:
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
-        spec=lambda w: MODELS[w.model],
+        spec=lambda w: spec_of(w, "surgery"),
         seed=CONFIG["seed"],
     script:
         "../scripts/train_reference.py"

@@ -14,9 +14,8 @@ from refatlas.store import gather, write_counts
 
 def main(smk) -> None:
     genes = pd.read_parquet(smk.input.selected)
-    genes = genes[genes["selected"]]
     cells = pd.read_parquet(smk.input.cells)
-    file = open_counts(smk.params.row["path"], smk.params.row["layer"])
+    file = open_counts(smk.params.path, smk.params.layer)
     matrix = gather(file, np.ones(len(cells), dtype=bool), genes, pd.read_parquet(smk.input.genes))
     print(f"{matrix.shape[0]} cells × {matrix.shape[1]} genes")
     write_counts(smk.output.counts, matrix, cells[["batch"]], genes)

@@ -24,7 +24,6 @@ def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def main(smk) -> None:
     genes = pd.read_parquet(smk.input.selected)
-    genes = genes[genes["selected"]]
     cells = {name: pd.read_parquet(path) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
     parts = []
     for (name, row), table in zip(smk.params.rows.items(), smk.input.genes, strict=True):

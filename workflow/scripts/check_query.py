@@ -9,14 +9,14 @@ import pandas as pd
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
-from refatlas.genes import match_genes
+from refatlas.genes import match_selected
 from refatlas.jobs import run_job, write_json, write_table
 
 
-def gene_overlap(selected: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Return the reference's selected genes that a query lacks, in the reference's order."""
-    rows = match_genes(selected, table)
-    return list(selected.index[~pd.RangeIndex(len(selected)).isin(rows[rows >= 0])])
+def missing_genes(genes: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """Return the selected genes of a reference that a query lacks, in the reference's order."""
+    selected = genes.index[genes["selected"]]
+    return list(selected[~pd.RangeIndex(len(selected)).isin(match_selected(genes, table))])
 
 
 def require_overlap(where: str, selected: pd.DataFrame, table: pd.DataFrame, missing: list[str], floor: float) -> None:
@@ -39,7 +39,7 @@ def main(smk) -> None:
     genes = pd.read_parquet(smk.input.genes)
     selected = genes[genes["selected"]]
     found = scan(open_counts(row["path"], row["layer"], row["metadata"]), name, row, smk.params.qc, smk.params.unlabeled)
-    missing = gene_overlap(selected, found.genes)
+    missing = missing_genes(genes, found.genes)
     require_overlap(f"query {name!r} ({row['path']})", selected, found.genes, missing, smk.params.min_gene_overlap)
     summary = found.summary
     summary["gene_overlap"] = 1 - len(missing) / len(selected)

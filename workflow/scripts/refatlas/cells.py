@@ -94,9 +94,10 @@ def _labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> pd.Se
 
 def _as_text(column: pd.Series) -> pd.Series:
     """Return a column as strings; whole numbers stored as floats lose their ".0"."""
-    if column.dtype.kind == "f" and (column.dropna() == column.dropna().round()).all():
-        column = column.astype("Int64")
-    return column.astype(str).astype(object)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    is_whole = column.map(lambda value: isinstance(value, float) and value.is_integer())
+    return column.astype(str).astype(object).where(~is_whole, column[is_whole].map(lambda value: str(int(value))))
 
 
 def _column(file: CountFile, name: str, key: str, setting: str) -> pd.Series:

@@ -40,11 +40,13 @@ def complete_config(config: dict) -> dict:
         _check_init_from(name, spec, config["models"])
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     _check_delivery(config)
+    for pattern in config["genes"]["exclude"]:
+        _check_pattern(pattern)
     return config
 
 
 def _complete_model(name: str, spec: dict) -> dict:
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(f"config: models: name {name!r} is not allowed; use letters, digits, '.', '_' and '-'")
     if name in RESERVED:
         raise InputError(f"config: models: name {name!r} is taken by another result; rename the model")
@@ -61,6 +63,13 @@ def _check_init_from(name: str, spec: dict, models: dict) -> None:
     found = models.get(base, {}).get("type", "no such model")
     if wanted != found:
         raise InputError(f"config: models: {name}: init_from: {base!r} is {found}; need a model of type {wanted}: {listed(m for m, s in models.items() if s['type'] == wanted)}")
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"config: genes: exclude: {pattern!r} is no regular expression ({error})") from None
 
 
 def _check_delivery(config: dict) -> None:
@@ -195,6 +204,8 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
     if both:
         raise InputError(f"{config['queries']}: query {both[0]!r} has the name of a dataset in {config['reference']}; rename one of them")
     levels = {len(row["label_keys"]) for row in datasets.values() if row["label_keys"]}
+    if not levels:
+        raise InputError(f"{config['reference']}: no dataset names labels, and a query's labels come from the reference; set label_key for at least one")
     if len(levels) != 1:
         found = "; ".join(f"{name}: {', '.join(row['label_keys']) or 'none'}" for name, row in datasets.items())
         raise InputError(

@@ -87,7 +87,7 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
     if 0 in file.rows.shape:
         raise InputError(f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one of each")
     if metadata:
-        file.cells = _with_metadata(file.cells, metadata, path)
+        _add_metadata(file, metadata)
     return file
 
 
@@ -133,7 +133,8 @@ def _locations(group) -> list[str]:
 
 def _choose_location(group, candidates: list[str], path: str, layer: str | None) -> tuple[str, list[str]]:
     if layer is not None:
-        wanted = {"X": "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
+        wanted = layer if layer in candidates else {"raw": "raw/X"}.get(layer, f"layers/{layer}")
+        wanted = f"layers/{layer}" if wanted not in candidates else wanted
         if wanted not in candidates:
             raise InputError(f"{path}: layer {layer!r} is not in the file; it has {listed(candidates)}")
         return wanted, [f"counts: {wanted}, as asked for"]
@@ -289,18 +290,30 @@ def _mtx_rows(path: str, n_cells: int, n_genes: int) -> Rows:
     return transposed(lambda: ((cells[i : i + BLOCK_VALUES], genes[i : i + BLOCK_VALUES], values[i : i + BLOCK_VALUES]) for i in steps), (n_cells, n_genes), np.float64)
 
 
-def _with_metadata(cells: pd.DataFrame, metadata: str, path: str) -> pd.DataFrame:
-    if metadata.endswith(".parquet"):
-        table = pd.read_parquet(metadata)
-        table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
-    else:
-        table = pd.read_csv(metadata, sep=None, engine="python", index_col=0)
-    table.index = table.index.astype(str)
+def _add_metadata(file: CountFile, metadata: str) -> None:
+    """Give a file's cells the columns of a table, which stand above columns of the same name in the file."""
+    table, cells = _read_metadata(metadata), file.cells
     if table.index.has_duplicates:
         raise InputError(f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} stands twice in the first column; cells must be unique")
     unknown = cells.index[~cells.index.isin(table.index)]
     if len(unknown):
         raise InputError(
-            f"{metadata}: {len(unknown)} of the {len(cells)} cells of {path} are not in its first column ({listed(unknown, 3)}; it has {listed(table.index, 3)}); add them, or remove them from the counts"
+            f"{metadata}: {len(unknown)} of the {len(cells)} cells of {file.path} are not in its first column ({listed(unknown, 3)}; it has {listed(table.index, 3)}); add them, or remove them from the counts"
         )
-    return cells.join(table.loc[:, ~table.columns.isin(cells.columns)])
+    both = cells.columns.intersection(table.columns)
+    if len(both):
+        file.notes.append(f"metadata: {listed(both)} taken from {metadata} instead of the file")
+    file.cells = cells.drop(columns=both).join(table)
+
+
+def _read_metadata(metadata: str) -> pd.DataFrame:
+    """Return a table indexed by cell; text stays text, so that "01" is not 1."""
+    if metadata.endswith(".parquet"):
+        table = pd.read_parquet(metadata)
+        table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
+    else:
+        separator = "," if metadata.removesuffix(".gz").endswith(".csv") else "\t"
+        table = pd.read_csv(metadata, sep=separator, dtype=str)
+        table = table.set_index(table.columns[0])
+    table.index = table.index.astype(str)
+    return table

@@ -24,3 +24,8 @@ def mtx_files(folder: str) -> dict[str, str]:
         present = [name for name in names if (Path(folder) / name).exists()]
         found[part] = str(Path(folder) / (present or names)[0])
     return found
+
+
+def zarr_files(path: str) -> list[str]:
+    """Return the files of a zarr that describe its arrays: writing an array writes them. None for what is no folder."""
+    return sorted(str(Path(folder) / name) for folder, _, names in os.walk(path) for name in names if name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"))

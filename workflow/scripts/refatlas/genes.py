@@ -25,13 +25,17 @@ def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
         InputError: the file has no such gene column.
     """
     columns = {"index": file.genes.index.to_series().reset_index(drop=True)}
-    for name in file.genes.columns:
+    for name in file.genes.columns.difference(["index"], sort=False):
         if file.genes[name].dtype.kind in "OUTS" or isinstance(file.genes[name].dtype, pd.CategoricalDtype | pd.StringDtype):
             columns[name] = file.genes[name].astype("object").reset_index(drop=True)
     if gene_key is not None and gene_key not in columns:
         raise InputError(f"{file.path}: gene column {gene_key!r} is not in the file; it has {listed(columns)} ('index' means the genes' names)")
     ids = _find_ids(columns, gene_key)
     symbols = _find_symbols(columns, gene_key)
+    if ids is None and symbols is None:
+        raise InputError(
+            f"{file.path}: the genes are named {listed(columns['index'], 3)}, and no column has ids or symbols (columns: {listed(columns)}); name one as gene_key in the sheet"
+        )
     table = pd.DataFrame({"gene_id": None, "symbol": None, "name": columns["index"].astype(str)}, dtype=object)
     if ids is not None:
         valid = columns[ids].astype(str).str.fullmatch(ENSEMBL)
@@ -55,10 +59,10 @@ def _find_ids(columns: dict[str, pd.Series], gene_key: str | None) -> str | None
 def _find_symbols(columns: dict[str, pd.Series], gene_key: str | None) -> str | None:
     if gene_key is not None and not _is_ensembl(columns[gene_key]):
         return gene_key
-    if not _is_ensembl(columns["index"]):
-        return "index"
     named = {name.casefold(): name for name in columns if not _is_ensembl(columns[name])}
-    return next((named[name] for name in SYMBOL_COLUMNS if name in named), None)
+    column = next((named[name] for name in SYMBOL_COLUMNS if name in named), None)
+    is_numbered = columns["index"].astype(str).str.fullmatch(r"\d+").mean() > 0.5
+    return column if _is_ensembl(columns["index"]) or is_numbered else "index"
 
 
 def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -97,6 +101,19 @@ def match_genes(reference: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     symbols = symbols[(symbols.index != "") & ~symbols.index.duplicated(keep=False) & ~symbols.isin(rows)]
     by_symbol = symbols.reindex(table["symbol"].fillna("")).fillna(-1).astype(int).to_numpy()
     return np.where(rows >= 0, rows, by_symbol)
+
+
+def match_selected(genes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    """Return for each gene column of a file the place of its gene among the selected ones, or -1.
+
+    Columns are matched against all genes of the reference: a symbol that two of them share stays unmatched, even if one alone is selected.
+
+    Args:
+        genes: genes.parquet of a split, with the column selected.
+    """
+    places = np.where(genes["selected"], np.cumsum(genes["selected"]) - 1, -1)
+    rows = match_genes(genes, table)
+    return np.where(rows >= 0, places[rows], -1)
 
 
 def take_genes(block: sparse.csr_matrix, rows: np.ndarray, n_genes: int) -> sparse.csr_matrix:

@@ -6,28 +6,28 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.counts import CountFile
-from refatlas.genes import match_genes, take_genes
+from refatlas.genes import match_selected, take_genes
 from refatlas.jobs import whole
 
 
 def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.DataFrame) -> sparse.csr_matrix:
-    """Return the kept cells of a file × `genes` in their order, float32; genes that the file lacks are empty columns.
+    """Return the kept cells of a file × the selected genes in their order, float32; genes that the file lacks are empty columns.
 
     Args:
-        keep: of each cell, shape (n_cells,). genes: the selected ones, indexed by gene. table: the file's genes, of `gene_table`.
+        keep: of each cell, shape (n_cells,). genes: genes.parquet of the split. table: the file's genes, of `gene_table`.
     """
-    rows = match_genes(genes, table)
-    parts = [sparse.csr_matrix((0, len(genes)), dtype=np.float32)]
+    rows, n_genes = match_selected(genes, table), int(genes["selected"].sum())
+    parts = [sparse.csr_matrix((0, n_genes), dtype=np.float32)]
     for start, block in file.blocks():
         wanted = keep[start : start + block.shape[0]]
         if wanted.any():
-            parts.append(take_genes(block[wanted], rows, len(genes)).astype(np.float32))
+            parts.append(take_genes(block[wanted], rows, n_genes).astype(np.float32))
     return sparse.vstack(parts, format="csr")
 
 
 def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame) -> None:
-    """Write counts as h5ad, whole or not at all; text columns become categories, missing labels stay missing."""
-    obs = obs.copy()
+    """Write the counts of the selected genes as h5ad, whole or not at all; text columns become categories, missing labels stay missing."""
+    obs, genes = obs.copy(), genes[genes["selected"]]
     for name in obs.columns:
         if obs[name].dtype == object:
             obs[name] = obs[name].astype("category")
