@@ -58,7 +58,7 @@ def test_poor_cells_were_dropped_from_the_reference_and_flagged_in_queries(folde
 
 def test_the_panel_lacks_a_fifth_of_the_genes(folder):
     check = pd.read_json(folder / "results/queries/panel/check.json", typ="series")
-    assert check["gene_overlap"] == pytest.approx(0.8, abs=0.02)
+    assert check["gene_overlap"] == pytest.approx(0.8, abs=0.04)
 
 
 def test_totals_stand_only_where_all_metrics_do(folder):
