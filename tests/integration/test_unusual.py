@@ -13,8 +13,10 @@ import pytest
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
+from refatlas.knn import nearest
 from refatlas.labels import pick
 from refatlas.models import MODEL_TYPES, settings_schema
+from refatlas.predictive import misfit
 from refatlas.store import gather, read_counts, write_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
@@ -64,9 +66,13 @@ class Pipeline:
     def _labels(self, kind, query):
         mapped = self.models[kind].map_query(query.copy(), one_epoch(kind))
         assert set(query.obs["batch"].astype(str)) <= set(mapped.batches())
-        frames = [pd.DataFrame(m.latent(c.copy()), index=c.obs_names) for m, c in ((self.models[kind], self.counts), (mapped, query))]
-        assert np.isfinite(frames[1].to_numpy()).all()
-        return pick(self.scripts("transfer_labels").vote_table(frames[0], self.counts.obs["label"], frames[1], 50, 1, 1), "knn", 1)
+        latents = [m.latent(c.copy()) for m, c in ((self.models[kind], self.counts), (mapped, query))]
+        assert np.isfinite(latents[1]).all()
+        assert np.isfinite(misfit(mapped, query, 0)).all()
+        transfer, labels = self.scripts("transfer_labels"), self.counts.obs["label"].astype(object)
+        assert np.isfinite(transfer.outlier_factors(latents[0], labels, latents[1], 0)).all()
+        tables = [transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names), transfer.logistic_table(latents[0], labels, latents[1], query.obs_names)]
+        return pick(tables[0], "knn").join(pick(tables[1], "logistic"), rsuffix="_logistic")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsTransformer
 
 from refatlas.knn import nearest, vote, vote_weights
 from refatlas.labels import label_table
-from refatlas.scores import confusion, expected_calibration_error, score_labels
+from refatlas.scores import confusion, expected_calibration_error, risk_coverage_area, score_labels, score_unseen
 
 
 def scarches_transfer(reference, labels, query, k):
@@ -26,21 +26,19 @@ def test_vote_equals_scarches_on_a_real_latent_space(scripts, real):
     data = ad.read_h5ad(real("trvae_latent_pancreas_mapindrop.h5ad"))
     batch = data.obs["batch"].astype(str).to_numpy()
     reference, query = data[batch == "0"], data[batch == "1"][::10]
-    labels = pd.DataFrame({"label": reference.obs["cell_type"].astype(str).to_numpy(), "label_2": reference.obs["cell_type"].astype(str).str[:1].to_numpy()})
+    labels = pd.DataFrame({"label": reference.obs["cell_type"].astype(str).to_numpy()})
     expected, uncertainty = scarches_transfer(reference.X, labels, query.X, 50)
-    frames = [pd.DataFrame(part.X, index=part.obs_names) for part in (reference, query)]
-    for level, column in enumerate(labels, start=1):
-        table = scripts("transfer_labels").vote_table(frames[0], labels[column], frames[1], 50, level, 2)
-        assert np.array_equal(table["label"], expected[column])
-        assert 1 - table["confidence"].to_numpy() == pytest.approx(uncertainty[column].to_numpy(dtype=float), abs=1e-5)
+    table = scripts("transfer_labels").vote_table(labels["label"], *nearest(reference.X, query.X, 50, 2), query.obs_names)
+    assert np.array_equal(table["label"], expected["label"])
+    assert 1 - table["confidence"].to_numpy() == pytest.approx(uncertainty["label"].to_numpy(dtype=float), abs=1e-5)
 
 
 def test_published_accuracy_of_the_trvae_latent_space(scripts, real):
     # Its publication (Symphony, Kang 2021) votes among 5 neighbours.
     data = ad.read_h5ad(real("trvae_latent_pancreas_mapindrop.h5ad"))
-    frame = pd.DataFrame(data.X, index=data.obs_names)
     is_reference = (data.obs["batch"].astype(str) == "0").to_numpy()
-    table = scripts("transfer_labels").vote_table(frame[is_reference], data.obs["cell_type"].astype(str)[is_reference], frame[~is_reference], 5, 1, 2)
+    found = nearest(data.X[is_reference], data.X[~is_reference], 5, 2)
+    table = scripts("transfer_labels").vote_table(data.obs["cell_type"].astype(str)[is_reference], *found, data.obs_names[~is_reference])
     right = pd.Series(table["label"].to_numpy() == data.obs["cell_type"].astype(str)[~is_reference].to_numpy())
     accuracy = right.groupby(data.obs["species"].astype(str)[~is_reference].to_numpy()).mean()
     assert accuracy["human"] == pytest.approx(0.709, abs=0.02)
@@ -69,6 +67,14 @@ def test_calibration_error_by_hand():
     assert expected_calibration_error(np.array([1, 0, 1, 1]), np.array([0.95, 0.95, 0.55, 0.55])) == pytest.approx(0.45)
 
 
+def test_risk_and_unseen_by_hand():
+    # Errors by falling confidence: right, wrong, right: risks 0, 1/2, 1/3.
+    assert risk_coverage_area(np.array([1, 1, 0]), np.array([0.9, 0.5, 0.7])) == pytest.approx((0 + 1 / 2 + 1 / 3) / 3)
+    found = score_unseen(np.array([True, False, False, False]), np.array([0.8, 0.9, 0.1, 0.2]))
+    assert found == pytest.approx({"auroc_unseen": 2 / 3, "fpr95_unseen": 1 / 3})
+    assert np.isnan(score_unseen(np.array([False]), np.array([0.5]))["auroc_unseen"])
+
+
 def test_scores_by_hand():
     truth = pd.Series(["a", "a", "b", "new"])
     scores = score_labels(truth, pd.Series(["a", "b", "b", "a"]), pd.Series([0.9, 0.6, 0.8, 0.5]), known={"a", "b"})
@@ -78,12 +84,28 @@ def test_scores_by_hand():
     assert confusion(truth, pd.Series(["a", "b", "b", "a"])).values.tolist() == [["a", "a", 1], ["a", "b", 1], ["b", "b", 1], ["new", "a", 1]]
 
 
+def delivered(sets, novel=(False, False, False)):
+    cells = pd.Index(["q:z", "q:y", "q:x"])
+    return pd.DataFrame({"label": ["B", "A", "A"], "confidence": [0.8, 0.6, 0.9], "set": sets, "set_label": "", "novelty": 0.5, "novel": novel}, index=cells)
+
+
+CELLS = pd.DataFrame({"barcode": ["x", "y", "z"], "keep": [True, True, False]}, index=["q:x", "q:y", "q:z"])
+
+
 def test_delivered_labels_keep_order_and_doubt(scripts):
-    cells = pd.DataFrame({"barcode": ["x", "y", "z"], "keep": [True, True, False]}, index=["q:x", "q:y", "q:z"])
-    table = label_table(cells.index[::-1], "knn", 1, ["A", "B"], np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2]]))
-    rows = scripts("deliver_labels").delivered(cells, {"m": table}, {"model": "m", "source": "knn", "min_confidence": 0.7})
+    table = label_table(CELLS.index[::-1], "knn", ["A", "B"], np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2]]))
+    rows = scripts("deliver_labels").deliverable(CELLS, delivered(["B", "A | B", "A"]), {"m": table}, 0.5, "pass")
     assert rows[["cell", "label", "status"]].values.tolist() == [["x", "A", "assigned"], ["y", "A", "ambiguous"], ["z", "B", "low_quality"]]
-    assert list(rows.columns) == ["cell", "label", "confidence", "status", "m_label", "m_confidence"]
+    assert list(rows.columns) == ["cell", "label", "confidence", "status", "set", "set_label", "novelty", "m_label", "m_confidence"]
+
+
+def test_statuses_in_their_precedence(scripts):
+    statuses = scripts("deliver_labels").statuses
+    found = delivered(["B", "A | B", "A"], novel=[True, True, False]).loc[CELLS.index]
+    assert statuses(CELLS, found, 0.5, "warn").tolist() == ["assigned", "novel", "low_quality"]
+    assert statuses(CELLS, found, 0.5, "fail").tolist() == ["mapping_failed"] * 3
+    without_sets = delivered(["", "", ""]).loc[CELLS.index]
+    assert statuses(CELLS, without_sets, 0.7, "pass").tolist() == ["assigned", "ambiguous", "low_quality"]
 
 
 def test_a_failed_metric_is_shown_and_no_total_is_made_of_it(scripts):

@@ -1,5 +1,5 @@
 # in:  config, the two sheets
-# out: DATASETS, QUERIES, MODELS: checked rows by name; wildcards are constrained to these names
+# out: DATASETS, QUERIES, MODELS: checked rows by name; FOLDS: the held-out splits; wildcards are constrained to these names
 import re
 import sys
 
@@ -10,7 +10,16 @@ sys.path.insert(
     str(workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)),
 )
 
-from refatlas.config import check_writable, complete_config, load_sheets
+from refatlas.config import (
+    HELD_OUT,
+    calibrating,
+    check_writable,
+    complete_config,
+    delivered_source,
+    folds,
+    load_sheets,
+    shortened,
+)
 from refatlas.errors import InputError
 from refatlas.files import is_mtx, mtx_files, zarr_files
 from refatlas.models import BASELINE, MODEL_TYPES
@@ -35,19 +44,19 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = CONFIG["models"]
-LABEL_LEVELS = max(len(row["label_keys"]) for row in DATASETS.values())
+FOLDS = folds(CONFIG["evaluation"])
 
 
 def one_of(names):
     """A regular expression that matches these names alone."""
-    return "|".join(re.escape(name) for name in names)
+    return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
 wildcard_constraints:
     dataset=one_of(DATASETS),
-    query=one_of(QUERIES),
+    query=one_of([*QUERIES, HELD_OUT]),
     model=one_of(MODELS),
-    split="atlas",
+    split=one_of(["atlas", *FOLDS]),
 
 
 def counts_of(row):
@@ -64,12 +73,55 @@ def files_of(row):
 
 
 def spec_of(wildcards, *left_out):
-    """A model's settings without those sections, so that a change of them re-runs only the rule that uses them."""
-    return {
+    """A model's settings without those sections, so that a change of them re-runs only the rule that uses them; shorter in folds if so configured."""
+    spec = {
         key: value
         for key, value in MODELS[wildcards.model].items()
         if key not in left_out
     }
+    return spec if wildcards.split == "atlas" else shortened(spec, CONFIG["evaluation"])
+
+
+def cells_of(wildcards):
+    """The cells of a query, or of those that a fold holds out, with their known labels."""
+    if wildcards.split == "atlas":
+        return f"<results>/queries/{wildcards.query}/cells.parquet"
+    return f"<results>/{wildcards.split}/queries/{wildcards.query}/cells.parquet"
+
+
+def fold_of(wildcards):
+    """Which cells a fold trains on, as an input named fold; nothing for the atlas, which trains on all."""
+    return (
+        {}
+        if wildcards.split == "atlas"
+        else {"fold": f"<results>/{wildcards.split}/fold.parquet"}
+    )
+
+
+def sources_of(split, query):
+    """What every model says of a query's cells: inputs labels, distance and fit, one file a model; split by split for several splits."""
+    return {
+        name: expand(
+            f"<results>/{{split}}/models/{{model}}/queries/{query}/{name}.parquet",
+            split=split,
+            model=MODELS,
+            allow_missing=True,
+        )
+        for name in ("labels", "distance", "fit")
+    }
+
+
+def calibration_of(wildcards):
+    """What was learned on the folds, and the cells that it was learned on; nothing without folds."""
+    names = {"calibration": "calibration.json", "held_out": "held_out.npz"}
+    return {key: f"<results>/evaluation/{file}" for key, file in names.items() if FOLDS}
+
+
+def scored(table):
+    """One table of scores of every query and every fold."""
+    return expand(
+        f"<results>/atlas/queries/{{query}}/{table}.csv", query=QUERIES
+    ) + expand(f"<results>/{{split}}/queries/{HELD_OUT}/{table}.csv", split=FOLDS)
 
 
 def scaled_mem_mb(base, per_input_mb):

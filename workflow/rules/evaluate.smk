@@ -1,5 +1,60 @@
-# in:  latent spaces and labels
-# out: results/evaluation/integration.csv (scib metrics), results/evaluation/transfer.csv (labels against known ones, baselines beside)
+# in:  the reference's cells; latent spaces and labels
+# out: held-out folds; how labels are calibrated (results/evaluation/calibration.json); results/evaluation/integration.csv (scib metrics) and transfer.csv
+#      (labels against known ones, baselines beside)
+
+
+rule plan_fold:
+    input:
+        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+    output:
+        cells="<results>/{split}/fold.parquet",
+        fold="<results>/{split}/fold.json",
+    log:
+        "<logs>/plan_fold/{split}.log",
+    benchmark:
+        "<benchmarks>/plan_fold/{split}.tsv"
+    wildcard_constraints:
+        split=one_of(FOLDS),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        runtime=10,
+    params:
+        fold=lambda w: FOLDS[w.split],
+        unit=CONFIG["evaluation"]["unit"],
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/plan_fold.py"
+
+
+rule hold_out:
+    input:
+        files=[file for row in DATASETS.values() for file in files_of(row)],
+        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
+        selected="<results>/{split}/genes.parquet",
+        fold="<results>/{split}/fold.parquet",
+        plan="<results>/{split}/fold.json",
+    output:
+        counts=f"<results>/{{split}}/queries/{HELD_OUT}/counts.h5ad",
+        cells=f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet",
+    log:
+        "<logs>/hold_out/{split}.log",
+    benchmark:
+        "<benchmarks>/hold_out/{split}.tsv"
+    wildcard_constraints:
+        split=one_of(FOLDS),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        runtime=60,
+    params:
+        rows=list(DATASETS.values()),
+        seed=lambda w: [CONFIG["seed"], list(FOLDS).index(w.split)],
+    script:
+        "../scripts/hold_out.py"
 
 
 rule score_integration:
@@ -45,18 +100,55 @@ rule collect_integration:
         "../scripts/collect_tables.py"
 
 
+rule calibrate:
+    input:
+        **sources_of(list(FOLDS), HELD_OUT),
+        cells=expand(
+            f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet", split=FOLDS
+        ),
+        reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+    output:
+        calibration="<results>/evaluation/calibration.json",
+        held_out="<results>/evaluation/held_out.npz",
+        delivered=expand(
+            f"<results>/{{split}}/queries/{HELD_OUT}/delivered.parquet", split=FOLDS
+        ),
+        combined=expand(
+            f"<results>/{{split}}/queries/{HELD_OUT}/combined.parquet", split=FOLDS
+        ),
+    log:
+        "<logs>/calibrate.log",
+    benchmark:
+        "<benchmarks>/calibrate.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
+        runtime=60,
+    params:
+        models=list(MODELS),
+        splits=list(FOLDS),
+        folds=calibrating(FOLDS),
+        wanted=delivered_source(CONFIG),
+        alpha=CONFIG["deliver"]["alpha"],
+        novel=CONFIG["deliver"]["novel"],
+    script:
+        "../scripts/calibrate.py"
+
+
 rule score_transfer:
     input:
-        labels=expand(
-            "<results>/{{split}}/models/{model}/queries/{{query}}/labels.parquet",
-            model=MODELS,
-        ),
-        cells="<results>/queries/{query}/cells.parquet",
+        unpack(fold_of),
+        **sources_of("{split}", "{query}"),
+        combined="<results>/{split}/queries/{query}/combined.parquet",
+        delivered="<results>/{split}/queries/{query}/delivered.parquet",
+        cells=cells_of,
         reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
     output:
         scores="<results>/{split}/queries/{query}/scores.csv",
         label_scores="<results>/{split}/queries/{query}/label_scores.csv",
         confusion="<results>/{split}/queries/{query}/confusion.csv",
+        reliability="<results>/{split}/queries/{query}/reliability.csv",
     log:
         "<logs>/score_transfer/{split}/{query}.log",
     benchmark:
@@ -64,7 +156,7 @@ rule score_transfer:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
         runtime=30,
     params:
         models=list(MODELS),
@@ -74,9 +166,13 @@ rule score_transfer:
 
 rule collect_transfer:
     input:
-        scores=expand("<results>/atlas/queries/{query}/scores.csv", query=QUERIES),
+        scores=scored("scores"),
+        label_scores=scored("label_scores"),
+        reliability=scored("reliability"),
     output:
-        table="<results>/evaluation/transfer.csv",
+        transfer="<results>/evaluation/transfer.csv",
+        labels="<results>/evaluation/transfer_labels.csv",
+        reliability="<results>/evaluation/transfer_reliability.csv",
     log:
         "<logs>/collect_transfer.log",
     benchmark:
@@ -87,4 +183,4 @@ rule collect_transfer:
         mem_mb=500,
         runtime=10,
     script:
-        "../scripts/collect_tables.py"
+        "../scripts/collect_transfer.py"

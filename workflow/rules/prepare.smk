@@ -48,6 +48,7 @@ rule scan_dataset:
 
 rule select_genes:
     input:
+        unpack(fold_of),
         files=[file for row in DATASETS.values() for file in files_of(row)],
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
@@ -71,6 +72,7 @@ rule select_genes:
 
 rule build_reference:
     input:
+        unpack(fold_of),
         files=[file for row in DATASETS.values() for file in files_of(row)],
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
@@ -132,6 +134,8 @@ rule build_query:
         "<logs>/build_query/{split}/{query}.log",
     benchmark:
         "<benchmarks>/build_query/{split}/{query}.tsv"
+    wildcard_constraints:
+        split="atlas",
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -1,5 +1,5 @@
-# in:  a query's counts, the trained models
-# out: the query's latent space, its labels by each model, and the delivered labels
+# in:  a query's counts, or those that a fold holds out; the trained models
+# out: the query's latent space, its labels by each source, the verdict on its mapping, and the delivered labels
 
 
 rule map_query:
@@ -12,6 +12,7 @@ rule map_query:
         latent="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
         training="<results>/{split}/models/{model}/queries/{query}/training.csv",
         classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
+        fit="<results>/{split}/models/{model}/queries/{query}/fit.parquet",
         mapping="<results>/{split}/models/{model}/queries/{query}/mapping.json",
     log:
         "<logs>/map_query/{split}/{model}/{query}.log",
@@ -39,6 +40,7 @@ rule transfer_labels:
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
     output:
         labels="<results>/{split}/models/{model}/queries/{query}/labels.parquet",
+        distance="<results>/{split}/models/{model}/queries/{query}/distance.parquet",
     log:
         "<logs>/transfer_labels/{split}/{model}/{query}.log",
     benchmark:
@@ -51,6 +53,7 @@ rule transfer_labels:
         runtime=60,
     params:
         k=CONFIG["transfer"]["k"],
+        seed=CONFIG["seed"],
     script:
         "../scripts/transfer_labels.py"
 
@@ -77,12 +80,108 @@ rule embed_query:
         "../scripts/embed_query.py"
 
 
+# What calibrate does for held-out cells.
+rule combine_labels:
+    input:
+        unpack(calibration_of),
+        **sources_of("atlas", "{query}"),
+        cells="<results>/queries/{query}/cells.parquet",
+        reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+    output:
+        delivered="<results>/atlas/queries/{query}/delivered.parquet",
+        combined="<results>/atlas/queries/{query}/combined.parquet",
+        sources="<results>/atlas/queries/{query}/sources.json",
+    log:
+        "<logs>/combine_labels/{query}.log",
+    benchmark:
+        "<benchmarks>/combine_labels/{query}.tsv"
+    wildcard_constraints:
+        query=one_of(QUERIES),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        runtime=30,
+    params:
+        models=list(MODELS),
+        source=f"{CONFIG['deliver']['model']}:{CONFIG['deliver']['source']}",
+        novel=CONFIG["deliver"]["novel"],
+    script:
+        "../scripts/combine_labels.py"
+
+
+rule measure_query:
+    input:
+        reference="<results>/{split}/counts.h5ad",
+        query="<results>/{split}/queries/{query}/counts.h5ad",
+        cells=cells_of,
+        delivered="<results>/{split}/queries/{query}/delivered.parquet",
+        baseline=f"<results>/{{split}}/models/{BASELINE}/reference/model.pt",
+        reference_latents=expand(
+            "<results>/{{split}}/models/{model}/reference/latent.parquet", model=MODELS
+        ),
+        latents=expand(
+            "<results>/{{split}}/models/{model}/queries/{{query}}/latent.parquet",
+            model=MODELS,
+        ),
+        fits=expand(
+            "<results>/{{split}}/models/{model}/queries/{{query}}/fit.parquet",
+            model=MODELS,
+        ),
+        mappings=expand(
+            "<results>/{{split}}/models/{model}/queries/{{query}}/mapping.json",
+            model=MODELS,
+        ),
+    output:
+        measures="<results>/{split}/queries/{query}/measures.json",
+    log:
+        "<logs>/measure_query/{split}/{query}.log",
+    benchmark:
+        "<benchmarks>/measure_query/{split}/{query}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
+        runtime=60,
+    params:
+        models=list(MODELS),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/measure_query.py"
+
+
+rule assess_query:
+    input:
+        measures="<results>/atlas/queries/{query}/measures.json",
+        held_out=expand(
+            f"<results>/{{split}}/queries/{HELD_OUT}/measures.json",
+            split=calibrating(FOLDS),
+        ),
+    output:
+        verdict="<results>/queries/{query}/verdict.json",
+    log:
+        "<logs>/assess_query/{query}.log",
+    benchmark:
+        "<benchmarks>/assess_query/{query}.tsv"
+    wildcard_constraints:
+        query=one_of(QUERIES),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    script:
+        "../scripts/assess_query.py"
+
+
 rule deliver_labels:
     input:
         labels=expand(
             "<results>/atlas/models/{model}/queries/{{query}}/labels.parquet",
             model=MODELS,
         ),
+        delivered="<results>/atlas/queries/{query}/delivered.parquet",
+        verdict="<results>/queries/{query}/verdict.json",
         cells="<results>/queries/{query}/cells.parquet",
     output:
         labels="<results>/queries/{query}/labels.csv",
@@ -97,6 +196,7 @@ rule deliver_labels:
         runtime=30,
     params:
         models=list(MODELS),
-        settings=CONFIG["deliver"],
+        min_confidence=CONFIG["deliver"]["min_confidence"],
+        stop=CONFIG["verdict"]["stop"],
     script:
         "../scripts/deliver_labels.py"

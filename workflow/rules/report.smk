@@ -69,6 +69,30 @@ rule plot_query:
         "../scripts/plot_query.py"
 
 
+rule plot_transfer:
+    input:
+        transfer="<results>/evaluation/transfer.csv",
+        reliability="<results>/evaluation/transfer_reliability.csv",
+    output:
+        figure=report(
+            "<results>/report/figures/transfer.png",
+            caption="../report/transfer.rst",
+            category="Evaluation",
+            labels={"figure": "labels of held-out batches"},
+        ),
+    log:
+        "<logs>/plot_transfer.log",
+    benchmark:
+        "<benchmarks>/plot_transfer.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    script:
+        "../scripts/plot_transfer.py"
+
+
 rule export_atlas:
     input:
         reference="<results>/atlas/counts.h5ad",
@@ -108,6 +132,7 @@ rule export_atlas:
 
 rule write_report:
     input:
+        unpack(calibration_of),
         scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
         genes="<results>/atlas/genes.parquet",
         trainings=expand(
@@ -122,6 +147,7 @@ rule write_report:
         ),
         checks=expand("<results>/queries/{query}/check.json", query=QUERIES),
         labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
+        verdicts=expand("<results>/queries/{query}/verdict.json", query=QUERIES),
         mappings=expand(
             "<results>/atlas/models/{model}/queries/{query}/mapping.json",
             query=QUERIES,
@@ -129,6 +155,8 @@ rule write_report:
         ),
         integration="<results>/evaluation/integration.csv",
         transfer="<results>/evaluation/transfer.csv",
+        transfer_figure="<results>/report/figures/transfer.png",
+        folds=expand("<results>/{split}/fold.json", split=FOLDS),
     output:
         page="<results>/report/index.html",
         config="<results>/report/config.yaml",
@@ -144,6 +172,7 @@ rule write_report:
     params:
         queries=list(QUERIES),
         models=MODELS,
+        folds=list(FOLDS),
         config=CONFIG,
     script:
         "../scripts/write_report.py"

@@ -1,12 +1,13 @@
 """Writes the counts that models train on: the kept cells of all datasets × the selected genes.
 
-in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet
+in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet; of a fold, which cells it trains on
 out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels)
 """
 
 import pandas as pd
 from scipy import sparse
 
+from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
 from refatlas.jobs import run_job
@@ -24,7 +25,7 @@ def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def main(smk) -> None:
     genes = pd.read_parquet(smk.input.selected)
-    cells = {name: pd.read_parquet(path) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
+    cells = {name: training_cells(pd.read_parquet(path), smk.input.get("fold")) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
     parts = []
     for (name, row), table in zip(smk.params.rows.items(), smk.input.genes, strict=True):
         part = gather(open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy(), genes, pd.read_parquet(table))

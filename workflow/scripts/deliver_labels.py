@@ -1,51 +1,66 @@
 """Writes the deliverable: one row for every cell of the query's file.
 
-in:  labels.parquet of each model; the query's cells.parquet
-out: labels.csv: cell (as in the user's file), label, confidence, status, coarser levels, then {model}_label and {model}_confidence
+in:  delivered.parquet and verdict.json; labels.parquet of each model; the query's cells.parquet
+out: labels.csv: cell (as in the user's file), label, confidence, status, coarser levels, set, set_label, novelty, then {model}_label and {model}_confidence
 """
 
 import pandas as pd
 
-from refatlas.jobs import run_job, write_table
+from refatlas.errors import InputError
+from refatlas.jobs import read_json, run_job, write_table
 from refatlas.labels import pick
 
+SEVERITY = {"never": (), "fail": ("fail",), "warn": ("fail", "warn")}
 
-def statuses(cells: pd.DataFrame, confidence: pd.Series, min_confidence: float) -> pd.Series:
-    """Return "low_quality" for flagged cells, "ambiguous" below the least confidence, otherwise "assigned"; labels are never overwritten."""
+
+def statuses(cells: pd.DataFrame, delivered: pd.DataFrame, min_confidence: float, verdict: str) -> pd.Series:
+    """Return each cell's status; its label is never overwritten.
+
+    In falling precedence: "mapping_failed" for all cells of a query whose verdict is fail; "low_quality"; "novel"; "ambiguous", where the prediction set has
+    several labels, or without sets confidence is below the least; "assigned".
+    """
     status = pd.Series("assigned", index=cells.index)
-    status[confidence < min_confidence] = "ambiguous"
+    several = delivered["set"].str.contains(" | ", regex=False)
+    status[several | ((delivered["set"] == "") & (delivered["confidence"] < min_confidence))] = "ambiguous"
+    status[delivered["novel"]] = "novel"
     status[~cells["keep"]] = "low_quality"
+    if verdict == "fail":
+        status[:] = "mapping_failed"
     return status
 
 
-def delivered(cells: pd.DataFrame, tables: dict[str, pd.DataFrame], settings: dict) -> pd.DataFrame:
+def deliverable(cells: pd.DataFrame, delivered: pd.DataFrame, tables: dict[str, pd.DataFrame], min_confidence: float, verdict: str) -> pd.DataFrame:
     """Return the rows of labels.csv in the order of the user's file.
 
     Args:
-        cells: of the query. tables: labels.parquet of each model. settings: the config's `deliver`.
+        cells: of the query. delivered: its delivered.parquet. tables: labels.parquet of each model.
     """
-    chosen = tables[settings["model"]]
-    finest = pick(chosen, settings["source"], 1).loc[cells.index]
-    rows = pd.DataFrame({"cell": cells["barcode"], "label": finest["label"], "confidence": finest["confidence"].round(6)})
-    rows["status"] = statuses(cells, finest["confidence"], settings["min_confidence"])
-    # A classifier knows the finest level only; the vote knows all.
-    for level in sorted(chosen["level"].unique())[1:]:
-        coarser = pick(chosen, "knn", level).loc[cells.index]
-        rows[f"label_{level}"], rows[f"confidence_{level}"] = coarser["label"], coarser["confidence"].round(6)
+    delivered = delivered.loc[cells.index]
+    rows = pd.DataFrame({"cell": cells["barcode"], "label": delivered["label"], "confidence": delivered["confidence"].round(6)})
+    rows["status"] = statuses(cells, delivered, min_confidence, verdict)
+    for column in delivered.columns.drop(["label", "confidence", "novel"]):
+        values = delivered[column]
+        rows[column] = values.round(6) if values.dtype.kind == "f" else values
     for model, table in tables.items():
         for source in table["source"].unique():
-            found = pick(table, source, 1).loc[cells.index]
+            found = pick(table, source).loc[cells.index]
             prefix = model if source == "knn" else f"{model}_{source}"
             rows[f"{prefix}_label"], rows[f"{prefix}_confidence"] = found["label"], found["confidence"].round(6)
     return rows
 
 
 def main(smk) -> None:
-    cells = pd.read_parquet(smk.input.cells)
+    cells, found = pd.read_parquet(smk.input.cells), read_json(smk.input.verdict)
+    said = f"query {smk.wildcards.query!r}: {found['verdict'].upper()}: {found['reason']}"
+    if found["verdict"] in SEVERITY[smk.params.stop]:
+        raise InputError(f"{said}. Its labels are not written, because verdict.stop is {smk.params.stop}; {smk.input.verdict} has every reason and what to do")
     tables = {model: pd.read_parquet(path) for model, path in zip(smk.params.models, smk.input.labels, strict=True)}
-    rows = delivered(cells, tables, smk.params.settings)
+    rows = deliverable(cells, pd.read_parquet(smk.input.delivered), tables, smk.params.min_confidence, found["verdict"])
     write_table(rows, smk.output.labels)
     print(f"{len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in rows["status"].value_counts().items()))
+    for reason in found["reasons"]:
+        print(f"  {reason['verdict']}: {reason['check']} {reason['value']}: {reason['says']}; {reason['do']}")
+    print(said)
 
 
 if "snakemake" in globals():

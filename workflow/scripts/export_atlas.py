@@ -23,7 +23,7 @@ def reference_cells(counts: ad.AnnData) -> pd.DataFrame:
 
 def query_cells(query: str, counts: ad.AnnData, labels: pd.DataFrame, delivered: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the obs of one query's part, with this model's label and confidence, and the delivered status."""
-    found = pick(labels, "knn", 1).loc[counts.obs_names]
+    found = pick(labels, "knn").loc[counts.obs_names]
     status = delivered.set_axis(cells.index)["status"].loc[counts.obs_names]
     obs = pd.DataFrame({"dataset": query, "batch": counts.obs["batch"].astype(str), "origin": "query"}, index=counts.obs_names)
     return obs.assign(label=found["label"], confidence=found["confidence"], status=status)

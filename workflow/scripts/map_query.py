@@ -1,7 +1,8 @@
 """Maps a query onto a reference model by surgery.
 
 in:  the reference's model.pt and counts.h5ad; the query's counts.h5ad, which has no labels
-out: model.pt (of the query), latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier), mapping.json
+out: model.pt (of the query), latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier),
+     fit.parquet (how well the model explains each cell), mapping.json
 """
 
 import time
@@ -13,6 +14,7 @@ from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
+from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
 
 
@@ -27,7 +29,7 @@ def classifier_table(model, counts) -> pd.DataFrame:
     probabilities = model.predict(counts)
     if probabilities is None:
         return empty_table()
-    return label_table(counts.obs_names, "classifier", 1, [str(c) for c in probabilities.columns], probabilities.to_numpy())
+    return label_table(counts.obs_names, "classifier", [str(c) for c in probabilities.columns], probabilities.to_numpy())
 
 
 def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
@@ -61,7 +63,10 @@ def main(smk) -> None:
     write_table(latent_table(latent, counts), smk.output.latent)
     write_table(mapped.training.history, smk.output.training)
     write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)
-    write_json(mapping_facts(reference, mapped, counts, seconds), smk.output.mapping)
+    write_table(pd.DataFrame({"misfit": misfit(mapped, counts, smk.params.seed)}, index=pd.Index(counts.obs_names, name="cell")), smk.output.fit)
+    facts = mapping_facts(reference, mapped, counts, seconds)
+    facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
+    write_json(facts, smk.output.mapping)
 
 
 if "snakemake" in globals():

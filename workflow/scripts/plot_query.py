@@ -16,7 +16,7 @@ from refatlas.plots import GREY, by_category, colors, save, scatter
 def draw_query(query: str, models: dict[str, dict[str, pd.DataFrame]], cells: pd.DataFrame) -> plt.Figure:
     """Return one row of panels a model; `models` holds reference, query (UMAPs) and labels of each."""
     truth = cells.get("label")
-    given = {name: pick(parts["labels"], "knn", 1).loc[parts["query"].index] for name, parts in models.items()}
+    given = {name: pick(parts["labels"], "knn").loc[parts["query"].index] for name, parts in models.items()}
     names = set().union(*(set(labels["label"]) for labels in given.values()), set() if truth is None else set(truth.dropna()))
     palette, n_columns = colors(sorted(names)), 2 if truth is None else 3
     figure, axes = plt.subplots(len(models), n_columns, figsize=(5.6 * n_columns, 3.8 * len(models)), squeeze=False)

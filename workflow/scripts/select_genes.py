@@ -1,6 +1,6 @@
 """Selects the highly variable genes of all datasets together (seurat_v3, batch by batch), streamed from the users' own files.
 
-in:  each dataset's file, cells.parquet and genes.parquet
+in:  each dataset's file, cells.parquet and genes.parquet; of a fold, which cells it trains on
 out: genes.parquet, one row a gene of any dataset: statistics, rank, and whether and why it is selected
 """
 
@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.genes import match_genes, take_genes, unite
@@ -179,7 +180,7 @@ def select(rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFram
 
 
 def main(smk) -> None:
-    cells = [pd.read_parquet(path) for path in smk.input.cells]
+    cells = [training_cells(pd.read_parquet(path), smk.input.get("fold")) for path in smk.input.cells]
     tables = [pd.read_parquet(path) for path in smk.input.genes]
     genes = select(smk.params.rows, cells, tables, smk.params.settings)
     print(f"{int(genes['selected'].sum())} of {len(genes)} genes selected; {int(genes['candidate'].sum())} were candidates")

@@ -1,6 +1,7 @@
 """Writes the report: one self-contained page.
 
-in:  scan.json of the datasets, check.json and labels.csv of the queries, genes.parquet, score tables, figures, training.csv and mapping.json
+in:  scan.json of the datasets; check.json, verdict.json and labels.csv of the queries; genes.parquet, score tables, figures, training.csv and mapping.json;
+     fold.json of the folds, and calibration.json if there are any
 out: index.html
 """
 
@@ -44,16 +45,25 @@ def training_facts(model: str, kind: str, history: pd.DataFrame) -> dict:
     return {"model": model, "type": kind, "epochs": len(history), "seconds": f"{seconds:.0f}", "cells_per_second": f"{history['cells_per_second'].median():,.0f}"}
 
 
-def query_facts(query: str, check: dict, labels: pd.DataFrame, mappings: dict[str, dict]) -> dict:
+def query_facts(query: str, check: dict, verdict: dict, labels: pd.DataFrame, mappings: dict[str, dict]) -> dict:
     """Return what the report says of one query."""
-    composition = labels.groupby("label").agg(cells=("cell", "size"), confidence=("confidence", "mean"), assigned=("status", lambda s: (s == "assigned").mean()))
+    composition = labels.groupby("label").agg(
+        cells=("cell", "size"), confidence=("confidence", "mean"), assigned=("status", lambda s: (s == "assigned").mean()), novel=("status", lambda s: (s == "novel").mean())
+    )
     return {
         "name": query,
         "check": check,
+        "verdict": verdict,
         "status": labels["status"].value_counts().to_dict(),
         "composition": composition.sort_values("cells", ascending=False).reset_index().to_dict("records"),
         "mappings": mappings,
     }
+
+
+def transfer_tables(scores: pd.DataFrame) -> dict[str, list[dict]]:
+    """Return the rows of the table of scores by what they are of: "all held-out batches", then each fold and each query."""
+    scores = scores.astype(object).where(scores.notna(), None)
+    return {(query if split in ("atlas", "folds") else split): part.to_dict("records") for (split, query), part in scores.groupby(["split", "query"], sort=False)}
 
 
 def integration_table(scores: pd.DataFrame) -> tuple[list[str], list[dict]]:
@@ -78,16 +88,20 @@ def main(smk) -> None:
     metrics, rows = integration_table(integration)
     mappings = iter(i.mappings)
     queries = []
-    for query, check, labels in zip(p.queries, i.checks, i.labels, strict=True):
+    for query, check, verdict, labels in zip(p.queries, i.checks, i.verdicts, i.labels, strict=True):
         found = {model: read_json(next(mappings)) for model in p.models}
-        queries.append(query_facts(query, read_json(check), pd.read_csv(labels, dtype={"cell": str, "label": str}), found))
+        queries.append(query_facts(query, read_json(check), read_json(verdict), pd.read_csv(labels, dtype={"cell": str, "label": str}), found))
     context = {
         "version": refatlas.__version__,
         "datasets": [read_json(path) for path in i.scans],
         "genes": gene_facts(pd.read_parquet(i.genes)),
         "trainings": [training_facts(m, spec["type"], pd.read_csv(path)) for (m, spec), path in zip(p.models.items(), i.trainings, strict=True)],
         "queries": queries,
-        "transfer": pd.read_csv(i.transfer).to_dict("records"),
+        "transfer": transfer_tables(pd.read_csv(i.transfer)),
+        "transfer_figure": figure(i.transfer_figure),
+        "folds": [{"name": name, **read_json(path)} for name, path in zip(p.folds, i.folds, strict=True)],
+        "zip": zip,
+        "calibration": read_json(i.calibration) if i.get("calibration") else None,
         "metrics": metrics,
         "integration": rows,
         "integration_cells": int(integration["n_cells"].iloc[0]),

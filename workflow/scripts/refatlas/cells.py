@@ -8,6 +8,7 @@ import pandas as pd
 from refatlas.counts import CountFile
 from refatlas.errors import InputError, listed
 from refatlas.genes import gene_table
+from refatlas.labels import label_column
 
 MITOCHONDRIAL = r"(?i)mt-.*"
 
@@ -56,14 +57,17 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
     return Scan(cells, genes, _summary(file, name, cells, genes))
 
 
-def label_column(level: int) -> str:
-    """Return the name of a label level's column: label, label_2, …; 1 is the finest."""
-    return "label" if level == 1 else f"label_{level}"
-
-
 def read_cells(paths: list[str]) -> pd.DataFrame:
     """Return the cells of several datasets as one table; a label level that a dataset lacks is missing there."""
     return pd.concat([pd.read_parquet(path) for path in paths])
+
+
+def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
+    """Return a dataset's cells with only those kept that a fold trains on (fold.parquet); without a fold, as they are."""
+    if fold is None:
+        return cells
+    roles = pd.read_parquet(fold)["role"]
+    return cells.assign(keep=cells["keep"] & cells.index.isin(roles.index[roles == "train"]))
 
 
 def _batches(file: CountFile, name: str, row: dict) -> pd.Series:

@@ -15,6 +15,8 @@ from refatlas.models import BASELINE, MODEL_TYPES, settings_schema
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED = ("counts",)
+# The cells that a fold holds out take a query's place under this name.
+HELD_OUT = "heldout"
 SHEETS = {"reference": "dataset", "queries": "query"}
 
 
@@ -40,6 +42,7 @@ def complete_config(config: dict) -> dict:
         _check_init_from(name, spec, config["models"])
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     _check_delivery(config)
+    _check_folds(config["evaluation"])
     for pattern in config["genes"]["exclude"]:
         _check_pattern(pattern)
     return config
@@ -65,6 +68,50 @@ def _check_init_from(name: str, spec: dict, models: dict) -> None:
         raise InputError(f"config: models: {name}: init_from: {base!r} is {found}; need a model of type {wanted}: {listed(m for m, s in models.items() if s['type'] == wanted)}")
 
 
+def folds(evaluation: dict) -> dict[str, dict]:
+    """Return the held-out splits by name: which batches each holds out (named, or the number of the fold), and which label it hides.
+
+    Every hidden label is a split of its own, with the held-out batches of the first fold.
+    """
+    asked = evaluation["folds"]
+    if isinstance(asked, dict):
+        found = {f"fold_{name}": {"batches": batches} for name, batches in asked.items()}
+    else:
+        found = {f"fold_{i + 1}": {"fold": i, "n_folds": asked} for i in range(asked)}
+    if not found:
+        return {}
+    first = next(iter(found.values()))
+    hide = evaluation["hide"]
+    return found | {f"hide_{i + 1}": {**first, "hide": label} for i, label in enumerate(range(hide) if isinstance(hide, int) else hide)}
+
+
+def calibrating(splits: dict[str, dict]) -> list[str]:
+    """Return the splits that labels are calibrated on: those that hide nothing."""
+    return [name for name, split in splits.items() if "hide" not in split]
+
+
+def delivered_source(config: dict) -> str | None:
+    """Return the one source that the user wants delivered ("model:source"), or None for all together."""
+    deliver = config["deliver"]
+    return None if deliver["source"] == "all" else f"{deliver['model']}:{deliver['source']}"
+
+
+def shortened(spec: dict, evaluation: dict) -> dict:
+    """Return a model's settings with no stage of training longer than the folds' max_epochs."""
+    limit = evaluation["max_epochs"]
+    if limit is None:
+        return spec
+    return {key: {**part, "max_epochs": min(part["max_epochs"] or limit, limit)} if isinstance(part, dict) and "max_epochs" in part else part for key, part in spec.items()}
+
+
+def _check_folds(evaluation: dict) -> None:
+    for name in evaluation["folds"] if isinstance(evaluation["folds"], dict) else ():
+        if not NAME.fullmatch(str(name)):
+            raise InputError(f"config: evaluation: folds: name {name!r} is not allowed; use letters, digits, '.', '_' and '-'")
+    if evaluation["hide"] and not folds(evaluation):
+        raise InputError("config: evaluation: hide needs at least one fold; set folds to 1")
+
+
 def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
@@ -79,6 +126,8 @@ def _check_delivery(config: dict) -> None:
         deliver["model"] = deliver["model"][0]
     if deliver["model"] not in config["models"]:
         raise InputError(f"config: deliver: model {deliver['model']!r} is not in models; it holds {listed(config['models'])}")
+    if deliver["source"] == "all" and not folds(config["evaluation"]):
+        deliver["source"] = "knn"
     kind = config["models"][deliver["model"]]["type"]
     if deliver["source"] == "classifier" and not MODEL_TYPES[kind].has_classifier:
         raise InputError(f"config: deliver: a model of type {kind} has no classifier; set deliver.source to knn")
@@ -141,6 +190,8 @@ def load_sheet(path: str, kind: str, config: dict, made: tuple[str, ...] = ()) -
         name, file = row.get(name_column, ""), row.get("path", "")
         if not NAME.fullmatch(name):
             raise InputError(f"{where}: {name_column} {name!r} is not allowed; use letters, digits, '.', '_' and '-', and begin with a letter or digit")
+        if kind == "queries" and name == HELD_OUT:
+            raise InputError(f"{where}: query {name!r} is the name of the cells that folds hold out; rename the query")
         if name in rows:
             raise InputError(f"{where}: {name_column} {name!r} stands twice in the sheet; names must be unique")
         for key in ("path", "metadata"):

@@ -25,13 +25,18 @@ def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.Dat
     return sparse.vstack(parts, format="csr")
 
 
-def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame) -> None:
-    """Write the counts of the selected genes as h5ad, whole or not at all; text columns become categories, missing labels stay missing."""
+def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None) -> None:
+    """Write the counts of the selected genes as h5ad, whole or not at all; text columns become categories, missing labels stay missing.
+
+    Args:
+        measured: whether the file has each gene, rather than zeros in its place; all, if not given.
+    """
     obs, genes = obs.copy(), genes[genes["selected"]]
     for name in obs.columns:
         if obs[name].dtype == object:
             obs[name] = obs[name].astype("category")
     var = pd.DataFrame({"symbol": genes["symbol"].fillna(genes.index.to_series()).astype(str)}, index=genes.index.astype(str))
+    var["measured"] = True if measured is None else measured
     var.index.name = None
     obs.index.name = None
     with whole(path) as part:

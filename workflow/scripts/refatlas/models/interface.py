@@ -73,5 +73,8 @@ class Model(Protocol):
     def predict(self, counts: "AnnData") -> "pd.DataFrame | None":
         """Return each cell's probability for each label, shape (n_cells, n_labels), or None where the type has no classifier."""
 
+    def expected(self, counts: "AnnData") -> "np.ndarray":
+        """Return the counts that the model expects of each cell, shape (n_cells, n_genes), for posterior predictive checks."""
+
     def batches(self) -> list[str]:
         """Return the batches that the model knows."""

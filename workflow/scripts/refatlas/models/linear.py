@@ -32,6 +32,7 @@ class Linear:
         """Return PCA and logistic regression fitted to the reference."""
         from sklearn.decomposition import PCA
 
+        from refatlas.logistic import fit_logistic
         from refatlas.store import log_normalized
 
         settings, random = spec["model"], np.random.default_rng(spec["seed"])
@@ -40,7 +41,8 @@ class Linear:
         n_latent = min(settings["n_latent"], min(x.shape) - 1)
         pca = PCA(n_latent, svd_solver="arpack", random_state=spec["seed"]).fit(x)
         arrays = {"components": pca.components_, "mean": pca.mean_, "batches": np.unique(counts.obs["batch"].to_numpy(dtype=str))}
-        arrays |= _logistic(x, counts.obs["label"].iloc[drawn], settings["C"]) if "label" in counts.obs else {}
+        if "label" in counts.obs and counts.obs["label"].notna().any():
+            arrays |= fit_logistic(x, counts.obs["label"].iloc[drawn], settings["C"])
         return cls(arrays)
 
     @classmethod
@@ -71,30 +73,20 @@ class Linear:
     def predict(self, counts):
         """Return the regression's probability of each label, shape (n_cells, n_labels), or None without labels."""
         import pandas as pd
-        from scipy.special import softmax
 
+        from refatlas.logistic import apply_logistic
         from refatlas.store import log_normalized
 
         if "coef" not in self.arrays:
             return None
-        scores = log_normalized(counts.X) @ self.arrays["coef"].T + self.arrays["intercept"]
-        return pd.DataFrame(softmax(scores, axis=1), index=counts.obs_names, columns=self.arrays["labels"])
+        return pd.DataFrame(apply_logistic(self.arrays, log_normalized(counts.X)), index=counts.obs_names, columns=self.arrays["labels"])
+
+    def expected(self, counts) -> np.ndarray:
+        """Return what the principal components leave of each cell, as counts at its own depth, shape (n_cells, n_genes)."""
+        values = np.expm1(np.clip(self.latent(counts) @ self.arrays["components"] + self.arrays["mean"], 0, None))
+        depth = np.asarray(counts.X.sum(axis=1))
+        return values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12) * depth
 
     def batches(self) -> list[str]:
         """Return the batches that were seen."""
         return [str(b) for b in self.arrays["batches"]]
-
-
-def _logistic(x, labels, strength: float) -> dict[str, np.ndarray]:
-    """Return coefficients of a multinomial regression with balanced classes; with a single label, of the constant one."""
-    from sklearn.linear_model import LogisticRegression
-
-    known = labels.notna().to_numpy()
-    names = labels[known].to_numpy(dtype=str)
-    if len(np.unique(names)) < 2:
-        return {"coef": np.zeros((1, x.shape[1])), "intercept": np.zeros(1), "labels": np.unique(names)}
-    fit = LogisticRegression(C=strength, class_weight="balanced", max_iter=200).fit(x[known], names)
-    coef, intercept = fit.coef_, fit.intercept_
-    if len(fit.classes_) == 2:
-        coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.concatenate([[0.0], intercept])
-    return {"coef": coef, "intercept": intercept, "labels": fit.classes_.astype(str)}

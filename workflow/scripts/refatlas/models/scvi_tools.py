@@ -168,6 +168,10 @@ class ScviToolsModel:
         training.mean_shift = float(np.linalg.norm(mapped.get_latent_representation() - before, axis=1).mean())
         return type(self)(mapped, training)
 
+    def expected(self, counts) -> np.ndarray:
+        """Return the decoder's mean at each cell's own depth and batch, shape (n_cells, n_genes)."""
+        return self.model.get_normalized_expression(self.registered(counts), library_size="latent", return_numpy=True)
+
     def predict(self, counts) -> pd.DataFrame | None:
         """Return None: no classifier."""
         return None

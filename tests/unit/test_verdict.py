@@ -1,0 +1,121 @@
+"""Verdicts by hand: where limits come from, which reason stands first, what stops the run."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import small_counts
+from scipy import sparse
+
+from refatlas.errors import InputError
+from refatlas.jobs import write_json
+
+USUAL = {
+    "gene_overlap": 1.0,
+    "masking_shift": 0.0,
+    "depth": 0.1,
+    "detected_genes": 0.0,
+    "profile": 0.95,
+    "doublets": 0.3,
+    "misfit:m": 1.2,
+    "misfit:n": 1.4,
+    "novel": 0.01,
+    "confidence": 0.9,
+    "mixing:m": 0.8,
+    "low_quality": 0.0,
+}
+FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85, "misfit:n": 1.6}}}
+
+
+def assess(scripts, changes: dict, held_out=(FOLD,), converged=True) -> dict:
+    measures = {"query": {**USUAL, **changes}, "converged": {"m": converged}, "absent_labels": ["NK"]}
+    return scripts("assess_query").assess(measures, list(held_out))
+
+
+def test_a_usual_query_passes(scripts):
+    found = assess(scripts, {})
+    assert (found["verdict"], found["reasons"], found["absent_labels"]) == ("pass", [], ["NK"])
+    assert found["limits_from"] == "2 held-out batches"
+
+
+def test_limits_are_a_margin_beyond_the_worst_held_out_batch(scripts):
+    checks = {check["check"]: check for check in assess(scripts, {})["checks"]}
+    assert checks["confidence"]["warn_beyond"] == [0.8, None]
+    assert checks["confidence"]["fail_beyond"] == [0.6, None]
+    assert checks["depth"]["warn_beyond"] == [-1.4, 1.1]
+    assert checks["misfit"]["held_out"] == [1.3, 1.4]
+    assert checks["misfit"]["value"] == 1.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({"gene_overlap": 0.5}, "fail", "gene_overlap"),
+        ({"gene_overlap": 0.8}, "warn", "gene_overlap"),
+        ({"depth": -3.3, "confidence": 0.5}, "fail", "depth"),
+        ({"profile": 0.1, "novel": 0.9, "depth": -1.6}, "fail", "profile"),
+        ({"doublets": 0.7}, "fail", "doublets"),
+        ({"novel": 0.1}, "warn", "novel"),
+    ],
+)
+def test_the_first_cause_of_the_worst_verdict_is_named(scripts, changes, verdict, reason):
+    found = assess(scripts, changes)
+    assert (found["verdict"], found["reasons"][0]["check"]) == (verdict, reason)
+    assert found["reason"] == found["reasons"][0]["says"]
+
+
+def test_surgery_that_did_not_converge_is_warned_of(scripts):
+    found = assess(scripts, {}, converged=False)
+    assert (found["verdict"], found["reasons"][0]["check"]) == ("warn", "convergence of m")
+
+
+def test_without_folds_limits_are_fixed(scripts):
+    found = assess(scripts, {"misfit:m": 99.0}, held_out=())
+    assert found["verdict"] == "pass"
+    assert found["limits_from"] == "fixed limits: evaluation.folds is 0"
+    assert assess(scripts, {"depth": -3.0}, held_out=())["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(("stop", "stops"), [("never", False), ("fail", True), ("warn", True)])
+def test_a_failing_verdict_stops_the_run_only_if_asked(scripts, tmp_path, stop, stops):
+    script = scripts("deliver_labels")
+    pd.DataFrame({"barcode": ["x"], "keep": [True]}, index=["q:x"]).to_parquet(tmp_path / "cells.parquet")
+    pd.DataFrame({"label": ["A"], "confidence": [0.9], "set": ["A"], "set_label": ["A"], "novelty": [0.5], "novel": [False]}, index=["q:x"]).to_parquet(
+        tmp_path / "delivered.parquet"
+    )
+    write_json({"verdict": "fail", "reason": "genes are missing", "reasons": []}, str(tmp_path / "verdict.json"))
+    paths = {name: str(tmp_path / file) for name, file in (("cells", "cells.parquet"), ("delivered", "delivered.parquet"), ("verdict", "verdict.json"))}
+    job = SimpleNamespace(
+        input=SimpleNamespace(labels=[], **paths),
+        output=SimpleNamespace(labels=str(tmp_path / "labels.csv")),
+        params=SimpleNamespace(models=[], min_confidence=0.5, stop=stop),
+        wildcards=SimpleNamespace(query="q"),
+    )
+    if stops:
+        with pytest.raises(InputError, match=r"query 'q': FAIL: genes are missing. Its labels are not written"):
+            script.main(job)
+        assert not (tmp_path / "labels.csv").exists()
+    else:
+        script.main(job)
+        assert pd.read_csv(tmp_path / "labels.csv")["status"].tolist() == ["mapping_failed"]
+
+
+def test_profiles_of_shuffled_genes_do_not_correlate(scripts):
+    script, counts = scripts("measure_query"), small_counts(n_cells=200, n_genes=300).X
+    assert script.profile_correlation(counts[:100], counts[100:]) > 0.9
+    order = np.random.default_rng(0).permutation(counts.shape[1])
+    assert abs(script.profile_correlation(counts[:100][:, order], counts[100:])) < 0.3
+    assert script.profile_correlation(sparse.csr_matrix(counts[:5].shape), counts) == 0.0
+
+
+def test_mixing_tells_shared_from_separate(scripts):
+    script, random = scripts("measure_query"), np.random.default_rng(0)
+    reference, labels = random.normal(size=(300, 5)), np.repeat(["A", "B", "C"], 100)
+    reference += 6 * (labels == "B")[:, None]
+    query, given = random.normal(size=(100, 5)), np.repeat("A", 100)
+    assert script.mixing(reference, labels, query, given, 0) > 0.8
+    assert script.mixing(reference, labels, query + 20, given, 0) < 0.05
+    assert script.mixing(reference, labels, query[:9], given[:9], 0) is None
+    assert script.batch_mixing(query, np.repeat(["x", "y"], 50)) > 0.8
+    assert script.batch_mixing(query, given) is None
