@@ -89,7 +89,20 @@ def write_sheets(folder: Path, reference: list[dict], queries: list[dict], **con
 
 def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     """Run Snakemake on the folder's configuration as a user would, from another place; output is text."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", REPO / "Snakefile", "--directory", folder, "--configfile", folder / "config.yaml", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        REPO / "Snakefile",
+        "--directory",
+        folder,
+        "--configfile",
+        folder / "config.yaml",
+        "--resources",
+        "gpu=2",
+        *arguments,
+    ]
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", check=False)
     if check and run.returncode:
         pytest.fail(f"snakemake ended with {run.returncode}:\n{run.stdout[-3000:]}\n{run.stderr[-5000:]}")

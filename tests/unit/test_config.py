@@ -50,7 +50,7 @@ def test_defaults_are_complete_and_the_baseline_is_always_there():
     config = complete_config(BASE)
     assert list(config["models"]) == ["scvi", "scanvi", "linear"]
     assert config["models"]["scanvi"]["init_from"] == "scvi"
-    assert config["deliver"] == {"model": "scanvi", "source": "knn", "min_confidence": 0.5}
+    assert config["deliver"] == {"source": "all", "model": "scanvi", "alpha": 0.1, "novel": 0.99, "min_confidence": 0.5}
 
 
 def sheets(folder, reference="", queries=""):
@@ -91,6 +91,12 @@ def _stay_here():
 def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):
     with pytest.raises(InputError, match=said):
         sheets(tmp_path, reference, queries)
+
+
+def test_nested_values_of_the_command_line_are_numbers_again():
+    config = complete_config({**BASE, "evaluation": {"folds": "0"}, "deliver": {"alpha": "0.2"}, "genes": {"n_top": "500", "exclude": "[MT-.*]"}})
+    assert (config["evaluation"]["folds"], config["deliver"]["alpha"], config["genes"]["n_top"], config["genes"]["exclude"]) == (0, 0.2, 500, ["MT-.*"])
+    assert complete_config({**BASE, "batch_key": "1"})["batch_key"] == "1"
 
 
 def test_a_missing_sheet(tmp_path):

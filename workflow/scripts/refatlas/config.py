@@ -143,6 +143,8 @@ def _checked(value: dict, schema: dict, where: str) -> dict:
 
 
 def _with_defaults(value, schema: dict):
+    if isinstance(value, str) and "string" not in _types(schema):
+        return _parsed(value)
     if not isinstance(value, dict):
         return value
     filled = dict(value)
@@ -152,6 +154,22 @@ def _with_defaults(value, schema: dict):
         if key in filled:
             filled[key] = _with_defaults(filled[key], part)
     return filled
+
+
+def _parsed(value: str):
+    """Return what a string means as YAML: nested values of --config come as strings."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _types(schema: dict) -> set[str]:
+    """Return the types that a value may have; "string" for a choice of words or where nothing is said."""
+    if "anyOf" in schema:
+        return set().union(*(_types(part) for part in schema["anyOf"]))
+    found = schema.get("type", "string")
+    return {found} if isinstance(found, str) else set(found)
 
 
 def _message(error, where: str) -> str:
