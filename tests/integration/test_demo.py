@@ -28,8 +28,25 @@ def test_labels_of_both_queries_at_both_levels(folder):
     for query, n_cells in (("inflamed", 800), ("panel", 700)):
         labels = pd.read_csv(folder / f"results/queries/{query}/labels.csv")
         assert len(labels) == n_cells
-        assert list(labels.columns[:6]) == ["cell", "label", "confidence", "status", "label_2", "confidence_2"]
-        assert set(labels["label_2"]) <= {"T and NK", "B lineage", "myeloid"}
+        assert list(labels.columns[:9]) == ["cell", "label", "confidence", "status", "label_2", "confidence_2", "set", "set_label", "novelty"]
+        parents = {"helper T": "T and NK", "cytotoxic T": "T and NK", "NK": "T and NK", "B": "B lineage", "plasma": "B lineage"}
+        assert (labels["label_2"] == labels["label"].map(parents).fillna("myeloid")).all()
+        assert (labels["confidence_2"] >= labels["confidence"] - 1e-6).all()
+
+
+def test_the_fold_holds_out_a_whole_dataset(folder):
+    plan = pd.read_json(folder / "results/fold_1/fold.json", typ="series")
+    assert plan["held_out"] in (["blood"], ["marrow"], ["spleen"])
+    scores = pd.read_csv(folder / "results/evaluation/transfer.csv").query("split == 'fold_1' and model == 'delivered'").set_index("level")
+    assert set(scores.index) == {1, 2}
+    assert scores["accuracy"].between(0.5, 1).all()
+
+
+def test_mast_cells_that_the_reference_has_not_are_the_strangest(folder):
+    labels = pd.read_csv(folder / "results/queries/inflamed/labels.csv").set_index("cell")
+    truth = pd.read_parquet(folder / "results/queries/inflamed/cells.parquet").set_index("barcode")["label"]
+    strange = labels["novelty"].groupby(truth).median()
+    assert strange.idxmax() == "mast"
 
 
 def test_three_formats_make_one_reference(folder):
@@ -43,7 +60,7 @@ def test_three_formats_make_one_reference(folder):
 
 
 def test_the_demo_is_neither_trivial_nor_hopeless(folder):
-    scores = pd.read_csv(folder / "results/evaluation/transfer.csv").query("model == 'linear' and source == 'classifier' and level == 1").set_index("query")
+    scores = pd.read_csv(folder / "results/evaluation/transfer.csv").query("split == 'atlas' and model == 'linear' and source == 'classifier' and level == 1").set_index("query")
     assert scores["accuracy"].between(0.7, 0.99).all()
     assert 0.5 < scores.loc["inflamed", "auroc_unseen"] < 1
     assert scores.loc["inflamed", "n_seen"] < scores.loc["inflamed", "n_cells"]

@@ -11,8 +11,20 @@ import pytest
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, planned, small_counts, snakemake, write_sheets
 
-QUERY_RULES = {"check_query", "build_query", "map_query", "transfer_labels", "embed_query", "deliver_labels", "plot_query", "score_transfer"}
-SUMMARIES = {"collect_transfer", "export_atlas", "write_report"}
+QUERY_RULES = {
+    "check_query",
+    "build_query",
+    "map_query",
+    "transfer_labels",
+    "embed_query",
+    "combine_labels",
+    "measure_query",
+    "assess_query",
+    "deliver_labels",
+    "plot_query",
+    "score_transfer",
+}
+SUMMARIES = {"collect_transfer", "plot_transfer", "export_atlas", "write_report"}
 
 
 def make_project(folder):
@@ -54,7 +66,8 @@ def test_the_shipped_configuration_plans_the_whole_demo(tmp_path):
     (tmp_path / "config").symlink_to(REPO / "config")
     (tmp_path / "config.yaml").write_text((REPO / "config" / "config.yaml").read_text())
     jobs = planned(snakemake(tmp_path, "--dry-run"))
-    assert (jobs["make_demo"], jobs["scan_dataset"], jobs["train_reference"], jobs["map_query"]) == (1, 3, 3, 6)
+    assert (jobs["make_demo"], jobs["scan_dataset"], jobs["train_reference"], jobs["map_query"]) == (1, 3, 3 + 3, 6 + 3)
+    assert (jobs["plan_fold"], jobs["hold_out"], jobs["calibrate"], jobs["assess_query"]) == (1, 1, 1, 2)
 
 
 def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
@@ -73,14 +86,14 @@ def test_a_changed_model_reruns_that_model_alone(finished):
         models={"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}}},
     )
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert (jobs["train_reference"], jobs["map_query"], jobs["embed_reference"], jobs["score_integration"]) == (1, 1, 1, 1)
-    assert not {"scan_dataset", "select_genes", "build_reference", "check_query", "build_query"} & set(jobs)
+    assert (jobs["train_reference"], jobs["map_query"], jobs["embed_reference"], jobs["score_integration"]) == (2, 2, 1, 1)
+    assert not {"scan_dataset", "plan_fold", "hold_out", "select_genes", "build_reference", "check_query", "build_query"} & set(jobs)
 
 
 def test_a_renamed_dataset_reruns_its_scan_and_all_that_follows(finished):
     write_sheets(finished, [{"dataset": "a", "path": "a.h5ad"}, {"dataset": "renamed", "path": "b.h5ad"}], [{"query": "q", "path": "q.h5ad"}])
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert (jobs["scan_dataset"], jobs["select_genes"], jobs["train_reference"]) == (1, 1, 3)
+    assert (jobs["scan_dataset"], jobs["select_genes"], jobs["train_reference"]) == (1, 2, 6)
 
 
 def test_a_changed_query_file_reruns_that_query(finished):
@@ -95,7 +108,30 @@ def test_a_changed_dataset_reruns_its_scan_alone_of_the_scans(finished):
     os.utime(finished / "a.h5ad")
     jobs = planned(snakemake(finished, "--dry-run"))
     assert jobs["scan_dataset"] == 1
-    assert jobs["train_reference"] == 3
+    assert jobs["train_reference"] == 6
+
+
+def test_another_fold_leaves_the_atlas_and_the_first_fold_alone(finished):
+    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}]
+    write_sheets(finished, *rows, evaluation={"folds": 2, "hide": ["A"]})
+    jobs = planned(snakemake(finished, "--dry-run"))
+    assert (jobs["plan_fold"], jobs["train_reference"], jobs["map_query"], jobs["calibrate"]) == (2, 6, 6, 1)
+    assert not {"scan_dataset", "build_query", "check_query"} & set(jobs)
+
+
+def test_a_setting_of_the_delivery_trains_and_maps_nothing(finished):
+    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}]
+    write_sheets(finished, *rows, deliver={"alpha": 0.2})
+    jobs = planned(snakemake(finished, "--dry-run"))
+    assert {"calibrate", "combine_labels", "deliver_labels"} <= set(jobs)
+    assert not {"train_reference", "map_query", "transfer_labels", "hold_out"} & set(jobs)
+
+
+def test_without_folds_nothing_is_held_out(project):
+    write_sheets(project, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}], evaluation={"folds": 0})
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["train_reference"], jobs["map_query"], jobs["assess_query"]) == (3, 3, 1)
+    assert not {"plan_fold", "hold_out", "calibrate"} & set(jobs)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +167,4 @@ def test_a_hundred_queries_are_planned(project):
     small = ad.read_h5ad(project / "q.h5ad")[:3].copy()
     small.write_h5ad(project / "small.h5ad")
     write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)])
-    assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300
+    assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300 + 3

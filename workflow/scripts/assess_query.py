@@ -18,7 +18,8 @@ class Check:
     Attributes:
         measure: its name in measures.json; "name:" stands for one of each model, of which the mean counts.
         bad: "low", "high" or "both".
-        warn, fail: how far beyond the worst held-out batch a value may lie before it is warned of, or fails. In logarithms of the measure for `ratio`.
+        warn, fail: how far beyond the worst held-out batch a value may lie before it is warned of, or fails; None for a measure that alone fails no mapping:
+            cells of another state keep apart from the reference's, and may be labelled rightly.
         usual: the worst usual value where there are no held-out batches, or where they say nothing of it (`fixed`).
         says, do: what a bad value means, and what to do.
     """
@@ -26,7 +27,7 @@ class Check:
     measure: str
     bad: str
     warn: float
-    fail: float
+    fail: float | None
     usual: float | None
     says: str
     do: str
@@ -122,8 +123,8 @@ def limits(check: Check, held_out: list[float]) -> dict[str, tuple[float | None,
         return {"warn": (None, None), "fail": (None, None)}
     found = {}
     for verdict, margin in (("warn", check.warn), ("fail", check.fail)):
-        low = min(usual) - margin if check.bad in ("low", "both") else None
-        high = max(usual) + margin if check.bad in ("high", "both") else None
+        low = min(usual) - margin if margin is not None and check.bad in ("low", "both") else None
+        high = max(usual) + margin if margin is not None and check.bad in ("high", "both") else None
         found[verdict] = (low, high)
     return found
 

@@ -23,13 +23,14 @@ MIN_BATCH_CELLS = 30
 NEIGHBORS = 90
 
 
-def draw_reference(path: str, seed: int, n_cells: int = 2 * N_CELLS) -> ad.AnnData:
-    """Return some cells of the reference, without reading the others' counts into memory."""
+def draw_reference(path: str, seed: int, n_cells: int = 2 * N_CELLS) -> tuple[ad.AnnData, set[str]]:
+    """Return some cells of the reference, without reading the others' counts into memory, and the labels of all."""
     stored = ad.read_h5ad(path, backed="r")
     drawn = np.sort(np.random.default_rng(seed).permutation(stored.n_obs)[:n_cells])
     cells = stored[drawn].to_memory()
+    labels = set(stored.obs["label"].dropna().astype(str))
     stored.file.close()
-    return cells
+    return cells, labels
 
 
 def log_ratio(query: np.ndarray, reference: np.ndarray) -> float:
@@ -126,17 +127,18 @@ class Measurer:
             "profile": profile_correlation(query, reference),
             "doublets": float(np.mean(self.doublets[good])),
             "confidence": float(delivered["confidence"].mean()),
-            "novel": float(delivered["novel"].mean()) if "novel" in delivered else None,
+            "novel": float(delivered["novel"].mean()) if delivered["novelty"].notna().all() else None,
         }
         for model, parts in self.models.items():
-            found[f"misfit:{model}"] = float(np.median(parts["fit"]["misfit"].to_numpy()[good]))
+            found[f"misfit:{model}"] = float(np.log2(np.median(parts["fit"]["misfit"].to_numpy()[good])))
             found[f"mixing:{model}"] = mixing(parts["reference"], labels, parts["query"][drawn], given, self.seed)
             found[f"batch_mixing:{model}"] = batch_mixing(parts["query"][drawn], self.cells["batch"].to_numpy(dtype=str)[drawn])
         return found
 
 
 def main(smk) -> None:
-    seed, reference, counts = smk.params.seed, draw_reference(smk.input.reference, smk.params.seed), read_counts(smk.input.query)
+    seed, counts = smk.params.seed, read_counts(smk.input.query)
+    reference, labels = draw_reference(smk.input.reference, seed)
     cells = pd.read_parquet(smk.input.cells).loc[counts.obs_names]
     models = {
         model: {
@@ -154,7 +156,7 @@ def main(smk) -> None:
     found = {
         "query": measurer.measure(np.ones(len(cells), dtype=bool)),
         "batches": {batch: measurer.measure((cells["batch"] == batch).to_numpy()) for batch, n in batches.items() if n >= MIN_BATCH_CELLS},
-        "absent_labels": sorted(set(reference.obs["label"].dropna().astype(str)) - set(delivered["label"])),
+        "absent_labels": sorted(labels - set(delivered["label"])),
         "converged": {model: parts["mapping"]["converged"] for model, parts in models.items()},
     }
     write_json(found, smk.output.measures)

@@ -26,8 +26,8 @@ def draw_training(history: pd.DataFrame, model: str) -> plt.Figure:
         for column, label in (("elbo_train", "training cells"), ("elbo_validation", "held-out cells")):
             if column in rows and rows[column].notna().any():
                 ax.plot(rows["epoch"], rows[column], label=label)
-        start = rows["elbo_train"].iloc[min(2, len(rows) - 1)]
-        low = rows[[c for c in ("elbo_train", "elbo_validation") if c in rows]].min().min()
+        losses = rows[[c for c in ("elbo_train", "elbo_validation") if c in rows]]
+        start, low = losses.iloc[min(2, len(rows) - 1)].max(), losses.min().min()
         ax.set(title=f"{model}: {stage}", xlabel="epoch", ylabel="negative ELBO per cell", ylim=(low - 0.05 * (start - low) - 1e-3, start + 0.05 * (start - low) + 1e-3))
         ax.legend()
     figure.tight_layout()

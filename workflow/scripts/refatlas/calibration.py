@@ -91,15 +91,15 @@ def pool(sources: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def balanced(truth: np.ndarray) -> np.ndarray:
-    """Return weights that give every label the same total."""
+def half_balanced(truth: np.ndarray) -> np.ndarray:
+    """Return weights that let every label count by the square root of its cells: between all cells alike (accuracy) and all labels alike (macro-F1)."""
     _, codes, counts = np.unique(truth, return_inverse=True, return_counts=True)
-    return 1.0 / counts[codes]
+    return 1.0 / np.sqrt(counts[codes])
 
 
 def fit_pool(sources: list[np.ndarray], truth: np.ndarray, penalty: float = 0.05) -> np.ndarray:
-    """Return the weights, none negative, of least log-loss where every label counts alike; drawn towards equal ones as far as cells are few."""
-    n, equal, weights = len(sources), 1 / len(sources), balanced(truth)
+    """Return the weights, none negative, of least half-balanced log-loss; drawn towards equal ones as far as cells are few."""
+    n, equal, weights = len(sources), 1 / len(sources), half_balanced(truth)
 
     def loss(w):
         return log_loss(pool(sources, w), truth, weights) + penalty * n * np.square(w - equal).mean()
