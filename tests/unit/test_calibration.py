@@ -120,7 +120,7 @@ def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd
     for name, sharpness in sources.items():
         found[name], truth = probabilities(n, sharpness=sharpness, seed=seed)
     cells = pd.Index([f"c{seed}_{i}" for i in range(n)])
-    strange = pd.DataFrame({"m:distance": np.random.default_rng(seed).gamma(5, 1, n)}, index=cells)
+    strange = pd.DataFrame(np.random.default_rng(seed).gamma(5, 1, (n, 4)), index=cells, columns=["m:distance", "m:misfit", "n:distance", "n:misfit"])
     labels = ["A", "B", "C", "D"]
     return Evidence(cells, labels, found, strange), pd.Series(np.array(labels)[truth], index=cells)
 

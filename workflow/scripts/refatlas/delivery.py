@@ -42,10 +42,6 @@ class HeldOut:
     truth: np.ndarray
     batches: np.ndarray
 
-    def take(self, wanted: np.ndarray) -> "HeldOut":
-        """Return the part of some cells."""
-        return HeldOut({name: p[wanted] for name, p in self.sources.items()}, self.truth[wanted], self.batches[wanted])
-
     def save(self, path: str) -> None:
         """Write them to one file, whole or not at all."""
         with whole(path) as part, part.open("wb") as stream:
@@ -100,7 +96,7 @@ def learn(evidence: Evidence, truth: pd.Series, batches: np.ndarray, wanted: lis
         "sources": {name: {**how, "confidence": usual_confidence(parts[name], batches)} for name, how in calibrators.items()},
         "wanted": wanted,
         **pooled,
-        **learn_strangeness(evidence),
+        **learn_strangeness(with_doubt(evidence, delivered_probabilities([parts[name] for name in wanted], pooled))),
     }
 
 
@@ -112,10 +108,20 @@ def learn_pool(parts: list[np.ndarray], truth: np.ndarray, batches: np.ndarray, 
     return {"weights": weights.tolist(), "delivered": final, "alpha": alpha, "set_limits": fit_sets(calibrated(pooled, final), truth, alpha).tolist()}
 
 
-def learn_strangeness(evidence: Evidence) -> dict:
+def delivered_probabilities(parts: list[np.ndarray], pooled: dict) -> np.ndarray:
+    """Return the calibrated pool of calibrated sources; `pooled` is of `learn_pool`."""
+    return calibrated(pool(parts, np.array(pooled["weights"])), pooled["delivered"])
+
+
+def with_doubt(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
+    """Return the measures of strangeness with one more: how unlike any label a cell is, 1 - the delivered confidence."""
+    return evidence.strangeness.assign(doubt=1 - p.max(axis=1))
+
+
+def learn_strangeness(measures: pd.DataFrame) -> dict:
     """Return quantiles of every measure of strangeness over held-out cells, and of all together."""
-    quantiles = {name: np.quantile(values, GRID).tolist() for name, values in evidence.strangeness.items()}
-    return {"strangeness": quantiles, "novelty": np.quantile(strangeness(evidence, quantiles), GRID).tolist()}
+    quantiles = {name: np.quantile(values, GRID).tolist() for name, values in measures.items()}
+    return {"strangeness": quantiles, "novelty": np.quantile(strangeness(measures, quantiles), GRID).tolist()}
 
 
 def usual_confidence(p: np.ndarray, batches: np.ndarray) -> dict:
@@ -154,9 +160,9 @@ def percentile(values: np.ndarray, quantiles: list[float]) -> np.ndarray:
     return np.interp(values, quantiles, GRID)
 
 
-def strangeness(evidence: Evidence, quantiles: dict[str, list[float]]) -> np.ndarray:
+def strangeness(measures: pd.DataFrame, quantiles: dict[str, list[float]]) -> np.ndarray:
     """Return each cell's mean normal score over all measures: its percentile among held-out cells, as a standard normal's quantile (Stouffer)."""
-    shares = [percentile(evidence.strangeness[name].to_numpy(), values) for name, values in quantiles.items()]
+    shares = [percentile(measures[name].to_numpy(), values) for name, values in quantiles.items()]
     return norm.ppf(np.clip(shares, 1e-3, 1 - 1e-3)).mean(axis=0)
 
 
@@ -171,7 +177,7 @@ def pooled_probabilities(evidence: Evidence, learned: dict, held_out: "HeldOut")
     how = learned
     if unsure:
         how = learn_pool([calibrated(held_out.sources[name], learned["sources"][name]) for name in left], held_out.truth, held_out.batches, learned["alpha"])
-    p = calibrated(pool([parts[name] for name in left], np.array(how["weights"])), how["delivered"])
+    p = delivered_probabilities([parts[name] for name in left], how)
     return p, np.array(how["set_limits"]), unsure
 
 
@@ -195,7 +201,7 @@ def deliver(evidence: Evidence, learned: dict, held_out: "HeldOut", parents: pd.
     order = np.argsort(-p, axis=1)
     found["set"] = [SEPARATOR.join(names[row][keep[row]]) for row, keep in zip(order, inside, strict=True)]
     found["set_label"] = common_labels(found["set"], parents)
-    found["novelty"] = percentile(strangeness(evidence, learned["strangeness"]), learned["novelty"])
+    found["novelty"] = percentile(strangeness(with_doubt(evidence, p), learned["strangeness"]), learned["novelty"])
     found["novel"] = found["novelty"] >= novel
     return found, shares, unsure
 
