@@ -23,13 +23,14 @@ USUAL = {
     "novel": 0.01,
     "confidence": 0.9,
     "mixing:m": 0.8,
+    "late_fall": 0.0,
     "low_quality": 0.0,
 }
 FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85, "misfit:n": 1.6}}}
 
 
-def assess(scripts, changes: dict, held_out=(FOLD,), converged=True) -> dict:
-    measures = {"query": {**USUAL, **changes}, "converged": {"m": converged}, "absent_labels": ["NK"]}
+def assess(scripts, changes: dict, held_out=(FOLD,)) -> dict:
+    measures = {"query": {**USUAL, **changes}, "absent_labels": ["NK"]}
     return scripts("assess_query").assess(measures, list(held_out))
 
 
@@ -65,9 +66,16 @@ def test_the_first_cause_of_the_worst_verdict_is_named(scripts, changes, verdict
     assert found["reason"] == found["reasons"][0]["says"]
 
 
-def test_surgery_that_did_not_converge_is_warned_of(scripts):
-    found = assess(scripts, {}, converged=False)
-    assert (found["verdict"], found["reasons"][0]["check"]) == ("warn", "convergence of m")
+def test_measures_that_alone_fail_nothing_warn(scripts):
+    for change in ({"late_fall": 0.3}, {"mixing:m": 0.0}):
+        found = assess(scripts, change)
+        assert (found["verdict"], len(found["reasons"])) == ("warn", 1)
+
+
+def test_late_fall_by_hand(scripts):
+    training = SimpleNamespace(monitor="elbo", history=pd.DataFrame({"elbo": [200.0, 100.0, *[98.0] * 9, 99.0]}))
+    assert scripts("map_query").late_fall(training) == pytest.approx(0.01)
+    assert scripts("map_query").late_fall(SimpleNamespace(monitor=None, history=pd.DataFrame())) == 0.0
 
 
 def test_without_folds_limits_are_fixed(scripts):

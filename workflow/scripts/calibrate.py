@@ -17,6 +17,7 @@ from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import hierarchy
 
 MIN_CELLS = 30
+MAX_CELLS = 50_000
 
 
 class SplitCells:
@@ -76,20 +77,35 @@ def deliver_parts(
     return pd.concat(delivered).loc[held.cells.index], pd.concat(combined, ignore_index=True)
 
 
-def main(smk) -> None:
-    p, i = smk.params, smk.input
-    reference = read_cells(i.reference)
-    known = sorted(reference.loc[reference["keep"], "label"].dropna().unique())
-    n = len(p.models)
-    paths = [{key: list(i[key])[s * n : (s + 1) * n] for key in ("labels", "distance", "fit")} for s in range(len(p.splits))]
-    splits = [SplitCells(split, part, cells, p.models, known) for split, part, cells in zip(p.splits, paths, i.cells, strict=True)]
-    folds = [held for held in splits if held.split in p.folds]
-    evidence = stack([held.evidence.take(held.seen) for held in folds])
-    cells = pd.concat([held.cells[held.seen] for held in folds])
+def read_splits(smk, known: list[str]) -> list[SplitCells]:
+    """Return the held-out cells of every split; the inputs stand split by split, one file a model."""
+    n, files = len(smk.params.models), smk.input
+    paths = [{key: list(files[key])[s * n : (s + 1) * n] for key in ("labels", "distance", "fit")} for s in range(len(smk.params.splits))]
+    return [SplitCells(split, part, cells, smk.params.models, known) for split, part, cells in zip(smk.params.splits, paths, files.cells, strict=True)]
+
+
+def seen_cells(folds: list[SplitCells]) -> tuple[Evidence, pd.DataFrame]:
+    """Return the evidence and the cells.parquet of held-out cells to learn from, at most MAX_CELLS drawn evenly.
+
+    Raises:
+        InputError: there are too few.
+    """
+    drawn = []
+    for held in folds:
+        share = min(MAX_CELLS / max(sum(other.seen.sum() for other in folds), 1), 1)
+        drawn.append(held.seen & (np.random.default_rng(0).random(len(held.seen)) < share))
+    cells = pd.concat([held.cells[wanted] for held, wanted in zip(folds, drawn, strict=True)])
     if len(cells) < MIN_CELLS:
         raise InputError(
             f"config: evaluation: the folds hold out only {len(cells)} cells with a label of the reference, need {MIN_CELLS} to calibrate; hold out more, or set evaluation.folds to 0"
         )
+    return stack([held.evidence.take(wanted) for held, wanted in zip(folds, drawn, strict=True)]), cells
+
+
+def main(smk) -> None:
+    p, reference = smk.params, read_cells(smk.input.reference)
+    splits = read_splits(smk, sorted(reference.loc[reference["keep"], "label"].dropna().unique()))
+    evidence, cells = seen_cells([held for held in splits if held.split in p.folds])
     truth, batches = cells["label"], cells["batch"].to_numpy(dtype=str)
     wanted = list(evidence.sources) if p.wanted is None else [p.wanted]
     everything = learn_all(evidence, truth, batches, wanted, p.alpha)

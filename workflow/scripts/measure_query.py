@@ -122,6 +122,7 @@ class Measurer:
             "low_quality": float(1 - good.sum() / part.sum()),
             "gene_overlap": float(self.measured.mean()),
             "masking_shift": max(parts["mapping"]["masking_shift"] for parts in self.models.values()),
+            "late_fall": max(parts["mapping"]["late_fall"] for parts in self.models.values()),
             "depth": log_ratio(np.asarray(query.sum(axis=1)), np.asarray(reference.sum(axis=1))),
             "detected_genes": log_ratio(query.getnnz(axis=1), reference.getnnz(axis=1)),
             "profile": profile_correlation(query, reference),
@@ -157,7 +158,6 @@ def main(smk) -> None:
         "query": measurer.measure(np.ones(len(cells), dtype=bool)),
         "batches": {batch: measurer.measure((cells["batch"] == batch).to_numpy()) for batch, n in batches.items() if n >= MIN_BATCH_CELLS},
         "absent_labels": sorted(labels - set(delivered["label"])),
-        "converged": {model: parts["mapping"]["converged"] for model, parts in models.items()},
     }
     write_json(found, smk.output.measures)
     for name, value in found["query"].items():
