@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, fit_temperature, left_out, log_loss, pool, prediction_sets, temper
-from refatlas.delivery import SEPARATOR, Evidence, HeldOut, common_labels, deliver, learn
-from refatlas.labels import coarser, hierarchy
+from refatlas.delivery import Evidence, HeldOut, common_labels, deliver, learn
+from refatlas.labels import SEPARATOR, coarser, hierarchy
 from refatlas.lisi import lisi
 
 
@@ -82,6 +82,9 @@ def test_few_cells_get_a_temperature_and_many_may_get_a_curve():
 def test_parts_are_batches_or_thirds():
     assert [mask.tolist() for mask in left_out(np.array(["a", "b", "a"]))] == [[True, False, True], [False, True, False]]
     assert sum(mask.sum() for mask in left_out(np.array(["a"] * 10))) == 10
+    many = np.repeat(np.arange(40).astype(str), 3)
+    assert len(left_out(many)) == 6
+    assert np.sum(left_out(many), axis=0).tolist() == [1] * len(many)
 
 
 def test_pool_by_hand():

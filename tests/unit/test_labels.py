@@ -84,6 +84,20 @@ def test_scores_by_hand():
     assert confusion(truth, pd.Series(["a", "b", "b", "a"])).values.tolist() == [["a", "a", 1], ["a", "b", 1], ["b", "b", 1], ["new", "a", 1]]
 
 
+def test_a_label_without_a_parent_is_scored_as_wrong_at_the_coarser_level(scripts):
+    script, cells = scripts("score_transfer"), pd.Index(["q:1", "q:2"])
+    table = label_table(cells, "knn", ["A", "B"], np.array([[0.9, 0.1], [0.2, 0.8]]))
+    training = pd.DataFrame({"label": ["A", "B"], "label_2": ["X", None]})
+    found = pd.DataFrame(
+        {"label": ["A", "B"], "confidence": [0.9, 0.8], "label_2": ["X", None], "confidence_2": [0.9, np.nan], "set": ["A", "B"], "novelty": [0.5, 0.5]}, index=cells
+    )
+    query = pd.DataFrame({"batch": "b", "label": ["A", "B"], "label_2": ["X", "Y"]}, index=cells)
+    sources = script.given_labels({"m": table}, pd.DataFrame({"source": []}), found, pd.DataFrame({"label_2": ["X", None]}, index=["A", "B"]), training)
+    scores = script.score_sources({"split": "atlas", "query": "q"}, query, sources, training, {})["scores"]
+    coarse = scores[(scores["level"] == 2) & (scores["batch"] == "all")].set_index("model")
+    assert (coarse.loc["m", "accuracy"], coarse.loc["delivered", "n_seen"]) == (1.0, 1)
+
+
 def delivered(sets, novel=(False, False, False)):
     cells = pd.Index(["q:z", "q:y", "q:x"])
     return pd.DataFrame({"label": ["B", "A", "A"], "confidence": [0.8, 0.6, 0.9], "set": sets, "set_label": "", "novelty": 0.5, "novel": novel}, index=cells)

@@ -52,7 +52,7 @@ rule hold_out:
         runtime=60,
     params:
         rows=list(DATASETS.values()),
-        seed=lambda w: [CONFIG["seed"], list(FOLDS).index(w.split)],
+        seed=lambda w: [CONFIG["seed"], *w.split.encode()],
     script:
         "../scripts/hold_out.py"
 

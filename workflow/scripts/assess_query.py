@@ -20,7 +20,8 @@ class Check:
         bad: "low", "high" or "both".
         warn, fail: how far beyond the worst held-out batch a value may lie before it is warned of, or fails; None for a measure that alone fails no mapping:
             cells of another state keep apart from the reference's, and may be labelled rightly.
-        usual: the worst usual value where there are no held-out batches, or where they say nothing of it (`fixed`).
+        usual: the worst usual value where there are no held-out batches, or where they say nothing of it (`fixed`); of a log ratio to the reference ("both"), 0 is
+            usual in any case.
         says, do: what a bad value means, and what to do.
     """
 
@@ -121,7 +122,7 @@ def value_of(measures: dict, name: str) -> float | None:
 
 def limits(check: Check, held_out: list[float]) -> dict[str, tuple[float | None, float | None]]:
     """Return the lowest and the highest value that is no reason to warn, and to fail; None for no limit."""
-    usual = [check.usual] if check.fixed or not held_out else held_out
+    usual = [check.usual] if check.fixed or not held_out else [*held_out, check.usual] if check.bad == "both" else held_out
     if usual == [None]:
         return {"warn": (None, None), "fail": (None, None)}
     found = {}
@@ -174,7 +175,7 @@ def assess(measures: dict, held_out: list[dict]) -> dict:
         "reasons": reasons,
         "checks": checks,
         "absent_labels": measures["absent_labels"],
-        "limits_from": f"{len(batches)} held-out batches" if batches else "fixed limits: evaluation.folds is 0",
+        "limits_from": f"{len(batches)} held-out batches" if batches else "fixed limits: no batch was held out, or only small ones",
     }
 
 

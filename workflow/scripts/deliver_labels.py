@@ -8,7 +8,7 @@ import pandas as pd
 
 from refatlas.errors import InputError
 from refatlas.jobs import read_json, run_job, write_table
-from refatlas.labels import pick
+from refatlas.labels import SEPARATOR, pick
 
 SEVERITY = {"never": (), "fail": ("fail",), "warn": ("fail", "warn")}
 
@@ -20,7 +20,7 @@ def statuses(cells: pd.DataFrame, delivered: pd.DataFrame, min_confidence: float
     several labels, or without sets confidence is below the least; "assigned".
     """
     status = pd.Series("assigned", index=cells.index)
-    several = delivered["set"].str.contains(" | ", regex=False)
+    several = delivered["set"].str.contains(SEPARATOR, regex=False)
     status[several | ((delivered["set"] == "") & (delivered["confidence"] < min_confidence))] = "ambiguous"
     status[delivered["novel"]] = "novel"
     status[~cells["keep"]] = "low_quality"

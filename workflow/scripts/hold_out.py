@@ -62,7 +62,7 @@ def main(smk) -> None:
         print("the reference has a single batch: the held-out cells are thinned to differ from it")
     print(f"{matrix.shape[0]} cells of {cells['batch'].nunique()} batches × {matrix.shape[1]} genes")
     write_counts(smk.output.counts, matrix, cells[["batch"]], genes)
-    write_table(cells, smk.output.cells)
+    write_table(cells if "label" in cells else cells.assign(label=None), smk.output.cells)
 
 
 if "snakemake" in globals():

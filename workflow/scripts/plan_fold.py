@@ -32,7 +32,7 @@ def auto_units(cells: pd.DataFrame, by: pd.Series, fold: int, n_folds: int) -> l
     """
     sizes = by[cells["label"].notna()].value_counts()
     sizes = sizes.sort_index(kind="stable").sort_values(ascending=False, kind="stable")
-    if n_folds > max(len(sizes), LEAST_GROUPS):
+    if n_folds > len(sizes):
         raise InputError(
             f"config: evaluation: folds: {n_folds} asked, but only {len(sizes)} can be held out ({listed(sizes.index)}); set folds to at most {len(sizes)}, which leaves each out once"
         )
@@ -90,8 +90,8 @@ def plan(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Seri
     by = cells["batch"] if fold.get("batches") else units(cells, unit)
     simulated = not fold.get("batches") and len(by[cells["label"].notna()].unique()) == 1
     if simulated:
-        order = np.random.default_rng([seed, fold["fold"]]).permutation(len(cells))
-        held_out = pd.Series(order < len(cells) // LEAST_GROUPS, index=cells.index)
+        slices = np.random.default_rng(seed).permutation(len(cells)) % max(fold["n_folds"], LEAST_GROUPS)
+        held_out = pd.Series(slices == fold["fold"], index=cells.index)
         held = []
     else:
         held = named_batches(cells, fold["batches"]) if fold.get("batches") else auto_units(cells, by, fold["fold"], fold["n_folds"])
@@ -103,6 +103,9 @@ def plan(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Seri
         roles[(cells["label"] == words["hidden"]) & ~held_out] = "left_out"
     if cells.loc[roles == "train", "label"].nunique() < 2:
         raise InputError(f"config: evaluation: without {listed(held)} the reference has fewer than two labels; hold out other batches")
+    known = set(cells.loc[roles == "train", "label"].dropna())
+    if not cells.loc[roles == "held_out", "label"].isin(known).any():
+        raise InputError(f"config: evaluation: no cell of {listed(held)} has a label that the rest of the reference has, so nothing can be scored; hold out other batches")
     words["n_cells"] = {role: int(n) for role, n in roles.value_counts().items()}
     return roles, words
 

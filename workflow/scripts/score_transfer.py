@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from refatlas.cells import read_cells, training_cells
-from refatlas.delivery import SEPARATOR
 from refatlas.jobs import run_job, write_table
-from refatlas.labels import coarser, hierarchy, label_column, names_of, pick, probabilities
+from refatlas.labels import SEPARATOR, coarser, hierarchy, label_column, names_of, pick, probabilities
 from refatlas.scores import confusion, reliability, score_each_label, score_labels, score_unseen
 
 KEY = ["split", "query", "model", "source", "level"]
@@ -64,7 +63,7 @@ def given_labels(tables: dict[str, pd.DataFrame], combined: pd.DataFrame, delive
             calibrated = pick(combined, f"{model}:{source}")["confidence"] if f"{model}:{source}" in known else None
             yield Given(model, source, 1, found, calibrated)
             for level, column in enumerate(parents, start=2):
-                yield Given(model, source, level, coarser(shares, found["label"], parents[column]))
+                yield Given(model, source, level, without_gaps(coarser(shares, found["label"], parents[column])))
     doubt = delivered["novelty"] if delivered["novelty"].notna().all() else None
     for level in range(1, parents.shape[1] + 2):
         columns = [label_column(level), label_column(level).replace("label", "confidence")]
@@ -72,9 +71,15 @@ def given_labels(tables: dict[str, pd.DataFrame], combined: pd.DataFrame, delive
         if level == 1:
             yield Given("delivered", "all sources", level, table.assign(set=delivered["set"]), doubt=doubt)
         else:
-            yield Given("delivered", "all sources", level, table)
+            yield Given("delivered", "all sources", level, without_gaps(table))
         labels = training[label_column(level)].dropna()
-        yield Given("majority", "majority", level, majority(delivered.index, labels))
+        if len(labels):
+            yield Given("majority", "majority", level, majority(delivered.index, labels))
+
+
+def without_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Return labels with "", which is never a true one, where a label has no coarser parent."""
+    return table.assign(label=table["label"].fillna(""), confidence=table["confidence"].fillna(0.0))
 
 
 def score_one(given: Given, truth: pd.Series, known: set[str]) -> dict:

@@ -58,7 +58,7 @@ def calibrated(p: np.ndarray, how: dict) -> np.ndarray:
     others = rest.sum(axis=1, keepdims=True)
     rest = np.divide(rest, others, out=np.full_like(rest, 1 / max(p.shape[1] - 1, 1)), where=others > 0)
     # Where the curve leaves less than any other label would get, the others are cut to it.
-    found = np.minimum(rest * (1 - top[:, None]), top[:, None])
+    found = np.minimum(rest * (1 - top[:, None]), top[:, None] * (1 - 1e-6))
     found[rows, best] = top
     return found / found.sum(axis=1, keepdims=True)
 
@@ -75,11 +75,12 @@ def fit_calibrator(p: np.ndarray, truth: np.ndarray, batches: np.ndarray) -> dic
     return min(losses, key=losses.get)(p, truth)
 
 
-def left_out(batches: np.ndarray, n_parts: int = 3) -> list[np.ndarray]:
-    """Return a mask of test cells for each part: batch by batch; with a single batch, thirds of its cells."""
-    names = np.unique(batches)
+def left_out(batches: np.ndarray, n_parts: int = 3, most: int = 6) -> list[np.ndarray]:
+    """Return a mask of test cells for each part: batch by batch, in at most `most` groups of whole batches; with a single batch, thirds of its cells."""
+    names, codes, sizes = np.unique(batches, return_inverse=True, return_counts=True)
     if len(names) > 1:
-        return [batches == name for name in names]
+        groups = np.argsort(np.argsort(-sizes, kind="stable"), kind="stable") % most
+        return [groups[codes] == group for group in range(min(most, len(names)))]
     parts = np.random.default_rng(0).permutation(len(batches)) % n_parts
     return [parts == i for i in range(n_parts)]
 

@@ -8,7 +8,7 @@ import pandas as pd
 from refatlas.counts import CountFile
 from refatlas.errors import InputError, listed
 from refatlas.genes import gene_table
-from refatlas.labels import label_column
+from refatlas.labels import SEPARATOR, label_column
 
 MITOCHONDRIAL = r"(?i)mt-.*"
 
@@ -89,6 +89,9 @@ def _labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> pd.Se
     column = _column(file, name, key, "label_key")
     labels = _as_text(column).where(column.notna(), None)
     labels = labels.where(~labels.isin(unlabeled), None)
+    broken = labels.dropna()[labels.dropna().str.contains(SEPARATOR, regex=False)]
+    if len(broken):
+        raise InputError(f"{name!r} ({file.path}): label {broken.iloc[0]!r} in column {key!r} contains {SEPARATOR!r}, which separates the labels of a prediction set; rename it")
     if labels.isna().all():
         raise InputError(
             f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(column.astype(str).unique(), 5)}); name another column as label_key, or '-' if there are no labels"

@@ -8,9 +8,10 @@ from scipy.stats import norm
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, pool, prediction_sets
 from refatlas.jobs import whole
-from refatlas.labels import coarser, label_table, names_of, probabilities
+from refatlas.labels import SEPARATOR, coarser, label_table, names_of, probabilities
 
-SEPARATOR = " | "
+# Fewer cells of a query say nothing of a source's confidence in it.
+MIN_CELLS = 30
 GRID = np.linspace(0, 1, 501)
 
 
@@ -150,6 +151,8 @@ def unsure_sources(parts: dict[str, np.ndarray], learned: dict) -> dict[str, flo
     A fall of confidence tells a fall of accuracy on new kinds of data (Guillory 2021), without a label of the query. Two standard errors are taken off, so that
     few cells prove little. Where all sources fall, none stands out.
     """
+    if len(next(iter(parts.values()))) < MIN_CELLS:
+        return {}
     falls = {name: shortfall(p, learned["sources"][name]["confidence"]["by_label"], errors=2) for name, p in parts.items()}
     unsure = {name: fall for name, fall in falls.items() if fall > learned["sources"][name]["confidence"]["tolerance"]}
     return {} if len(unsure) == len(parts) else unsure

@@ -7,7 +7,8 @@ probability), and one column `p:LABEL` for each label. Labels are of the finest 
 import numpy as np
 import pandas as pd
 
-MAJORITY = "majority"
+# Between the labels of a prediction set.
+SEPARATOR = " | "
 
 
 def label_column(level: int) -> str:
