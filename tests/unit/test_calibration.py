@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, fit_temperature, left_out, log_loss, pool, prediction_sets, temper
-from refatlas.delivery import Evidence, HeldOut, common_labels, deliver, learn
+from refatlas.delivery import NEIGHBORS, Evidence, HeldOut, common_labels, deliver, learn, smooth
 from refatlas.labels import SEPARATOR, coarser, hierarchy
 from refatlas.lisi import lisi
 
@@ -125,7 +125,8 @@ def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd
     cells = pd.Index([f"c{seed}_{i}" for i in range(n)])
     strange = pd.DataFrame(np.random.default_rng(seed).gamma(5, 1, (n, 4)), index=cells, columns=["m:distance", "m:misfit", "n:distance", "n:misfit"])
     labels = ["A", "B", "C", "D"]
-    return Evidence(cells, labels, found, strange), pd.Series(np.array(labels)[truth], index=cells)
+    positions = np.random.default_rng(seed).normal(size=(n, 3))
+    return Evidence(cells, labels, found, strange, positions), pd.Series(np.array(labels)[truth], index=cells)
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +155,19 @@ def test_levels_agree_and_sets_back_off_to_the_common_parent(learned):
 
 def test_cells_far_from_the_reference_are_novel(learned):
     cells, _ = evidence(100, 2, {"m:knn": 2.0, "n:knn": 0.5})
-    cells.strangeness.iloc[:5] = 1000.0
+    cells.strangeness.iloc[:20] = 1000.0
+    cells.positions[:20] += 100
     found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
-    assert found["novel"].iloc[:5].all()
-    assert found["novel"].iloc[5:].mean() < 0.05
+    assert found["novel"].iloc[:20].all()
+    assert found["novel"].iloc[20:].mean() < 0.05
     assert found["label"].notna().all()
+
+
+def test_strangeness_is_the_mean_of_a_cell_and_its_nearest():
+    positions = np.repeat([[0.0], [50.0]], NEIGHBORS, axis=0) + np.arange(2 * NEIGHBORS)[:, None] / 100
+    values = np.concatenate([np.arange(NEIGHBORS), np.zeros(NEIGHBORS)])
+    assert smooth(values, positions) == pytest.approx(np.repeat([(NEIGHBORS - 1) / 2, 0], NEIGHBORS))
+    assert smooth(np.array([1.0, 3.0]), np.zeros((2, 1))) == pytest.approx([2, 2])
 
 
 def test_a_source_that_is_suddenly_unsure_is_left_out(learned):

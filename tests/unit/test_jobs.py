@@ -4,10 +4,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from refatlas.errors import InputError
-from refatlas.jobs import run_job, whole
+from refatlas.jobs import run_job, whole, write_tables
+from refatlas.models.interface import Training, train_again_if_not_finite
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO
@@ -51,6 +53,33 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with whole(str(tmp_path / "a.txt")) as part:
         part.write_text("all")
     assert (tmp_path / "a.txt").read_text() == "all"
+
+
+def test_tables_of_cells_are_parquet_and_others_csv(tmp_path):
+    cells = pd.DataFrame({"a": [1.0]}, index=pd.Index(["c"], name="cell"))
+    write_tables({"scores": cells, "programs": pd.DataFrame({"n": [3]}, index=pd.Index(["p"], name="program"))}, str(tmp_path / "tables"))
+    assert pd.read_parquet(tmp_path / "tables/scores.parquet").equals(cells)
+    assert (tmp_path / "tables/programs.csv").read_text() == "program,n\np,3\n"
+    write_tables({}, str(tmp_path / "none"))
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_is_tried_once_more_at_a_lower_rate():
+    rates = []
+
+    def train(spec, bad=1):
+        rates.append(spec["train"]["lr"])
+        if len(rates) <= bad:
+            raise FloatingPointError("train: elbo is nan after epoch 3")
+        return SimpleNamespace(training=Training())
+
+    model = train_again_if_not_finite(train, {"seed": 0, "train": {"lr": 0.1, "max_epochs": 3}})
+    assert rates == pytest.approx([0.1, 0.01])
+    assert "tenth of the learning rate" in model.training.notes[0]
+    rates.clear()
+    with pytest.raises(InputError, match=r"elbo is nan after epoch 3, also with a tenth of the learning rate"):
+        train_again_if_not_finite(lambda spec: train(spec, bad=9), {"train": {"lr": 0.1}})
+    assert len(rates) == 2
 
 
 def test_only_model_rules_import_torch_or_scvi():

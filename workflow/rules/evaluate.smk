@@ -103,6 +103,10 @@ rule collect_integration:
 rule calibrate:
     input:
         **sources_of(list(FOLDS), HELD_OUT),
+        positions=expand(
+            f"<results>/{{split}}/models/{BASELINE}/queries/{HELD_OUT}/latent.parquet",
+            split=FOLDS,
+        ),
         cells=expand(
             f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet", split=FOLDS
         ),

@@ -14,6 +14,7 @@ rule map_query:
         classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
         fit="<results>/{split}/models/{model}/queries/{query}/fit.parquet",
         mapping="<results>/{split}/models/{model}/queries/{query}/mapping.json",
+        tables=directory("<results>/{split}/models/{model}/queries/{query}/tables"),
     log:
         "<logs>/map_query/{split}/{model}/{query}.log",
     benchmark:
@@ -85,6 +86,7 @@ rule combine_labels:
     input:
         unpack(calibration_of),
         **sources_of("atlas", "{query}"),
+        positions=f"<results>/atlas/models/{BASELINE}/queries/{{query}}/latent.parquet",
         cells="<results>/queries/{query}/cells.parquet",
         reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
     output:

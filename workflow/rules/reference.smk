@@ -12,6 +12,7 @@ rule train_reference:
         training="<results>/{split}/models/{model}/reference/training.csv",
         latent="<results>/{split}/models/{model}/reference/latent.parquet",
         record="<results>/{split}/models/{model}/reference/training.md",
+        tables=directory("<results>/{split}/models/{model}/reference/tables"),
     log:
         "<logs>/train_reference/{split}/{model}.log",
     benchmark:

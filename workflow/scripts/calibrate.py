@@ -1,6 +1,6 @@
 """Learns on held-out cells how far each source of labels is to be trusted, and how one label is made of all.
 
-in:  labels.parquet, distance.parquet and fit.parquet of each model, and cells.parquet (with the known labels), of every fold's held-out cells
+in:  labels.parquet, distance.parquet and fit.parquet of each model, the baseline's latent.parquet, and cells.parquet (with the known labels), of every fold's held-out cells
 out: calibration.json, and held_out.npz, the cells that it was learned on; of each fold, delivered.parquet and combined.parquet as for a query, by what was learned on the other held-out batches
 """
 
@@ -27,9 +27,9 @@ class SplitCells:
         evidence: of all its cells. cells: their cells.parquet. seen: whether a cell is of good quality and its label is in the split's reference.
     """
 
-    def __init__(self, split: str, paths: dict[str, list[str]], cells: str, models: list[str], known: list[str]) -> None:
+    def __init__(self, split: str, paths: dict[str, list[str]], positions: str, cells: str, models: list[str], known: list[str]) -> None:
         self.split, self.cells = split, pd.read_parquet(cells)
-        self.evidence = read_evidence(self.cells.index, models, paths["labels"], paths["distance"], paths["fit"], known)
+        self.evidence = read_evidence(self.cells.index, models, paths["labels"], paths["distance"], paths["fit"], positions, known)
         self.seen = self.cells["label"].isin(known_labels(paths["labels"])).to_numpy()
 
 
@@ -81,7 +81,7 @@ def read_splits(smk, known: list[str]) -> list[SplitCells]:
     """Return the held-out cells of every split; the inputs stand split by split, one file a model."""
     n, files = len(smk.params.models), smk.input
     paths = [{key: list(files[key])[s * n : (s + 1) * n] for key in ("labels", "distance", "fit")} for s in range(len(smk.params.splits))]
-    return [SplitCells(split, part, cells, smk.params.models, known) for split, part, cells in zip(smk.params.splits, paths, files.cells, strict=True)]
+    return [SplitCells(*split, smk.params.models, known) for split in zip(smk.params.splits, paths, files.positions, files.cells, strict=True)]
 
 
 def seen_cells(folds: list[SplitCells]) -> tuple[Evidence, pd.DataFrame]:

@@ -1,6 +1,6 @@
 """Makes one label a cell of all sources, by what calibrate learned; without folds, of the one source that the config names.
 
-in:  labels.parquet, distance.parquet and fit.parquet of each model; calibration.json, if there are folds; labels of the reference's cells
+in:  labels.parquet, distance.parquet and fit.parquet of each model; the baseline's latent.parquet; calibration.json, if there are folds; labels of the reference's cells
 out: delivered.parquet (label, confidence, coarser levels, prediction set, novelty), combined.parquet (calibrated confidence of every source),
      sources.json (which sources were left out, and why)
 """
@@ -19,7 +19,7 @@ def main(smk) -> None:
     parents = hierarchy(read_cells(i.reference))
     cells = pd.read_parquet(i.cells).index
     known = learned["labels"] if learned else known_labels(i.labels)
-    evidence = read_evidence(cells, p.models, list(i.labels), list(i.distance), list(i.fit), known)
+    evidence = read_evidence(cells, p.models, list(i.labels), list(i.distance), list(i.fit), i.positions, known)
     if learned:
         delivered, shares, unsure = deliver(evidence, learned, HeldOut.load(i.held_out), parents, p.novel)
         print(f"{int(delivered['novel'].sum())} of {len(delivered)} cells are novel")

@@ -2,7 +2,7 @@
 
 in:  the reference's model.pt and counts.h5ad; the query's counts.h5ad, which has no labels
 out: model.pt (of the query), latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier),
-     fit.parquet (how well the model explains each cell), mapping.json
+     fit.parquet (how well the model explains each cell), mapping.json, tables (what else the type tells)
 """
 
 import time
@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from refatlas.errors import InputError
-from refatlas.jobs import run_job, write_json, write_table
+from refatlas.jobs import run_job, write_json, write_table, write_tables
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
+from refatlas.models.interface import train_again_if_not_finite
 from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
 
@@ -65,7 +66,7 @@ def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
     reference = MODEL_TYPES[spec["type"]].load_class().load(Path(smk.input.model), reference_counts)
     started = time.monotonic()
-    mapped = reference.map_query(counts.copy(), spec)
+    mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), spec)
     latent = mapped.latent(counts.copy())
     seconds = time.monotonic() - started
     Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,7 @@ def main(smk) -> None:
     write_table(mapped.training.history, smk.output.training)
     write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)
     write_table(pd.DataFrame({"misfit": misfit(mapped, counts, smk.params.seed)}, index=pd.Index(counts.obs_names, name="cell")), smk.output.fit)
+    write_tables(mapped.tables(counts.copy(), reference_counts), smk.output.tables)
     facts = mapping_facts(reference, mapped, counts, seconds)
     facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
     write_json(facts, smk.output.mapping)

@@ -1,7 +1,7 @@
 """Trains one model on the reference.
 
 in:  counts.h5ad of the split; for a model with init_from, the model that it starts from
-out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read)
+out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read), tables (what else the type tells)
 """
 
 import platform
@@ -10,8 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from refatlas.errors import InputError, listed
-from refatlas.jobs import run_job, write_table, write_text
+from refatlas.jobs import run_job, write_table, write_tables, write_text
 from refatlas.models import MODEL_TYPES
+from refatlas.models.interface import train_again_if_not_finite
 from refatlas.store import latent_table, read_counts
 
 
@@ -59,13 +60,18 @@ def main(smk) -> None:
     name, kind = smk.wildcards.model, smk.params.spec["type"]
     require_labels(name, kind, counts)
     started = time.monotonic()
-    base = load_base(MODEL_TYPES[kind].init_from, smk.input.get("base"), counts)
-    model = MODEL_TYPES[kind].load_class().fit(counts, spec, base)
+
+    def fit(spec):
+        base = load_base(MODEL_TYPES[kind].init_from, smk.input.get("base"), counts)
+        return MODEL_TYPES[kind].load_class().fit(counts, spec, base)
+
+    model = train_again_if_not_finite(fit, spec)
     seconds = time.monotonic() - started
     Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
     model.save(Path(smk.output.model))
     write_table(model.training.history, smk.output.training)
     write_table(latent_table(model.latent(counts), counts), smk.output.latent)
+    write_tables(model.tables(counts), smk.output.tables)
     artifacts = [Path(path).name for path in (smk.output.model, smk.output.training, smk.output.latent)]
     write_text(record(name, spec, counts, model.training, seconds, artifacts), smk.output.record)
 

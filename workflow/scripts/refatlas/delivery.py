@@ -8,10 +8,13 @@ from scipy.stats import norm
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, pool, prediction_sets
 from refatlas.jobs import whole
+from refatlas.knn import nearest
 from refatlas.labels import SEPARATOR, coarser, label_table, names_of, probabilities
 
 # Fewer cells of a query say nothing of a source's confidence in it.
 MIN_CELLS = 30
+# Cells of a query over which strangeness is averaged, the cell itself included.
+NEIGHBORS = 15
 GRID = np.linspace(0, 1, 501)
 
 
@@ -23,16 +26,19 @@ class Evidence:
         cells: their names. labels: the reference's labels.
         sources: probabilities of the labels by each source ("model:source"), shape (n_cells, n_labels).
         strangeness: how unlike the reference each cell is in each model's eyes, one column a measure; larger is stranger.
+        positions: each cell's place in the baseline's latent space, shape (n_cells, n_latent), in which cells of one batch are each other's neighbours.
     """
 
     cells: pd.Index
     labels: list[str]
     sources: dict[str, np.ndarray]
     strangeness: pd.DataFrame
+    positions: np.ndarray
 
     def take(self, wanted: np.ndarray) -> "Evidence":
         """Return the part of some cells."""
-        return Evidence(self.cells[wanted], self.labels, {name: p[wanted] for name, p in self.sources.items()}, self.strangeness[wanted])
+        sources = {name: p[wanted] for name, p in self.sources.items()}
+        return Evidence(self.cells[wanted], self.labels, sources, self.strangeness[wanted], self.positions[wanted])
 
 
 @dataclass
@@ -56,8 +62,8 @@ class HeldOut:
             return cls(sources, arrays["truth"], arrays["batches"])
 
 
-def read_evidence(cells: pd.Index, models: list[str], labels: list[str], distances: list[str], fits: list[str], known: list[str]) -> Evidence:
-    """Return the evidence of one query out of each model's labels.parquet, distance.parquet and fit.parquet."""
+def read_evidence(cells: pd.Index, models: list[str], labels: list[str], distances: list[str], fits: list[str], positions: str, known: list[str]) -> Evidence:
+    """Return the evidence of one query out of each model's labels.parquet, distance.parquet and fit.parquet, and the baseline's latent.parquet."""
     sources, strange = {}, {}
     for model, label_file, distance_file, fit_file in zip(models, labels, distances, fits, strict=True):
         table = pd.read_parquet(label_file)
@@ -65,14 +71,15 @@ def read_evidence(cells: pd.Index, models: list[str], labels: list[str], distanc
             sources[f"{model}:{source}"] = probabilities(table, source, known).loc[cells].to_numpy()
         for name, values in {**pd.read_parquet(distance_file), **pd.read_parquet(fit_file)}.items():
             strange[f"{model}:{name}"] = values.loc[cells].to_numpy()
-    return Evidence(cells, known, sources, pd.DataFrame(strange, index=cells))
+    return Evidence(cells, known, sources, pd.DataFrame(strange, index=cells), pd.read_parquet(positions).loc[cells].to_numpy())
 
 
 def stack(parts: list[Evidence]) -> Evidence:
     """Return the evidence of several queries as one."""
     first = parts[0]
     sources = {name: np.vstack([part.sources[name] for part in parts]) for name in first.sources}
-    return Evidence(pd.Index(np.concatenate([p.cells for p in parts])), first.labels, sources, pd.concat([p.strangeness for p in parts]))
+    cells, strange = pd.Index(np.concatenate([p.cells for p in parts])), pd.concat([p.strangeness for p in parts])
+    return Evidence(cells, first.labels, sources, strange, np.vstack([p.positions for p in parts]))
 
 
 def known_labels(tables: list[str]) -> list[str]:
@@ -97,7 +104,7 @@ def learn(evidence: Evidence, truth: pd.Series, batches: np.ndarray, wanted: lis
         "sources": {name: {**how, "confidence": usual_confidence(parts[name], batches)} for name, how in calibrators.items()},
         "wanted": wanted,
         **pooled,
-        **learn_strangeness(with_doubt(evidence, delivered_probabilities([parts[name] for name in wanted], pooled))),
+        **learn_strangeness(with_doubt(evidence, delivered_probabilities([parts[name] for name in wanted], pooled)), evidence.positions, batches),
     }
 
 
@@ -119,10 +126,24 @@ def with_doubt(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
     return evidence.strangeness.assign(doubt=1 - p.max(axis=1))
 
 
-def learn_strangeness(measures: pd.DataFrame) -> dict:
-    """Return quantiles of every measure of strangeness over held-out cells, and of all together."""
+def learn_strangeness(measures: pd.DataFrame, positions: np.ndarray, batches: np.ndarray) -> dict:
+    """Return quantiles of every measure of strangeness over held-out cells, and of all together, smoothed within each batch as in a query."""
     quantiles = {name: np.quantile(values, GRID).tolist() for name, values in measures.items()}
-    return {"strangeness": quantiles, "novelty": np.quantile(strangeness(measures, quantiles), GRID).tolist()}
+    together = strangeness(measures, quantiles)
+    for name in np.unique(batches):
+        part = batches == name
+        together[part] = smooth(together[part], positions[part])
+    return {"strangeness": quantiles, "novelty": np.quantile(together, GRID).tolist()}
+
+
+def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return the mean of each cell and its nearest cells: a type that the reference lacks is many strange cells side by side, a poor cell is strange alone.
+
+    Args:
+        values: shape (n_cells,). positions: of the same cells, shape (n_cells, n_latent).
+    """
+    neighbors, _ = nearest(positions, positions, NEIGHBORS)
+    return values[neighbors].mean(axis=1)
 
 
 def usual_confidence(p: np.ndarray, batches: np.ndarray) -> dict:
@@ -204,7 +225,7 @@ def deliver(evidence: Evidence, learned: dict, held_out: "HeldOut", parents: pd.
     order = np.argsort(-p, axis=1)
     found["set"] = [SEPARATOR.join(names[row][keep[row]]) for row, keep in zip(order, inside, strict=True)]
     found["set_label"] = common_labels(found["set"], parents)
-    found["novelty"] = percentile(strangeness(with_doubt(evidence, p), learned["strangeness"]), learned["novelty"])
+    found["novelty"] = percentile(smooth(strangeness(with_doubt(evidence, p), learned["strangeness"]), evidence.positions), learned["novelty"])
     found["novel"] = found["novelty"] >= novel
     return found, shares, unsure
 

@@ -88,6 +88,14 @@ def write_table(frame, path: str) -> None:
             frame.to_csv(part, index=False)
 
 
+def write_tables(tables: dict, folder: str) -> None:
+    """Write named tables into a folder: those with a row a cell as parquet, the others as csv with their index; the folder is made also for none."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        by_cell = table.index.name == "cell"
+        write_table(table if by_cell else table.reset_index(), f"{folder}/{name}.{'parquet' if by_cell else 'csv'}")
+
+
 def write_text(text: str, path: str) -> None:
     """Write text to a file, whole or not at all."""
     with whole(path) as part:

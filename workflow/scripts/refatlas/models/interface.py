@@ -1,8 +1,11 @@
 """What every model type offers, and how its training is recorded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from refatlas.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,3 +81,31 @@ class Model(Protocol):
 
     def batches(self) -> list[str]:
         """Return the batches that the model knows."""
+
+    def tables(self, counts: "AnnData", reference: "AnnData | None" = None) -> "dict[str, pd.DataFrame]":
+        """Return what the type has to tell beyond its latent space, by name; empty for most.
+
+        Args:
+            counts: that the model was trained on or mapped to. reference: the reference's counts, for a mapped model.
+
+        A table whose index is named "cell" has a row a cell; any other index is a part of a table to read.
+        """
+
+
+def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Model:
+    """Return the model that `train(spec)` returns; if its loss is not finite, of one more attempt with a tenth of every learning rate, and a note of it.
+
+    Raises:
+        InputError: the second attempt fails as the first did.
+    """
+    try:
+        return train(spec)
+    except FloatingPointError as error:
+        print(f"{error}; once more with a tenth of the learning rate", flush=True)
+    lower = {name: {**part, "lr": part["lr"] / 10} if isinstance(part, dict) and "lr" in part else part for name, part in spec.items()}
+    try:
+        model = train(lower)
+    except FloatingPointError as error:
+        raise InputError(f"{error}, also with a tenth of the learning rate; check the counts for extreme cells, or choose other settings of the model") from error
+    model.training.notes.append("the loss was not finite at first; trained again with a tenth of the learning rate")
+    return model

@@ -5,6 +5,8 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Under SLURM, Lightning would otherwise take over process ranks and signals.
@@ -58,7 +60,7 @@ class Recorder(Callback):
         self.rows.append({"stage": self.stage, "epoch": epoch, "seconds": seconds, "cells_per_second": self.n_cells / seconds, **losses})
         loss = losses[self.monitor]
         if not np.isfinite(loss):
-            raise FloatingPointError(f"{self.stage}: {self.monitor} is {loss} after epoch {epoch}; lower train.lr, or check the counts for extreme cells")
+            raise FloatingPointError(f"{self.stage}: {self.monitor} is {loss} after epoch {epoch}")
         if epoch <= self.warmup or loss < self.best * (1 - self.min_delta if self.best > 0 else 1):
             self.best, self.best_epoch = loss, epoch
         self.converged = epoch - self.best_epoch >= self.patience
@@ -103,19 +105,31 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
         # Passing callbacks drops the sampler that scANVI would add by itself.
         callbacks += [SubSampleLabels()] if len(model._labeled_indices) else []
         extra["n_samples_per_label"] = settings.get("n_samples_per_label")
-    model.train(
-        max_epochs=settings["max_epochs"],
-        train_size=0.9 if validated else 1.0,
-        batch_size=settings["batch_size"],
-        check_val_every_n_epoch=1 if validated else None,
-        plan_kwargs=plan,
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=1,
-        **extra,
-    )
+    with not_finite_is_said(stage):
+        model.train(
+            max_epochs=settings["max_epochs"],
+            train_size=0.9 if validated else 1.0,
+            batch_size=settings["batch_size"],
+            check_val_every_n_epoch=1 if validated else None,
+            plan_kwargs=plan,
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            devices=1,
+            **extra,
+        )
     return recorder
+
+
+@contextmanager
+def not_finite_is_said(stage: str) -> Iterator[None]:
+    """Raise a FloatingPointError in place of torch's complaint of a distribution with parameters that are not numbers."""
+    try:
+        yield
+    except ValueError as error:
+        if "nan" not in str(error):
+            raise
+        raise FloatingPointError(f"{stage}: weights are no longer numbers") from error
 
 
 def record(recorders: list[Recorder], device: str) -> Training:
@@ -179,6 +193,10 @@ class ScviToolsModel:
     def batches(self) -> list[str]:
         """Return the batches in the model's registry."""
         return [str(b) for b in self.model.adata_manager.get_state_registry("batch").categorical_mapping]
+
+    def tables(self, counts, reference=None) -> dict[str, pd.DataFrame]:
+        """Return nothing: the latent space is all."""
+        return {}
 
     @staticmethod
     def registered(counts):
