@@ -113,8 +113,19 @@ def test_sets_cover_every_label_as_promised():
 def test_limits_of_sets_by_hand():
     # Nine cells of label 0: the smallest of their probabilities is the limit at alpha 0.1, because (9 + 1) * 0.1 = 1.
     p = np.stack([np.linspace(0.1, 0.9, 9), 1 - np.linspace(0.1, 0.9, 9)], axis=1)
-    assert fit_sets(p, np.zeros(9, dtype=int), 0.1, min_cells=5)[0] == pytest.approx(0.1)
-    assert fit_sets(p, np.zeros(9, dtype=int), 0.05, min_cells=5)[0] == 0.0
+    assert fit_sets(p, np.zeros(9, dtype=int), 0.1, prior=0)[0] == pytest.approx(0.1)
+    assert fit_sets(p, np.zeros(9, dtype=int), 0.05, prior=0)[0] == 0.0
+
+
+def test_a_rare_label_takes_most_of_its_limit_from_all_cells():
+    # Ninety cells of label 0 with 0.01 … 0.90, ten of label 1 with 0.001 … 0.010, which alone would put label 1 into every set.
+    own = np.concatenate([np.arange(1, 91) / 100, np.arange(1, 11) / 1000])
+    truth = np.repeat([0, 1], [90, 10])
+    p = np.where((truth == 0)[:, None], np.stack([own, 1 - own], axis=1), np.stack([1 - own, own], axis=1))
+    alone, joined = fit_sets(p, truth, 0.2, prior=0)[1], fit_sets(p, truth, 0.2, prior=100)[1]
+    assert alone == pytest.approx(0.002)
+    # Of (110 + 1) * 0.2 = 22.2 cells, the ten own ones take 2 each, and two of the others 1 each.
+    assert joined == pytest.approx(0.02)
 
 
 def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd.Series]:

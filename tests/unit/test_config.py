@@ -93,6 +93,22 @@ def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):
         sheets(tmp_path, reference, queries)
 
 
+def test_a_model_made_elsewhere_needs_its_file_and_trust(tmp_path):
+    def config(**made):
+        return complete_config({**BASE, "models": {"m": {"type": "scvi", "pretrained": {"path": str(tmp_path), **made}}}})
+
+    with pytest.raises(InputError, match=r"models: m: pretrained: .*model.pt' does not exist"):
+        config()
+    (tmp_path / "model.pt").write_text("")
+    with pytest.raises(InputError, match=r"may run any code: give the sha256"):
+        config()
+    with pytest.raises(InputError, match=r"pretrained: sha256"):
+        config(sha256="abc")
+    assert config(trust=True)["models"]["m"]["pretrained"]["sha256"] is None
+    with pytest.raises(InputError, match=r"unknown key 'pretrained'"):
+        complete_config({**BASE, "models": {"linear": {"type": "linear", "pretrained": {"path": str(tmp_path)}}}})
+
+
 def test_nested_values_of_the_command_line_are_numbers_again():
     config = complete_config({**BASE, "evaluation": {"folds": "0"}, "deliver": {"alpha": "0.2"}, "genes": {"n_top": "500", "exclude": "[MT-.*]"}})
     assert (config["evaluation"]["folds"], config["deliver"]["alpha"], config["genes"]["n_top"], config["genes"]["exclude"]) == (0, 0.2, 500, ["MT-.*"])

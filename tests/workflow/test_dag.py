@@ -135,6 +135,19 @@ def test_without_folds_nothing_is_held_out(project):
     assert not {"plan_fold", "hold_out", "calibrate"} & set(jobs)
 
 
+def test_a_model_made_elsewhere_is_taken_for_the_atlas_and_trained_in_folds(project):
+    (project / "made").mkdir()
+    (project / "made" / "model.pt").write_text("placeholder")
+    write_sheets(
+        project,
+        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
+        [{"query": "q", "path": "q.h5ad"}],
+        models={"mine": {"type": "scvi", "pretrained": {"path": "made", "trust": True}}},
+    )
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["read_pretrained"], jobs["train_reference"]) == (1, 2 + 2)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

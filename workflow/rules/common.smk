@@ -1,5 +1,5 @@
 # in:  config, the two sheets
-# out: DATASETS, QUERIES, MODELS: checked rows by name; FOLDS: the held-out splits; wildcards are constrained to these names
+# out: DATASETS, QUERIES, MODELS: checked rows by name; PRETRAINED: models made elsewhere; FOLDS: the held-out splits; wildcards are constrained to these names
 import re
 import sys
 
@@ -45,6 +45,7 @@ except InputError as error:
 
 MODELS = CONFIG["models"]
 FOLDS = folds(CONFIG["evaluation"])
+PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 
 
 def one_of(names):
@@ -79,7 +80,10 @@ def spec_of(wildcards, *left_out):
         for key, value in MODELS[wildcards.model].items()
         if key not in left_out
     }
-    return spec if wildcards.split == "atlas" else shortened(spec, CONFIG["evaluation"])
+    if wildcards.split == "atlas":
+        return spec
+    spec.pop("pretrained", None)
+    return shortened(spec, CONFIG["evaluation"])
 
 
 def cells_of(wildcards):
@@ -136,9 +140,13 @@ def gpus_of(wildcards):
     return int(MODEL_TYPES[MODELS[wildcards.model]["type"]].uses_gpu)
 
 
-def base_of(wildcards):
-    """The model that init_from names, as an input named base; nothing for a model that starts afresh."""
-    base = MODELS[wildcards.model].get("init_from")
+def start_of(wildcards):
+    """What training starts from: the model that init_from names (input base), or one made elsewhere (input pretrained), which no fold can take: it has seen all cells."""
+    base, made = (
+        MODELS[wildcards.model].get(key) for key in ("init_from", "pretrained")
+    )
+    if made and wildcards.split == "atlas":
+        return {"pretrained": f"{made['path']}/model.pt"}
     return (
         {"base": f"<results>/{wildcards.split}/models/{base}/reference/model.pt"}
         if base

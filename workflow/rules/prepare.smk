@@ -46,9 +46,34 @@ rule scan_dataset:
         "../scripts/scan_dataset.py"
 
 
+rule read_pretrained:
+    input:
+        model=lambda w: f"{MODELS[w.model]['pretrained']['path']}/model.pt",
+    output:
+        facts="<results>/pretrained/{model}/facts.json",
+    log:
+        "<logs>/read_pretrained/{model}.log",
+    benchmark:
+        "<benchmarks>/read_pretrained/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(PRETRAINED),
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=3000, per_input_mb=3),
+        runtime=20,
+    params:
+        kind=lambda w: MODELS[w.model]["type"],
+        sha256=lambda w: MODELS[w.model]["pretrained"]["sha256"],
+    script:
+        "../scripts/read_pretrained.py"
+
+
 rule select_genes:
     input:
         unpack(fold_of),
+        pretrained=expand("<results>/pretrained/{model}/facts.json", model=PRETRAINED),
         files=[file for row in DATASETS.values() for file in files_of(row)],
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
@@ -66,6 +91,7 @@ rule select_genes:
     params:
         rows=list(DATASETS.values()),
         settings=CONFIG["genes"],
+        pretrained=PRETRAINED,
     script:
         "../scripts/select_genes.py"
 

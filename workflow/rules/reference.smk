@@ -5,7 +5,7 @@
 # One thread: the matrices are small, and a second thread adds a fifth of speed at most. More by --set-threads train_reference=8.
 rule train_reference:
     input:
-        unpack(base_of),
+        unpack(start_of),
         counts="<results>/{split}/counts.h5ad",
     output:
         model="<results>/{split}/models/{model}/reference/model.pt",

@@ -1,7 +1,7 @@
 """Selects the highly variable genes of all datasets together (seurat_v3, batch by batch), streamed from the users' own files.
 
-in:  each dataset's file, cells.parquet and genes.parquet; of a fold, which cells it trains on
-out: genes.parquet, one row a gene of any dataset: statistics, rank, and whether and why it is selected
+in:  each dataset's file, cells.parquet and genes.parquet; of a fold, which cells it trains on; facts.json of models made elsewhere, whose genes are then taken
+out: genes.parquet, one row a gene of any dataset: statistics, rank, and whether and why it is selected; selected ones in the order of the models' genes
 """
 
 import re
@@ -12,8 +12,8 @@ import pandas as pd
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
-from refatlas.genes import match_genes, take_genes, unite
-from refatlas.jobs import run_job, write_table
+from refatlas.genes import match_genes, named_genes, take_genes, unite
+from refatlas.jobs import read_json, run_job, write_table
 from refatlas.stream import Moments, add_clipped
 
 MIN_FITTED_GENES = 50
@@ -179,10 +179,35 @@ def select(rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFram
     return genes
 
 
+def take_pretrained(genes: pd.DataFrame, wanted: dict[str, list[str]]) -> pd.DataFrame:
+    """Return the genes with those of models made elsewhere selected in their place, first and in the models' order.
+
+    Args:
+        genes: of `select`. wanted: each model's genes, as ids or symbols.
+
+    Raises:
+        InputError: two models have different genes, or the reference has not all of them.
+    """
+    (first, names), *others = wanted.items()
+    for other, theirs in others:
+        if theirs != names:
+            raise InputError(f"config: models: {first} and {other} are pretrained on different genes ({len(names)} and {len(theirs)}, in order); run them apart")
+    rows = match_genes(genes, named_genes(names))
+    missing = [name for name, row in zip(names, rows, strict=True) if row < 0]
+    if missing:
+        raise InputError(f"config: models: {first}: pretrained: {len(missing)} of its {len(names)} genes are in no dataset of the reference, such as {listed(missing, 5)}")
+    chosen = genes.iloc[rows]
+    if chosen.index.has_duplicates:
+        raise InputError(f"config: models: {first}: pretrained: two of its genes are one in the reference, such as {chosen.index[chosen.index.duplicated()][0]!r}")
+    return pd.concat([chosen.assign(reason="pretrained", selected=True), genes.drop(chosen.index).assign(reason="", selected=False)])
+
+
 def main(smk) -> None:
     cells = [training_cells(pd.read_parquet(path), smk.input.get("fold")) for path in smk.input.cells]
     tables = [pd.read_parquet(path) for path in smk.input.genes]
     genes = select(smk.params.rows, cells, tables, smk.params.settings)
+    if smk.params.pretrained:
+        genes = take_pretrained(genes, {name: read_json(path)["genes"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)})
     print(f"{int(genes['selected'].sum())} of {len(genes)} genes selected; {int(genes['candidate'].sum())} were candidates")
     write_table(genes, smk.output.genes)
 

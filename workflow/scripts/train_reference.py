@@ -1,6 +1,6 @@
-"""Trains one model on the reference.
+"""Trains one model on the reference, or takes one that was made elsewhere.
 
-in:  counts.h5ad of the split; for a model with init_from, the model that it starts from
+in:  counts.h5ad of the split; for a model with init_from, the model that it starts from; the pretrained model, if the config names one
 out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read), tables (what else the type tells)
 """
 
@@ -13,6 +13,7 @@ from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job, write_table, write_tables, write_text
 from refatlas.models import MODEL_TYPES
 from refatlas.models.interface import train_again_if_not_finite
+from refatlas.models.pretrained import read_saved
 from refatlas.store import latent_table, read_counts
 
 
@@ -62,6 +63,9 @@ def main(smk) -> None:
     started = time.monotonic()
 
     def fit(spec):
+        if smk.input.get("pretrained"):
+            saved = read_saved(smk.input.pretrained, spec["pretrained"]["sha256"])
+            return MODEL_TYPES[kind].load_class().from_pretrained(saved, counts, smk.input.pretrained)
         base = load_base(MODEL_TYPES[kind].init_from, smk.input.get("base"), counts)
         return MODEL_TYPES[kind].load_class().fit(counts, spec, base)
 
@@ -73,7 +77,8 @@ def main(smk) -> None:
     write_table(latent_table(model.latent(counts), counts), smk.output.latent)
     write_tables(model.tables(counts), smk.output.tables)
     artifacts = [Path(path).name for path in (smk.output.model, smk.output.training, smk.output.latent)]
-    write_text(record(name, spec, counts, model.training, seconds, artifacts), smk.output.record)
+    shown = {key: spec[key] for key in ("type", "seed", "pretrained")} if smk.input.get("pretrained") else spec
+    write_text(record(name, shown, counts, model.training, seconds, artifacts), smk.output.record)
 
 
 if "snakemake" in globals():

@@ -108,20 +108,22 @@ def fit_pool(sources: list[np.ndarray], truth: np.ndarray, penalty: float = 0.05
     return minimize(loss, np.full(n, equal), method="L-BFGS-B", bounds=[(0, 2)] * n).x
 
 
-def fit_sets(p: np.ndarray, truth: np.ndarray, alpha: float, min_cells: int = 20) -> np.ndarray:
+def fit_sets(p: np.ndarray, truth: np.ndarray, alpha: float, prior: float = 100) -> np.ndarray:
     """Return for each label the least probability with which it enters a prediction set, shape (n_labels,).
 
-    Class-conditional split conformal prediction (Vovk 2012): of the cells of each label, at least 1 - alpha have it in their set. A label with
-    fewer than `min_cells` cells takes the limit of all cells together.
+    Class-conditional split conformal prediction (Vovk 2012): of the cells of each label, at least 1 - alpha have it in their set. Each label's cells are joined by
+    all cells with a weight of `prior` cells together, so that a rare label goes halfway to what holds over all cells (between classwise and marginal, as in Ding 2025):
+    otherwise three odd cells of thirty would put their label into every set.
     """
     given = p[np.arange(len(truth)), truth]
+    order = np.argsort(given, kind="stable")
 
-    def limit(values):
-        rank = int(np.floor((len(values) + 1) * alpha))
-        return float(np.sort(values)[rank - 1]) if rank >= 1 else 0.0
+    def limit(label):
+        mass = np.cumsum((truth[order] == label) + prior / len(truth))
+        below = np.flatnonzero(mass <= alpha * (mass[-1] + 1) + 1e-9)
+        return float(given[order[below[-1]]]) if len(below) else 0.0
 
-    overall = limit(given)
-    return np.array([limit(given[truth == k]) if (truth == k).sum() >= min_cells else overall for k in range(p.shape[1])])
+    return np.array([limit(label) for label in range(p.shape[1])])
 
 
 def prediction_sets(p: np.ndarray, limits: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ def complete_config(config: dict) -> dict:
     config["models"] = {name: _complete_model(name, spec) for name, spec in config["models"].items()}
     for name, spec in config["models"].items():
         _check_init_from(name, spec, config["models"])
+        _check_pretrained(name, spec)
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     _check_delivery(config)
     _check_folds(config["evaluation"])
@@ -66,6 +67,21 @@ def _check_init_from(name: str, spec: dict, models: dict) -> None:
     found = models.get(base, {}).get("type", "no such model")
     if wanted != found:
         raise InputError(f"config: models: {name}: init_from: {base!r} is {found}; need a model of type {wanted}: {listed(m for m, s in models.items() if s['type'] == wanted)}")
+
+
+def _check_pretrained(name: str, spec: dict) -> None:
+    made = spec.get("pretrained")
+    if not made:
+        return
+    where, file = f"config: models: {name}: pretrained", Path(made["path"]) / "model.pt"
+    if spec.get("init_from"):
+        raise InputError(f"{where}: the model starts from init_from {spec['init_from']!r} already; give one of the two")
+    if not file.is_file():
+        raise InputError(f"{where}: {str(file)!r} does not exist (from {os.getcwd()}); path is the folder that scvi-tools' save wrote")
+    if not made["sha256"] and not made["trust"]:
+        raise InputError(
+            f"{where}: loading a model made elsewhere may run any code: give the sha256 of {file} as its maker published it, or set trust: true if you made it yourself"
+        )
 
 
 def folds(evaluation: dict) -> dict[str, dict]:

@@ -47,6 +47,13 @@ def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
     return table
 
 
+def named_genes(names: list[str]) -> pd.DataFrame:
+    """Return names alone as a table like that of `gene_table`: each an Ensembl id or a symbol."""
+    column = pd.Series(names, dtype=object)
+    is_id = column.str.fullmatch(ENSEMBL)
+    return pd.DataFrame({"gene_id": column.str.replace(VERSION, "", regex=True).where(is_id, None), "symbol": column.where(~is_id, None), "name": column})
+
+
 def _is_ensembl(names: pd.Series) -> bool:
     return bool(names.astype(str).str.fullmatch(ENSEMBL).mean() > 0.5)
 

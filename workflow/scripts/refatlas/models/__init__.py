@@ -17,6 +17,7 @@ class ModelType:
         needs_labels: whether the reference must have labels.
         has_classifier: whether a mapped model gives label probabilities of its own.
         init_from: type of model that this one can start from, or None.
+        pretrained: class of scvi-tools whose saved models can be taken instead of training, or None.
     """
 
     location: str
@@ -24,6 +25,7 @@ class ModelType:
     needs_labels: bool = False
     has_classifier: bool = False
     init_from: str | None = None
+    pretrained: str | None = None
 
     def load_class(self) -> type:
         """Return the class, importing its module."""
@@ -34,8 +36,8 @@ class ModelType:
 BASELINE = "linear"
 MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True),
-    "scvi": ModelType("refatlas.models.scvi:ScVI"),
-    "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi"),
+    "scvi": ModelType("refatlas.models.scvi:ScVI", pretrained="SCVI"),
+    "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi", pretrained="SCANVI"),
 }
 
 
@@ -46,6 +48,10 @@ def settings_schema(kind: str) -> dict:
     if MODEL_TYPES[kind].init_from:
         description = f"a model of type {MODEL_TYPES[kind].init_from} to start from, instead of training one within"
         properties["init_from"] = {"description": description, "type": ["string", "null"], "default": None}
+    if MODEL_TYPES[kind].pretrained:
+        from refatlas.models.pretrained import SETTINGS
+
+        properties["pretrained"] = SETTINGS
     for section, settings in sections.items():
         properties[section] = {"type": "object", "additionalProperties": False, "default": {}, "properties": settings}
     return {"type": "object", "additionalProperties": False, "required": ["type"], "properties": properties}

@@ -39,6 +39,11 @@ class ScANVI:
         return _model_class()(model, scvi_tools.record(recorders, device))
 
     @classmethod
+    def from_pretrained(cls, saved: dict, counts, where: str):
+        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of these counts."""
+        return _model_class().from_pretrained(saved, counts, where)
+
+    @classmethod
     def load(cls, file, counts):
         """Return the model saved in a file."""
         return _model_class().load(file, counts)
@@ -52,6 +57,7 @@ def _model_class() -> type:
     class ScANVIModel(scvi_tools.ScviToolsModel):
         scvi_class = scvi.model.SCANVI
         registered = staticmethod(scvi_tools.with_labels)
+        reads_labels = True
 
         def predict(self, counts):
             """Return the classifier's probability of each label, shape (n_cells, n_labels)."""

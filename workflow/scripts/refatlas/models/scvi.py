@@ -24,6 +24,11 @@ class ScVI:
         return _model_class()(model, scvi_tools.record([recorder], device))
 
     @classmethod
+    def from_pretrained(cls, saved: dict, counts, where: str):
+        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of these counts."""
+        return _model_class().from_pretrained(saved, counts, where)
+
+    @classmethod
     def load(cls, file, counts):
         """Return the model saved in a file."""
         return _model_class().load(file, counts)

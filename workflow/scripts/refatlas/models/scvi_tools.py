@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from scvi.train._callbacks import SubSampleLabels
 
 from refatlas.models.interface import UNLABELED, Training
+from refatlas.models.pretrained import adapted, require_usable
 
 # Said at every training, of no use to a user: the first at surgery, where the reference's layers stay as they are by design.
 for message in (r"Found \d+ module\(s\) in eval mode", "The number of training batches", r"`isinstance\(treespec, LeafSpec\)`"):
@@ -150,6 +151,7 @@ class ScviToolsModel:
     """Saving, loading and reading a model of scvi-tools; subclasses say how it is set up and trained."""
 
     scvi_class: type
+    reads_labels = False
 
     def __init__(self, model, training: Training | None = None) -> None:
         self.model = model
@@ -159,6 +161,22 @@ class ScviToolsModel:
     def load(cls, file: Path, counts) -> "ScviToolsModel":
         """Return the model saved in a file; `counts` are those that it was trained on or mapped to."""
         return cls(cls.scvi_class.load(str(Path(file).parent), adata=cls.registered(counts)))
+
+    @classmethod
+    def from_pretrained(cls, saved: dict, counts, where: str) -> "ScviToolsModel":
+        """Return a model made elsewhere as the reference model of these counts.
+
+        Args:
+            saved: of `pretrained.read_saved`. counts: of the reference, with the model's genes in its order. where: the model's name in messages.
+        """
+        require_usable(saved, cls.scvi_class.__name__, where)
+        labels = sorted(counts.obs["label"].dropna().astype(str).unique()) if cls.reads_labels else None
+        renamed = adapted(saved, sorted(counts.obs["batch"].astype(str).unique()), labels, list(counts.var_names), where)
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(renamed, Path(folder) / "model.pt")
+            model = cls.load(Path(folder) / "model.pt", counts)
+        model.training = Training(device="none", notes=[f"taken from {where}; nothing was trained"])
+        return model
 
     def save(self, file: Path) -> None:
         """Write the model to one file, whole or not at all."""

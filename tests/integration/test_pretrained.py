@@ -1,0 +1,105 @@
+"""Models made elsewhere with stock scvi-tools serve as reference models: same latent space, this workflow's names, and queries map onto them."""
+
+import hashlib
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from refatlas.errors import InputError
+from refatlas.genes import named_genes
+from refatlas.models import MODEL_TYPES
+from refatlas.models.pretrained import facts, read_saved, require_usable
+
+SURGERY = {"max_epochs": 2, "batch_size": 128, "lr": 1e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.0}
+SPEC = {"seed": 0, "threads": 1, "surgery": SURGERY}
+
+
+@pytest.fixture(scope="module")
+def donors(real):
+    """Three donors, and a fourth to map; 300 genes in another order than the file's, integer counts in a layer."""
+    data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))[::4]
+    genes = np.random.default_rng(0).permutation(data.n_vars)[:300]
+    data = data[:, genes].copy()
+    data.obs["sample"] = data.obs["batch"].astype(str)
+    data.layers["counts"], data.X = data.X.copy(), np.log1p(data.X)
+    samples = sorted(data.obs["sample"].unique())
+    return data[data.obs["sample"].isin(samples[:3])].copy(), data[data.obs["sample"] == samples[3]].copy()
+
+
+@pytest.fixture(scope="module", params=["scvi", "scanvi"])
+def made(request, donors, tmp_path_factory):
+    """A type, the folder where its model was saved by stock scvi-tools, and the latent space that it gave."""
+    import scvi
+
+    reference = donors[0].copy()
+    scvi.settings.seed = 0
+    scvi.model.SCVI.setup_anndata(reference, layer="counts", batch_key="sample", labels_key="cell_type")
+    model = scvi.model.SCVI(reference, encode_covariates=True, use_layer_norm="both", use_batch_norm="none", n_latent=12)
+    model.train(max_epochs=2)
+    if request.param == "scanvi":
+        model = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category="Unknown")
+        model.train(max_epochs=1)
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    model.save(folder)
+    return request.param, folder, model.get_latent_representation()
+
+
+def ours(data, dataset="kang", labels=True):
+    """Return counts as the build rules write them."""
+    obs = pd.DataFrame({"batch": (dataset + ":" + data.obs["sample"].astype(str)).to_numpy()}, index=dataset + ":" + data.obs_names)
+    if labels:
+        obs["label"] = data.obs["cell_type"].astype(str).to_numpy()
+    return ad.AnnData(data.layers["counts"].copy(), obs=obs, var=data.var[[]])
+
+
+def test_a_model_made_elsewhere_is_the_reference_model(made, donors, tmp_path):
+    kind, folder, latent = made
+    saved = read_saved(str(folder / "model.pt"), hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest())
+    counts = ours(donors[0])
+    model = MODEL_TYPES[kind].load_class().from_pretrained(saved, counts.copy(), "model.pt")
+    assert np.abs(model.latent(counts.copy()) - latent).max() < 1e-5
+    assert set(model.batches()) == set(counts.obs["batch"])
+    model.save(tmp_path / "model.pt")
+    again = MODEL_TYPES[kind].load_class().load(tmp_path / "model.pt", counts.copy())
+    query = ours(donors[1], "query", labels=False)
+    mapped = again.map_query(query.copy(), SPEC)
+    assert set(query.obs["batch"]) <= set(mapped.batches())
+    assert mapped.training.mean_shift > 0
+    assert np.abs(mapped.latent(counts.copy()) - latent).max() < 1e-4
+    found = mapped.predict(query.copy())
+    if MODEL_TYPES[kind].has_classifier:
+        assert set(counts.obs["label"]) <= set(found.columns)
+        assert found.sum(axis=1).to_numpy() == pytest.approx(np.ones(query.n_obs), abs=1e-4)
+
+
+def test_its_genes_are_taken_in_its_order(made, donors, scripts):
+    names = facts(read_saved(str(made[1] / "model.pt"), None))["genes"]
+    assert names == list(donors[0].var_names)
+    united = named_genes(sorted([*names, "OTHER"])).set_index("name").assign(selected=True, reason="variable")
+    genes = scripts("select_genes").take_pretrained(united, {"a": names, "b": names})
+    assert list(genes.index[genes["selected"]]) == names
+    assert len(genes) == len(names) + 1
+    with pytest.raises(InputError, match="1 of its 300 genes are in no dataset of the reference"):
+        scripts("select_genes").take_pretrained(united.drop(names[7]), {"a": names})
+    with pytest.raises(InputError, match="pretrained on different genes"):
+        scripts("select_genes").take_pretrained(united, {"a": names, "b": names[::-1]})
+
+
+def test_what_cannot_serve_is_refused(made, donors):
+    kind, folder, _ = made
+    file = str(folder / "model.pt")
+    with pytest.raises(InputError, match="not the file that you checked"):
+        read_saved(file, "0" * 64)
+    saved = read_saved(file, None)
+    with pytest.raises(InputError, match="its type in the config needs TOTALVI"):
+        require_usable(saved, "TOTALVI", file)
+    other = ours(donors[1])
+    with pytest.raises(InputError, match="of the reference is none of its batches"):
+        MODEL_TYPES[kind].load_class().from_pretrained(saved, other, file)
+    wrong = ours(donors[0])
+    wrong.obs["label"] = "A"
+    if MODEL_TYPES[kind].needs_labels:
+        with pytest.raises(InputError, match="labels A of the reference are none of its labels"):
+            MODEL_TYPES[kind].load_class().from_pretrained(read_saved(file, None), wrong, file)

@@ -1,0 +1,21 @@
+"""Reads which genes, batches and labels a model made elsewhere knows.
+
+in:  its model.pt
+out: facts.json: class, genes in its order, batches, labels
+"""
+
+from refatlas.jobs import run_job, write_json
+from refatlas.models import MODEL_TYPES
+from refatlas.models.pretrained import facts, read_saved, require_usable
+
+
+def main(smk) -> None:
+    saved = read_saved(smk.input.model, smk.params.sha256)
+    require_usable(saved, MODEL_TYPES[smk.params.kind].pretrained, smk.input.model)
+    found = facts(saved)
+    print(f"{found['class']}: {len(found['genes'])} genes, {len(found['batches'])} batches, {len(found['labels'])} labels")
+    write_json(found, smk.output.facts)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821
