@@ -16,6 +16,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/query.smk"
+include: "workflow/rules/tree.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
@@ -32,6 +33,11 @@ rule all:
     input:
         expand("<results>/queries/{query}/labels.csv", query=QUERIES),
         expand("<results>/atlas/{model}.h5ad", model=MODELS),
+        expand(
+            "<results>/queries/{query}/{model}_tree.nwk",
+            query=CONFIG["tree"]["update"],
+            model=CONFIG["tree"]["models"],
+        ),
         "<results>/evaluation/integration.csv",
         "<results>/evaluation/transfer.csv",
         "<results>/report/index.html",

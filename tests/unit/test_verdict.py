@@ -95,9 +95,9 @@ def test_a_failing_verdict_stops_the_run_only_if_asked(scripts, tmp_path, stop, 
     write_json({"verdict": "fail", "reason": "genes are missing", "reasons": []}, str(tmp_path / "verdict.json"))
     paths = {name: str(tmp_path / file) for name, file in (("cells", "cells.parquet"), ("delivered", "delivered.parquet"), ("verdict", "verdict.json"))}
     job = SimpleNamespace(
-        input=SimpleNamespace(labels=[], **paths),
+        input=SimpleNamespace(labels=[], trees=[], **paths),
         output=SimpleNamespace(labels=str(tmp_path / "labels.csv")),
-        params=SimpleNamespace(models=[], min_confidence=0.5, stop=stop),
+        params=SimpleNamespace(models=[], tree_models=[], min_confidence=0.5, stop=stop),
         wildcards=SimpleNamespace(query="q"),
     )
     if stops:

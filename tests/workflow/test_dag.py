@@ -182,3 +182,38 @@ def test_a_hundred_queries_are_planned(project):
     small.write_h5ad(project / "small.h5ad")
     write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)])
     assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300 + 3
+
+
+def with_tree(folder, queries=("q",), **tree):
+    """Configure a project whose baseline gets a tree of labels."""
+    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": n, "path": f"{n}.h5ad", "label_key": "cell_type"} for n in queries]
+    write_sheets(folder, *rows, tree={"models": ["linear"], **tree})
+
+
+def test_a_tree_is_planned_for_the_models_that_are_named(project):
+    assert not {"check_hierarchy", "learn_hierarchy", "classify_by_tree", "update_hierarchy"} & set(planned(snakemake(project, "--dry-run")))
+    with_tree(project)
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["learn_hierarchy"], jobs["classify_by_tree"]) == (2, 2)
+    assert not {"check_hierarchy", "update_hierarchy"} & set(jobs)
+    (project / "tree.nwk").write_text("(A,B);")
+    with_tree(project, file="tree.nwk", update=["q"])
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["check_hierarchy"], jobs["learn_hierarchy"], jobs["update_hierarchy"]) == (1, 2, 1)
+
+
+def test_a_tree_of_a_finished_project_trains_and_maps_nothing(finished):
+    with_tree(finished)
+    jobs = planned(snakemake(finished, "--dry-run"))
+    assert (jobs["learn_hierarchy"], jobs["classify_by_tree"], jobs["transfer_labels"]) == (2, 2, 2)
+    assert not {"train_reference", "map_query", "embed_query"} & set(jobs)
+
+
+def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(finished):
+    with_tree(finished)
+    snakemake(finished, "--touch", "--cores", "1", "--force-use-threads", check=False)
+    before = planned(snakemake(finished, "--dry-run"))
+    with_tree(finished, queries=("q", "r"))
+    jobs = planned(snakemake(finished, "--dry-run"))
+    assert jobs["classify_by_tree"] - before.get("classify_by_tree", 0) == 1
+    assert jobs.get("learn_hierarchy", 0) == before.get("learn_hierarchy", 0)

@@ -19,6 +19,7 @@ from refatlas.config import (
     folds,
     load_sheets,
     shortened,
+    tree_settings,
 )
 from refatlas.errors import InputError
 from refatlas.files import is_mtx, mtx_files, zarr_files
@@ -152,3 +153,14 @@ def start_of(wildcards):
         if base
         else {}
     )
+
+
+def given_tree(wildcards):
+    """The user's tree of labels, as an input named tree; nothing where it is learned."""
+    return {"tree": "<results>/hierarchy.nwk"} if CONFIG["tree"]["file"] else {}
+
+
+def tree_labels_of(wildcards):
+    """The labels by a tree, as an input named tree; nothing for a model without one."""
+    path = "<results>/{split}/models/{model}/queries/{query}/tree_labels.parquet"
+    return {"tree": path} if wildcards.model in CONFIG["tree"]["models"] else {}

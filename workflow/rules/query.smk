@@ -35,6 +35,7 @@ rule map_query:
 
 rule transfer_labels:
     input:
+        unpack(tree_labels_of),
         reference="<results>/{split}/models/{model}/reference/latent.parquet",
         query="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
         classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
@@ -182,6 +183,10 @@ rule deliver_labels:
             "<results>/atlas/models/{model}/queries/{{query}}/labels.parquet",
             model=MODELS,
         ),
+        trees=expand(
+            "<results>/atlas/models/{model}/queries/{{query}}/tree.parquet",
+            model=CONFIG["tree"]["models"],
+        ),
         delivered="<results>/atlas/queries/{query}/delivered.parquet",
         verdict="<results>/queries/{query}/verdict.json",
         cells="<results>/queries/{query}/cells.parquet",
@@ -198,6 +203,7 @@ rule deliver_labels:
         runtime=30,
     params:
         models=list(MODELS),
+        tree_models=CONFIG["tree"]["models"],
         min_confidence=CONFIG["deliver"]["min_confidence"],
         stop=CONFIG["verdict"]["stop"],
     script:

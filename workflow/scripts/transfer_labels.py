@@ -1,7 +1,7 @@
 """Labels of query cells out of a latent space: a weighted vote of their nearest labelled reference cells, and a logistic regression.
 
-in:  latent.parquet of reference and query; labels of the reference's cells; classifier.parquet of the mapped model
-out: labels.parquet: the sources "knn", "logistic" and, if the model has one, its own "classifier"; distance.parquet: how far each cell is from the reference
+in:  latent.parquet of reference and query; labels of the reference's cells; classifier.parquet of the mapped model; tree_labels.parquet, if there is a tree
+out: labels.parquet: the sources "knn", "logistic" and, if there are such, the model's own "classifier" and "tree"; distance.parquet: how far each cell is from the reference
 """
 
 import numpy as np
@@ -60,8 +60,8 @@ def main(smk) -> None:
     labeled = reference.loc[labels.index].to_numpy()
     neighbors, distances = nearest(labeled, query.to_numpy(), smk.params.k, smk.threads)
     tables = [vote_table(labels, neighbors, distances, query.index), logistic_table(labeled, labels, query.to_numpy(), query.index)]
-    classifier = pd.read_parquet(smk.input.classifier)
-    found = pd.concat([*tables, classifier] if len(classifier) else tables, ignore_index=True)
+    others = [pd.read_parquet(path) for path in (smk.input.classifier, smk.input.get("tree")) if path]
+    found = pd.concat([*tables, *(table for table in others if len(table))], ignore_index=True)
     write_table(found, smk.output.labels)
     distance = outlier_factors(labeled, labels, query.to_numpy(), smk.params.seed)
     write_table(pd.DataFrame({"distance": distance}, index=query.index), smk.output.distance)

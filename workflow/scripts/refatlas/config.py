@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from refatlas.errors import InputError, listed
 from refatlas.models import BASELINE, MODEL_TYPES, settings_schema
+from refatlas.newick import read_newick
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -44,6 +45,7 @@ def complete_config(config: dict) -> dict:
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     _check_delivery(config)
     _check_folds(config["evaluation"])
+    _check_tree(config)
     for pattern in config["genes"]["exclude"]:
         _check_pattern(pattern)
     return config
@@ -101,6 +103,11 @@ def folds(evaluation: dict) -> dict[str, dict]:
     return found | {f"hide_{i + 1}": {**first, "hide": label} for i, label in enumerate(range(hide) if isinstance(hide, int) else hide)}
 
 
+def tree_settings(config: dict) -> dict:
+    """Return how trees of labels are learned: what of the config's `tree` changes the result, and not which models and queries get one."""
+    return {key: value for key, value in config["tree"].items() if key not in ("models", "file", "update")}
+
+
 def calibrating(splits: dict[str, dict]) -> list[str]:
     """Return the splits that labels are calibrated on: those that hide nothing."""
     return [name for name, split in splits.items() if "hide" not in split]
@@ -147,6 +154,22 @@ def _check_delivery(config: dict) -> None:
     kind = config["models"][deliver["model"]]["type"]
     if deliver["source"] == "classifier" and not MODEL_TYPES[kind].has_classifier:
         raise InputError(f"config: deliver: a model of type {kind} has no classifier; set deliver.source to knn")
+    if deliver["source"] == "tree" and deliver["model"] not in config["tree"]["models"]:
+        raise InputError(f"config: deliver: {deliver['model']!r} has no tree of labels; add it to tree.models, or set deliver.source to knn")
+
+
+def _check_tree(config: dict) -> None:
+    tree = config["tree"]
+    for name in tree["models"]:
+        if name not in config["models"]:
+            raise InputError(f"config: tree: models: {name!r} is not in models; it holds {listed(config['models'])}")
+    if tree["update"] and not tree["models"]:
+        raise InputError("config: tree: update needs a tree to update; name at least one of models in tree.models")
+    if tree["file"] is None:
+        return
+    if not os.path.isfile(tree["file"]):
+        raise InputError(f"config: tree: file {tree['file']!r} does not exist (from {os.getcwd()}); give a Newick file, or leave it out to have the tree learned")
+    read_newick(Path(tree["file"]).read_text(encoding="utf-8"), f"config: tree: file {tree['file']!r}")
 
 
 def _checked(value: dict, schema: dict, where: str) -> dict:
@@ -285,6 +308,7 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
     """
     datasets = load_sheet(config["reference"], "reference", config, made)
     queries = load_sheet(config["queries"], "queries", config, made)
+    _check_updates(config["tree"]["update"], queries, config["queries"])
     both = [name for name in queries if name in datasets]
     if both:
         raise InputError(f"{config['queries']}: query {both[0]!r} has the name of a dataset in {config['reference']}; rename one of them")
@@ -297,6 +321,14 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
             f"{config['reference']}: datasets name different numbers of label columns ({found}); name the same levels, finest first, or '-' for a dataset without labels"
         )
     return datasets, queries
+
+
+def _check_updates(names: list[str], queries: dict[str, dict], sheet: str) -> None:
+    for name in names:
+        if name not in queries:
+            raise InputError(f"config: tree: update: {name!r} is no query of {sheet}; it holds {listed(queries)}")
+        if not queries[name]["label_keys"]:
+            raise InputError(f"config: tree: update: query {name!r} has no labels to extend the tree with; name its column as label_key in {sheet}")
 
 
 def check_writable(folder: str) -> None:

@@ -1,6 +1,6 @@
 """The table of labels that every source writes, and the coarser levels that follow from a label.
 
-A table has one row a cell and source. Columns: cell, source ("knn", "logistic", "classifier"), label, confidence (the label's
+A table has one row a cell and source. Columns: cell, source ("knn", "logistic", "classifier", "tree"), label, confidence (the label's
 probability), and one column `p:LABEL` for each label. Labels are of the finest level; coarser ones follow from `hierarchy`.
 """
 

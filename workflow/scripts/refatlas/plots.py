@@ -42,6 +42,30 @@ def by_category(ax, umap: np.ndarray, values: pd.Series, palette: dict[str, tupl
     ax.legend(handles, [name if len(name) < 30 else name[:28] + "…" for name in present], loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(present) // 22)
 
 
+def draw_tree(parents: list[int], names: list[str], sizes: list[int], title: str, new: set[int] = frozenset()) -> plt.Figure:
+    """Return a tree drawn from left to right, a line a node, with the number of cells at and below each node; `new` nodes stand out.
+
+    Args:
+        parents: of each node in preorder, -1 of the root.
+    """
+    depths = [0] * len(parents)
+    for node, parent in enumerate(parents):
+        depths[node] = depths[parent] + 1 if parent >= 0 else 0
+    figure, ax = plt.subplots(figsize=(2.2 + 0.9 * max(depths) + 0.08 * max(map(len, names)), 0.7 + 0.26 * len(parents)))
+    for node, parent in enumerate(parents):
+        color = "tab:orange" if node in new else "tab:blue"
+        if parent >= 0:
+            ax.plot([depths[parent], depths[parent], depths[node]], [-parent, -node, -node], color="#9aa0a6", linewidth=1, zorder=1)
+        ax.scatter(depths[node], -node, s=26, color=color, zorder=2)
+        text = f"{names[node]}  ({sizes[node]:,})"
+        ax.text(depths[node] + 0.18, -node, text, va="center", fontsize=8, parse_math=False, fontweight="bold" if node in new else "normal")
+    ax.set(title=title, xlim=(-0.3, max(depths) + 0.6 + 0.1 * max(map(len, names))), ylim=(-len(parents) + 0.3, 0.7))
+    ax.title.set_horizontalalignment("left")
+    ax.title.set_x(0)
+    ax.axis("off")
+    return figure
+
+
 def save(figure, path: str) -> None:
     """Write a figure as PNG, whole or not at all, and close it."""
     with whole(path) as part:

@@ -1,0 +1,24 @@
+"""Checks a user's tree of labels against the labels of the reference, ahead of training.
+
+in:  the user's Newick file; cells.parquet of the datasets
+out: hierarchy.nwk: the same tree, every name in quotes
+"""
+
+from pathlib import Path
+
+from refatlas.cells import read_cells
+from refatlas.jobs import run_job, write_text
+from refatlas.newick import read_newick, write_newick
+from refatlas.tree_learning import tree_of_file
+
+
+def main(smk) -> None:
+    where = f"config: tree: file {smk.input.tree!r}"
+    cells = read_cells(smk.input.cells)
+    parents, names = read_newick(Path(smk.input.tree).read_text(encoding="utf-8"), where)
+    tree_of_file(parents, names, sorted(cells.loc[cells["keep"], "label"].dropna().unique()), where)
+    write_text(write_newick(parents, names), smk.output.tree)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

@@ -1,0 +1,150 @@
+"""How a tree of labels is learned over units of the reference, or taken from a user's file. Used by check_hierarchy, learn_hierarchy and update_hierarchy."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from refatlas.errors import InputError, listed
+from refatlas.tree import EQUALS, LabelTree, Rejection, TreeClassifier, entry_code, from_schpl, to_schpl
+
+OTHER_ROOT = "root2"
+# The unit of all cells where the user gives the tree.
+WHOLE = "reference"
+
+
+def entries_of(units: pd.Series, labels: pd.Series, min_cells: int) -> tuple[list[str], list[str], np.ndarray]:
+    """Return the units and labels of all entries, and each cell's entry: -1 without a label, or with one of fewer than `min_cells` cells in its unit.
+
+    Units come by their number of labelled cells, the largest first: scHPL builds on the first one. The labels of a unit are sorted.
+    """
+    sizes = pd.crosstab(units[labels.notna()], labels.dropna())
+    order = sizes.sum(axis=1).sort_index().sort_values(ascending=False, kind="stable").index
+    pairs = [(unit, label) for unit in order for label in sizes.columns if sizes.loc[unit, label] >= min_cells]
+    few = {f"{label} ({unit}: {sizes.loc[unit, label]})" for unit in order for label in sizes.columns if 0 < sizes.loc[unit, label] < min_cells}
+    if few:
+        print(f"of fewer than {min_cells} cells in a unit, which take no part: {listed(sorted(few), 20)}")
+    number = {pair: i for i, pair in enumerate(pairs)}
+    return [str(u) for u, _ in pairs], [str(label) for _, label in pairs], np.array([number.get(pair, -1) for pair in zip(units, labels, strict=True)])
+
+
+def draw_evenly(entries: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
+    """Return which cells take part, in their order: at most `max_cells`, as many of each entry as long as it has any; none without an entry."""
+    sizes = np.bincount(entries[entries >= 0])
+    limit = max((n for n in range(1, max_cells + 1) if np.minimum(sizes, n).sum() <= max_cells), default=1)
+    shuffled = pd.Series(entries[entries >= 0], index=np.flatnonzero(entries >= 0)).sample(frac=1, random_state=seed)
+    return np.sort(shuffled.groupby(shuffled).head(limit).index.to_numpy())
+
+
+def tree_of_file(parents: list[int], names: list[str], labels: list[str], where: str) -> LabelTree:
+    """Return a user's tree, with the labels of the reference as entries; inner nodes may have names that are no labels.
+
+    Raises:
+        InputError: a leaf is no label of the reference, or a label stands twice.
+    """
+    parts = [_labels_of(name, labels) for name in names]
+    inner = set(parents)
+    unknown = [name for node, name in enumerate(names) if node not in inner and not parts[node]]
+    if unknown:
+        raise InputError(f"{where}: leaves {listed(map(repr, unknown))} are no labels of the reference; its labels are {listed(labels, 40)}. Rename or remove these leaves")
+    twice = [label for label in labels if sum(label in found for found in parts) > 1]
+    if twice:
+        raise InputError(f"{where}: labels {listed(map(repr, twice))} stand at more than one node; let each stand once")
+    left_out = [label for label in labels if not any(label in found for found in parts)]
+    if left_out:
+        print(f"labels of the reference that are not in the tree, and which it therefore never gives: {listed(left_out, 40)}")
+    titles = ["" if found or not node else name or f"node {node}" for node, (name, found) in enumerate(zip(names, parts, strict=True))]
+    nodes = [next((node for node, found in enumerate(parts) if label in found), -1) for label in labels]
+    return LabelTree(parents, titles, [WHOLE] * len(labels), list(labels), nodes)
+
+
+def _labels_of(name: str, labels: list[str]) -> list[str]:
+    """Return the labels that a node's name stands for: itself, or several with " = " between them, as a learned tree has."""
+    if name in labels:
+        return [name]
+    parts = name.split(EQUALS)
+    return parts if all(part in labels for part in parts) else []
+
+
+@dataclass
+class Matching:
+    """How the labels of units are matched: scHPL's threshold on differences between shares of confusion, and whether labels without a match go under the root."""
+
+    threshold: float = 0.25
+    attach: bool = False
+
+
+def add_unit(seen: TreeClassifier, x: np.ndarray, entries: np.ndarray, matching: Matching) -> LabelTree:
+    """Return the tree extended by the labels of another unit, by scHPL: each of the two predicts the other's cells, and labels are matched by both confusions.
+
+    Args:
+        seen: of the tree so far. x, entries: latent space and entries of the unit's cells.
+    """
+    from scHPL import update_tree
+
+    known = seen.tree
+    other = TreeClassifier.fit(LabelTree.flat(known.units, known.labels, np.unique(entries).tolist()), x, entries, seen.n_neighbors, seen.rejection)
+    schpl = to_schpl(known)
+    truth = [np.array([[entry_code(entry)] for entry in some]) for some in (seen.entries, entries)]
+    predicted = [_first_names(other, seen.x, to_schpl(other.tree, OTHER_ROOT)), _first_names(seen, x, schpl)]
+    schpl, _ = update_tree(schpl, truth[0], predicted[0], truth[1], predicted[1], matching.threshold, matching.attach)
+    return from_schpl(schpl, known)
+
+
+def _first_names(classifier: TreeClassifier, x: np.ndarray, schpl: list) -> np.ndarray:
+    """Return the predictions for cells as scHPL writes them, shape (n_cells, 1); a rejected cell is at the root."""
+    found = classifier.decide(x)
+    names = np.array([node.name[0] for node in schpl[0].walk()])
+    return names[np.where(found.rejected(), 0, found.node)][:, None]
+
+
+def learn_tree(x: np.ndarray, entries: np.ndarray, start: LabelTree, n_neighbors: int, rejection: Rejection, matching: Matching) -> TreeClassifier:
+    """Return the classifier of the tree that scHPL learns, unit after unit in the order of their first entries; progress is printed.
+
+    Args:
+        x: latent space, shape (n_cells, n_latent). entries: of its cells. start: the tree to begin with, which may be without any node.
+    """
+    unit_of = np.array(start.units)[entries]
+    start = start.without_empty_nodes(set(entries.tolist())) if max(start.nodes) >= 0 else start
+    known = {unit for unit, node in zip(start.units, start.nodes, strict=True) if node >= 0}
+    order = [unit for unit in dict.fromkeys(start.units) if unit not in known]
+    if not known:
+        first = order.pop(0)
+        start = LabelTree.flat(start.units, start.labels, [e for e, unit in enumerate(start.units) if unit == first])
+        known = {first}
+    seen, tree, started = np.isin(unit_of, list(known)), start, time.monotonic()
+    for i, unit in enumerate(order):
+        new = unit_of == unit
+        tree = add_unit(TreeClassifier.fit(tree, x[seen], entries[seen], n_neighbors, rejection), x[new], entries[new], matching)
+        seen |= new
+        spent = time.monotonic() - started
+        left = spent / (i + 1) * (len(order) - i - 1)
+        print(
+            f"{i + 1}/{len(order)} {unit}: {new.sum()} cells, {len(np.unique(entries[new]))} labels; the tree has {len(tree.leaves())} leaves; {spent:.1f} s, {left:.0f} s left",
+            flush=True,
+        )
+    return TreeClassifier.fit(tree, x[seen], entries[seen], n_neighbors, rejection)
+
+
+def describe(classifier: TreeClassifier) -> pd.DataFrame:
+    """Return one row an entry: unit, label, n_cells that took part, and the node that it is at, empty if scHPL could not match it."""
+    tree, names = classifier.tree, classifier.tree.names()
+    sizes = np.bincount(classifier.entries, minlength=len(tree.labels))
+    return pd.DataFrame({"unit": tree.units, "label": tree.labels, "n_cells": sizes, "node": [names[node] if node >= 0 else "" for node in tree.nodes]})
+
+
+def tell(classifier: TreeClassifier) -> None:
+    """Print what kind of tree was learned, which labels are the same by other names, and which could not be matched."""
+    tree, table = classifier.tree, describe(classifier)
+    if tree.is_flat():
+        print(f"the tree is flat, because {len(set(tree.units))} unit(s) have labels of one level; it classifies by nearest neighbours, with rejection")
+    for name in tree.names():
+        if EQUALS in name:
+            print(f"the same by other names: {name}")
+    lost = table[table["node"] == ""]
+    if len(lost):
+        print("not matched, and therefore not in the tree: " + listed([f"{row.label} ({row.unit}, {row.n_cells} cells)" for row in lost.itertuples()], 40))
+    gone = sorted(set(lost["label"]) - set(table.loc[table["node"] != "", "label"]))
+    if gone:
+        print(f"labels that the tree does not have from any unit: {listed(gone, 40)}; tree.attach_unmatched puts them under the root")
