@@ -97,17 +97,27 @@ def to_schpl(tree: LabelTree, root: str = ROOT) -> list:
 
 
 def from_schpl(schpl: list, before: LabelTree) -> LabelTree:
-    """Return scHPL's tree; `before` knows the entries and titles. An entry that scHPL put into two nodes counts where it trains it: in the first of a postorder."""
-    walked = list(schpl[0].walk())
-    number = {id(node): i for i, node in enumerate(walked)}
-    titles = [before.titles[int(node.name[0][1:])] if node.name[0].startswith("n") else "" for node in walked]
-    nodes = np.full(len(before.labels), -1)
+    """Return scHPL's tree; `before` knows the entries and titles.
+
+    In rare cases scHPL puts an entry into two nodes. It counts where scHPL would train it, in the first of a postorder; a node left with nothing goes, and
+    its children come under its parent.
+    """
+    titles = {id(node): before.titles[int(node.name[0][1:])] for node in schpl[0].walk() if node.name[0].startswith("n")}
+    at, filled = {}, set()
     for node in schpl[0].walk(mode="postorder"):
         for name in node.name:
-            if name.startswith("e") and nodes[int(name[1:])] < 0:
-                nodes[int(name[1:])] = number[id(node)]
-    parents = [-1 if node.ancestor is None else number[id(node.ancestor)] for node in walked]
-    return LabelTree(parents, titles, before.units, before.labels, nodes.tolist())
+            if name.startswith("e") and int(name[1:]) not in at:
+                at[int(name[1:])] = id(node)
+                filled.add(id(node))
+    kept = [node for node in schpl[0].walk() if node.ancestor is None or id(node) in filled or titles.get(id(node))]
+    number = {id(node): i for i, node in enumerate(kept)}
+
+    def above(node) -> int:
+        parent = node.ancestor
+        return -1 if parent is None else number[id(parent)] if id(parent) in number else above(parent)
+
+    nodes = [number[at[entry]] if entry in at else -1 for entry in range(len(before.labels))]
+    return LabelTree([above(node) for node in kept], [titles.get(id(node), "") for node in kept], before.units, before.labels, nodes)
 
 
 @dataclass

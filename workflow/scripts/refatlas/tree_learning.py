@@ -1,6 +1,7 @@
 """How a tree of labels is learned over units of the reference, or taken from a user's file. Used by check_hierarchy, learn_hierarchy and update_hierarchy."""
 
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,10 @@ def add_unit(seen: TreeClassifier, x: np.ndarray, entries: np.ndarray, matching:
     schpl = to_schpl(known)
     truth = [np.array([[entry_code(entry)] for entry in some]) for some in (seen.entries, entries)]
     predicted = [_first_names(other, seen.x, to_schpl(other.tree, OTHER_ROOT)), _first_names(seen, x, schpl)]
-    schpl, _ = update_tree(schpl, truth[0], predicted[0], truth[1], predicted[1], matching.threshold, matching.attach)
+    with warnings.catch_warnings():
+        # Hundreds of lines on what pandas 3 will refuse; the lock keeps pandas below 3.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="scHPL")
+        schpl, _ = update_tree(schpl, truth[0], predicted[0], truth[1], predicted[1], matching.threshold, matching.attach)
     return from_schpl(schpl, known)
 
 
