@@ -117,15 +117,16 @@ def learn_tree(x: np.ndarray, entries: np.ndarray, start: LabelTree, n_neighbors
         first = order.pop(0)
         start = LabelTree.flat(start.units, start.labels, [e for e, unit in enumerate(start.units) if unit == first])
         known = {first}
-    seen, tree, started = np.isin(unit_of, list(known)), start, time.monotonic()
+    # In the units' order, as scHPL adds them: its folds for the limit of reconstruction depend on it.
+    seen, tree, started = np.flatnonzero(np.isin(unit_of, list(known))), start, time.monotonic()
     for i, unit in enumerate(order):
-        new = unit_of == unit
+        new = np.flatnonzero(unit_of == unit)
         tree = add_unit(TreeClassifier.fit(tree, x[seen], entries[seen], n_neighbors, rejection), x[new], entries[new], matching)
-        seen |= new
+        seen = np.concatenate([seen, new])
         spent = time.monotonic() - started
         left = spent / (i + 1) * (len(order) - i - 1)
         print(
-            f"{i + 1}/{len(order)} {unit}: {new.sum()} cells, {len(np.unique(entries[new]))} labels; the tree has {len(tree.leaves())} leaves; {spent:.1f} s, {left:.0f} s left",
+            f"{i + 1}/{len(order)} {unit}: {len(new)} cells, {len(np.unique(entries[new]))} labels; the tree has {len(tree.leaves())} leaves; {spent:.1f} s, {left:.0f} s left",
             flush=True,
         )
     return TreeClassifier.fit(tree, x[seen], entries[seen], n_neighbors, rejection)
