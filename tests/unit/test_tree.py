@@ -42,10 +42,10 @@ def monocytes() -> LabelTree:
     return LabelTree([-1, 0, 1, 1, 0], [""] * 5, ["u1"] * 3 + ["u2"] * 2, ["B", "CD14", "CD16", "Mono", "B"], [4, 2, 3, 1, 4])
 
 
-def classifier(tree: LabelTree, rejection=None) -> TreeClassifier:
+def classifier_of(tree: LabelTree, rejection=None) -> TreeClassifier:
     """Cells of every entry around a place of their own, 10 of each, with fewer for the last."""
     random = np.random.default_rng(0)
-    places = {"B": (9, 0), "CD14": (0, 0), "CD16": (0, 4), "Mono": (0, 2)}
+    places = {"A": (4, 9), "B": (9, 0), "CD14": (0, 0), "CD16": (0, 4), "Mono": (0, 2)}
     entries = np.repeat(np.arange(len(tree.labels)), 10)[:-2]
     x = np.array([places[tree.labels[e]] for e in entries]) + random.normal(0, 0.3, (len(entries), 2))
     return TreeClassifier.fit(tree, x, entries, 5, rejection or Rejection())
@@ -76,7 +76,7 @@ def test_nodes_without_cells_are_taken_out():
 
 
 def test_probabilities_by_hand():
-    found = classifier(monocytes())
+    found = classifier_of(monocytes())
     shares, names = found.spread()
     assert names == ["B", "CD14", "CD16"]
     assert shares == pytest.approx(np.array([[1 / 3, 1 / 3, 1 / 3], [0, 0.5, 0.5], [0, 1, 0], [0, 0, 1], [1, 0, 0]]))
@@ -91,13 +91,21 @@ def test_probabilities_by_hand():
 
 def test_leaves_of_two_names_share_by_their_cells():
     tree = LabelTree([-1, 0, 0], [""] * 3, ["u1", "u1", "u2"], ["CD14", "B", "Mono"], [1, 2, 1])
-    shares, names = classifier(tree).spread()
+    shares, names = classifier_of(tree).spread()
     assert names == ["B", "CD14", "Mono"]
     assert shares[1] == pytest.approx([0, 10 / 18, 8 / 18])
 
 
+def test_a_rejected_cell_keeps_the_order_of_its_labels():
+    """Also where one label stands at several leaves."""
+    tree = LabelTree([-1, 0, 0, 0], [""] * 4, ["u1", "u1", "u2"], ["A", "B", "A"], [1, 2, 3])
+    p, names = classifier_of(tree).label_probabilities(Decision(np.array([0]), np.array(["reconstruction"]), np.array([[1, 0.1, 0.8, 0.1]])))
+    assert names == ["A", "B"]
+    assert p[0] == pytest.approx(0.005 * np.array([0.2, 0.8]) + 0.995 / 2)
+
+
 def test_cells_stop_where_the_votes_end():
-    found = classifier(monocytes(), Rejection(reconstruction=None)).decide(np.array([[9.0, 0], [0, 0], [0, 4], [0, 2], [40, 40]]))
+    found = classifier_of(monocytes(), Rejection(reconstruction=None)).decide(np.array([[9.0, 0], [0, 0], [0, 4], [0, 2], [40, 40]]))
     assert found.node[:3].tolist() == [4, 2, 3]
     assert found.reason.tolist() == ["", "", "", found.reason[3], "distance"]
     assert found.node[3] in (1, 2, 3)
@@ -106,7 +114,7 @@ def test_cells_stop_where_the_votes_end():
 
 
 def test_rejection_can_be_switched_off_and_is_kept_in_the_file(tmp_path):
-    found = classifier(monocytes(), Rejection(0.7, None, None))
+    found = classifier_of(monocytes(), Rejection(0.7, None, None))
     assert not found.decide(np.array([[1e4, 1e4]])).rejected().any()
     found.save(str(tmp_path / "tree.npz"))
     again = TreeClassifier.load(str(tmp_path / "tree.npz"))

@@ -237,7 +237,7 @@ class TreeClassifier:
     def spread(self) -> tuple[np.ndarray, list[str]]:
         """Return what share each label has of each node, shape (n_nodes, n_labels), rows summing to 1, and the labels: those that stand at leaves.
 
-        At a leaf these are its cells' shares; an inner node, and the root, is spread evenly over its leaves.
+        At a leaf these are its cells' shares; an inner node is spread evenly over its leaves.
         """
         leaves, labels = self.tree.leaves(), np.array(self.tree.labels, dtype=object)
         at = np.array(self.tree.nodes)[self.entries]
@@ -251,7 +251,7 @@ class TreeClassifier:
         """Return the probability of each label that stands at a leaf, shape (n_cells, n_labels), rows summing to 1, and the labels.
 
         A node's probability passes to its children by their votes; what stays at an inner node is spread over its leaves. A rejected cell keeps as much of this
-        as the share of the tree's own cells that are beyond the limit, at most; the rest is spread evenly over all leaves.
+        as the share of the tree's own cells that are beyond the limit, at most; the rest is spread evenly over all labels, so that their order stays.
         """
         shares, names = self.spread()
         down = np.zeros_like(found.reached)
@@ -263,7 +263,7 @@ class TreeClassifier:
         for reason, percentile in tails.items():
             beyond = found.reason == reason
             kept = 1 - (percentile or 100) / 100
-            p[beyond] = kept * p[beyond] + (1 - kept) * shares[0]
+            p[beyond] = kept * p[beyond] + (1 - kept) / len(names)
         return p / p.sum(axis=1, keepdims=True), names
 
     def save(self, path: str) -> None:

@@ -1,7 +1,9 @@
 """How a tree of labels is learned over units of the reference, or taken from a user's file. Used by check_hierarchy, learn_hierarchy and update_hierarchy."""
 
+import io
 import time
 import warnings
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,8 +91,8 @@ def add_unit(seen: TreeClassifier, x: np.ndarray, entries: np.ndarray, matching:
     schpl = to_schpl(known)
     truth = [np.array([[entry_code(entry)] for entry in some]) for some in (seen.entries, entries)]
     predicted = [_first_names(other, seen.x, to_schpl(other.tree, OTHER_ROOT)), _first_names(seen, x, schpl)]
-    with warnings.catch_warnings():
-        # Hundreds of lines on what pandas 3 will refuse; the lock keeps pandas below 3.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        # Printed are codes, which `tell` says as labels. Warned of is what pandas 3 will refuse, hundreds of times; the lock keeps pandas below 3.
         warnings.filterwarnings("ignore", category=FutureWarning, module="scHPL")
         schpl, _ = update_tree(schpl, truth[0], predicted[0], truth[1], predicted[1], matching.threshold, matching.attach)
     return from_schpl(schpl, known)
