@@ -27,7 +27,9 @@ rule map_query:
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        spec=lambda w: spec_of(w, "init_from", "model", "pretrain", "pretrained", "train"),
+        spec=lambda w: spec_of(
+            w, "init_from", "model", "pretrain", "pretrained", "train"
+        ),
         seed=CONFIG["seed"],
     script:
         "../scripts/map_query.py"
