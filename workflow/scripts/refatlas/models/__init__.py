@@ -38,6 +38,7 @@ MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True),
     "scvi": ModelType("refatlas.models.scvi:ScVI", pretrained="SCVI"),
     "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi", pretrained="SCANVI"),
+    "scpoli": ModelType("refatlas.models.scpoli:ScPoli", needs_labels=True, has_classifier=True),
 }
 
 
