@@ -152,3 +152,9 @@ def start_of(wildcards):
         if base
         else {}
     )
+
+
+def setting_files_of(wildcards):
+    """The files that a model's settings name."""
+    spec = MODELS[wildcards.model]
+    return list(MODEL_TYPES[spec["type"]].files_in(spec).values())

@@ -329,11 +329,14 @@ class ScArchesModel:
 
     def expected(self, counts) -> np.ndarray:
         """Return the decoder's mean at each cell's own depth and batch, shape (n_cells, n_genes)."""
+        return self.expected_shares(counts) * np.asarray(counts.X.sum(axis=1)).reshape(-1, 1)
+
+    def expected_shares(self, counts) -> np.ndarray:
+        """Return the decoder's mean as shares of a cell's counts, shape (n_cells, n_genes that the model sees)."""
         import torch
 
         with torch.no_grad():
-            shares = np.concatenate([self.shares(self.decode(self.encode(x, codes), codes)).cpu().numpy() for x, codes in self.blocks(counts)])
-        return shares * np.asarray(counts.X.sum(axis=1)).reshape(-1, 1)
+            return np.concatenate([self.shares(self.decode(self.encode(x, codes), codes)).cpu().numpy() for x, codes in self.blocks(counts)])
 
     def shares(self, outputs: tuple):
         """Return each gene's share of a cell's counts out of the decoder's outputs, shape (n_cells, n_genes)."""
