@@ -182,3 +182,14 @@ def test_a_hundred_queries_are_planned(project):
     small.write_h5ad(project / "small.h5ad")
     write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)])
     assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300 + 3
+
+
+def test_a_changed_file_that_a_setting_names_trains_that_model_again(project):
+    """By the summary of a dry run: the file is an input of that model's training alone."""
+    (project / "p.gmt").write_text("A\tlink\tG1\n")
+    models = {"e": {"type": "expimap", "model": {"gmt": "p.gmt"}}, "s": {"type": "scvi"}}
+    write_sheets(project, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}], models=models, evaluation={"folds": 0})
+    rows = [line.split("\t") for line in snakemake(project, "--dry-run", "--quiet", "--detailed-summary").stdout.splitlines()]
+    assert {row[0] for row in rows if "p.gmt" in row[rows[0].index("input-file(s)")]} == {
+        f"results/atlas/models/e/reference/{file}" for file in ("model.pt", "training.csv", "latent.parquet", "training.md", "tables")
+    }

@@ -170,7 +170,8 @@ def compared(counts, reference=None) -> Iterator[tuple[str, str, np.ndarray, np.
         rest = np.ones(reference.n_obs, dtype=bool)
         yield "query", "all", np.ones(counts.n_obs, dtype=bool), rest
         batches = counts.obs["batch"].astype(str)
-        for batch in batches.unique() if batches.nunique() > 1 else ():
+        names = batches.unique()
+        for batch in names if len(names) > 1 else ():
             yield "batch", batch, (batches == batch).to_numpy(), rest
         return
     for by in ("label", "batch"):

@@ -188,6 +188,23 @@ def trainer_settings(settings: dict, seed: int) -> dict:
     }
 
 
+def start_at_mean(network, n_known: int) -> None:
+    """Give new batches the mean weights of the known ones, in place; scArches draws them at random, and a small query has too few steps to come from there.
+
+    Args:
+        n_known: batches of the reference, which come first in every weight of batches.
+    """
+    import torch
+
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            # The weights of scPoli's embeddings have the same name, and are frozen.
+            if weight.requires_grad and name.endswith(("theta", "cond_L.weight")):
+                weight[:, n_known:] = weight[:, :n_known].mean(dim=1, keepdim=True)
+            if name.startswith("embeddings"):
+                weight[n_known:] = weight[:n_known].mean(dim=0)
+
+
 class ScArchesModel:
     """Training, saving, loading and reading a model of scArches; subclasses say how it is made and what it has to tell.
 
@@ -288,6 +305,7 @@ class ScArchesModel:
         device = scvi_tools.prepare(spec)
         with quiet():
             wrapped = type(self.wrapped).load_query_data(self.prepare(counts, self.extra), self.wrapped, **self.surgery(counts, spec["surgery"]))
+        start_at_mean(wrapped.model, len(self.batches()))
         mapped = type(self)(wrapped, self.extra)
         before = mapped.latent(counts)
         recorder = mapped.train(counts, spec["surgery"], "surgery", spec["seed"], on_reference=False)
@@ -339,14 +357,12 @@ class ScArchesModel:
             return np.concatenate([self.shares(self.decode(self.encode(x, codes), codes)).cpu().numpy() for x, codes in self.blocks(counts)])
 
     def shares(self, outputs: tuple):
-        """Return each gene's share of a cell's counts out of the decoder's outputs, shape (n_cells, n_genes)."""
+        """Return each gene's share of a cell's counts out of the decoder's outputs, shape (n_cells, n_genes), rows summing to 1."""
         import torch
 
+        values = torch.expm1(outputs[0].clamp(min=0)) if self.extra["loss"] == "mse" else outputs[0]
         if self.extra["loss"] == "zinb":
-            return outputs[0] * (1 - torch.sigmoid(outputs[1]))
-        if self.extra["loss"] == "nb":
-            return outputs[0]
-        values = torch.expm1(outputs[0].clamp(min=0))
+            values = values * (1 - torch.sigmoid(outputs[1]))
         return values / values.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
     def predict(self, counts):
