@@ -23,21 +23,22 @@ sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts, snakemake, write_sheets
 
 
-def one_epoch(kind: str) -> dict:
-    """Return the settings of a type with a single epoch everywhere."""
+def one_epoch(kind: str, **sections) -> dict:
+    """Return the settings of a type with a single epoch everywhere, and what is said beyond."""
     spec = {"type": kind, "seed": 0, "threads": 1}
     for section, part in settings_schema(kind)["properties"].items():
         if "properties" in part:
             spec[section] = {name: setting["default"] for name, setting in part["properties"].items()}
             if "max_epochs" in spec[section]:
                 spec[section]["max_epochs"] = 1
+            spec[section] |= sections.get(section, {})
     return spec
 
 
 class Pipeline:
     """A reference made of one file, and queries mapped onto it."""
 
-    def __init__(self, scripts, config, folder, counts, kinds=("scvi", "scanvi", "linear")) -> None:
+    def __init__(self, scripts, config, folder, counts, kinds=("scvi", "scanvi", "linear", "scpoli", "trvae", "expimap")) -> None:
         self.scripts, self.config, self.folder = scripts, config, folder
         counts.write_h5ad(folder / "reference.h5ad")
         row = sheet_row(folder / "reference.h5ad")
@@ -45,7 +46,10 @@ class Pipeline:
         genes = scripts("select_genes").select([row], [self.found.cells.copy()], [self.found.genes], {**config["genes"], "n_top": 60})
         self.genes = genes
         self.counts = self._store(row, self.found, scripts("build_reference").describe_cells({"ref": self.found.cells}), "reference", self.found.cells["keep"])
-        self.models = {kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind)) for kind in kinds}
+        gmt = folder / "programs.gmt"
+        gmt.write_text("".join(f"program{i}\tnone\t" + "\t".join(self.counts.var["symbol"].iloc[i::4]) + "\n" for i in range(3)))
+        self.sections = {kind: {"model": {"gmt": str(gmt)}, "surgery": {"n_ext": 1}} if MODEL_TYPES[kind].files else {} for kind in kinds}
+        self.models = {kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind, **self.sections[kind])) for kind in kinds}
 
     def _store(self, row, found, obs, name, keep):
         matrix = gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes)
@@ -64,11 +68,12 @@ class Pipeline:
         return {kind: self._labels(kind, query) for kind in self.models}
 
     def _labels(self, kind, query):
-        mapped = self.models[kind].map_query(query.copy(), one_epoch(kind))
+        mapped = self.models[kind].map_query(query.copy(), one_epoch(kind, **self.sections[kind]))
         assert set(query.obs["batch"].astype(str)) <= set(mapped.batches())
         latents = [m.latent(c.copy()) for m, c in ((self.models[kind], self.counts), (mapped, query))]
         assert np.isfinite(latents[1]).all()
         assert np.isfinite(misfit(mapped, query, 0)).all()
+        assert all(len(table) == query.n_obs for table in mapped.tables(query.copy(), self.counts.copy()).values() if table.index.name == "cell")
         transfer, labels = self.scripts("transfer_labels"), self.counts.obs["label"].astype(object)
         assert np.isfinite(transfer.outlier_factors(latents[0], labels, latents[1], 0)).all()
         tables = [transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names), transfer.logistic_table(latents[0], labels, latents[1], query.obs_names)]

@@ -164,3 +164,9 @@ def tree_labels_of(wildcards):
     """The labels by a tree, as an input named tree; nothing for a model without one."""
     path = "<results>/{split}/models/{model}/queries/{query}/tree_labels.parquet"
     return {"tree": path} if wildcards.model in CONFIG["tree"]["models"] else {}
+
+
+def setting_files_of(wildcards):
+    """The files that a model's settings name."""
+    spec = MODELS[wildcards.model]
+    return list(MODEL_TYPES[spec["type"]].files_in(spec).values())

@@ -7,6 +7,7 @@ rule train_reference:
     input:
         unpack(start_of),
         counts="<results>/{split}/counts.h5ad",
+        files=setting_files_of,
     output:
         model="<results>/{split}/models/{model}/reference/model.pt",
         training="<results>/{split}/models/{model}/reference/training.csv",

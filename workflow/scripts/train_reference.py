@@ -47,7 +47,8 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
         "converged": "yes" if training.converged else "no: the loss was still falling when the epochs ended; raise max_epochs",
         "device": training.device,
         "seconds": f"{seconds:.1f}",
-        "versions": ", ".join(f"{package} {version(package)}" for package in ("scvi-tools", "torch", "anndata", "scikit-learn")) + f", Python {platform.python_version()}",
+        "versions": ", ".join(f"{package} {version(package)}" for package in ("scvi-tools", "scarches", "torch", "anndata", "scikit-learn"))
+        + f", Python {platform.python_version()}",
         "artifacts": ", ".join(artifacts),
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())

@@ -58,7 +58,12 @@ def _complete_model(name: str, spec: dict) -> dict:
         raise InputError(f"config: models: name {name!r} is taken by another result; rename the model")
     if name == BASELINE and spec.get("type") != BASELINE:
         raise InputError(f"config: models: {BASELINE!r} is the baseline's name and must have type {BASELINE}; rename the model")
-    return _checked(spec, settings_schema(spec["type"]), where=f"config: models: {name}")
+    spec = _checked(spec, settings_schema(spec["type"]), where=f"config: models: {name}")
+    for setting, path in MODEL_TYPES[spec["type"]].files_in(spec).items():
+        if not os.path.isfile(path):
+            where = f"config: models: {name}: {setting.replace('.', ': ')}"
+            raise InputError(f"{where}: no file {path!r} (from {os.getcwd()}); give an absolute path, or one relative to the working directory")
+    return spec
 
 
 def _check_init_from(name: str, spec: dict, models: dict) -> None:

@@ -18,6 +18,7 @@ class ModelType:
         has_classifier: whether a mapped model gives label probabilities of its own.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be taken instead of training, or None.
+        files: settings that name a file, as "section.name"; a file that is named is an input of training.
     """
 
     location: str
@@ -26,11 +27,17 @@ class ModelType:
     has_classifier: bool = False
     init_from: str | None = None
     pretrained: str | None = None
+    files: tuple[str, ...] = ()
 
     def load_class(self) -> type:
         """Return the class, importing its module."""
         module, name = self.location.split(":")
         return getattr(import_module(module), name)
+
+    def files_in(self, spec: dict) -> dict[str, str]:
+        """Return the files that a model's settings name, by setting."""
+        found = {setting: spec.get(setting.split(".")[0], {}).get(setting.split(".")[1]) for setting in self.files}
+        return {setting: path for setting, path in found.items() if path is not None}
 
 
 BASELINE = "linear"
@@ -38,6 +45,9 @@ MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True),
     "scvi": ModelType("refatlas.models.scvi:ScVI", pretrained="SCVI"),
     "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi", pretrained="SCANVI"),
+    "expimap": ModelType("refatlas.models.expimap:ExpiMap", files=("model.gmt",)),
+    "trvae": ModelType("refatlas.models.trvae:TrVAE"),
+    "scpoli": ModelType("refatlas.models.scpoli:ScPoli", needs_labels=True, has_classifier=True),
 }
 
 

@@ -54,10 +54,15 @@ class Recorder(Callback):
         self.started = self.epoch_started = time.monotonic()
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:
-        """Take the epoch's losses; stop on convergence; refuse a loss that is not finite."""
-        now, epoch = time.monotonic(), trainer.current_epoch + 1
-        seconds, self.epoch_started = now - self.epoch_started, now
+        """Take the epoch's losses; stop on convergence."""
         losses = {name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics}
+        self.take(trainer.current_epoch + 1, trainer.max_epochs, losses)
+        trainer.should_stop = trainer.should_stop or self.converged
+
+    def take(self, epoch: int, max_epochs: int, losses: dict[str, float]) -> None:
+        """Record an epoch and tell of it; refuse a monitored loss that is not finite."""
+        now = time.monotonic()
+        seconds, self.epoch_started = now - self.epoch_started, now
         self.rows.append({"stage": self.stage, "epoch": epoch, "seconds": seconds, "cells_per_second": self.n_cells / seconds, **losses})
         loss = losses[self.monitor]
         if not np.isfinite(loss):
@@ -65,10 +70,9 @@ class Recorder(Callback):
         if epoch <= self.warmup or loss < self.best * (1 - self.min_delta if self.best > 0 else 1):
             self.best, self.best_epoch = loss, epoch
         self.converged = epoch - self.best_epoch >= self.patience
-        trainer.should_stop = trainer.should_stop or self.converged
-        if now - self.printed > 2 or epoch == trainer.max_epochs or self.converged:
+        if now - self.printed > 2 or epoch == max_epochs or self.converged:
             self.printed = now
-            self._report(epoch, trainer.max_epochs, loss, now)
+            self._report(epoch, max_epochs, loss, now)
 
     def _report(self, epoch: int, max_epochs: int, loss: float, now: float) -> None:
         left = (max_epochs - epoch) * (now - self.started) / epoch

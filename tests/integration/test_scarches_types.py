@@ -1,0 +1,237 @@
+"""trVAE, expiMap and scPoli on real blood, with few epochs: surgery holds, labels stay away, programs and prototypes say what they should.
+
+scvi, scanvi and linear go through the same test of surgery.
+"""
+
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from refatlas.errors import InputError
+from refatlas.models import MODEL_TYPES
+from refatlas.models.interface import UNLABELED
+from refatlas.store import log_normalized
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+sys.path.insert(0, __file__.rsplit("/", 1)[0])
+from conftest import DATA, REPO
+from test_unusual import one_epoch
+
+OURS = ("scpoli", "expimap", "trvae")
+EPOCHS = {"pretrain": 10, "train": 12, "surgery": 4}
+DONORS, QUERY = ("101", "1015", "1016"), "107"
+
+
+def few_epochs(kind: str, **sections) -> dict:
+    """Return the settings of a type with few epochs, and what is said beyond."""
+    spec = one_epoch(kind)
+    for name, n_epochs in EPOCHS.items():
+        if name in spec:
+            spec[name]["max_epochs"] = n_epochs
+    return {name: {**part, **sections.get(name, {})} if isinstance(part, dict) else part for name, part in spec.items()}
+
+
+def as_stored(counts, labels: bool):
+    """Return real counts as build_reference or build_query write them."""
+    obs = pd.DataFrame({"batch": counts.obs["batch"].astype(str).astype("category")}, index=counts.obs_names)
+    if labels:
+        obs["label"] = counts.obs["cell_type"].astype(str).astype("category")
+    return ad.AnnData(counts.X, obs=obs, var=pd.DataFrame({"symbol": counts.var_names, "measured": True}, index=counts.var_names))
+
+
+@pytest.fixture(scope="module")
+def donors(real):
+    """Return 1,800 labelled cells of three donors, 100 of them without their label, and all of a fourth as a query, and the query's labels."""
+    counts = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
+    batch = counts.obs["batch"].astype(str)
+    drawn = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(batch.isin(DONORS)))[:1800])
+    reference, query = as_stored(counts[drawn].copy(), True), as_stored(counts[batch == QUERY].copy(), False)
+    reference.obs.iloc[:100, reference.obs.columns.get_loc("label")] = np.nan
+    return reference, query, counts.obs["cell_type"].astype(str)[batch == QUERY]
+
+
+@pytest.fixture(scope="module")
+def mapped(donors):
+    """A function from a type to its reference model and the model mapped to the query; each is trained once."""
+    reference, query, _ = donors
+    found = {}
+
+    def of(kind: str):
+        if kind not in found:
+            model = MODEL_TYPES[kind].load_class().fit(reference.copy(), few_epochs(kind))
+            found[kind] = model, model.map_query(query.copy(), few_epochs(kind))
+        return found[kind]
+
+    return of
+
+
+@pytest.mark.parametrize("kind", [*OURS, "scvi", "scanvi", "linear"])
+def test_surgery_moves_the_query_and_not_the_reference(mapped, donors, kind):
+    """Also: it leaves the reference's model alone, knows the batches of both, and gives finite expectations of the query's own depth."""
+    (model, changed), (reference, query, _) = mapped(kind), donors
+    some = reference[::20].copy()
+    before = model.latent(some.copy())
+    assert before.dtype == np.float32
+    assert np.abs(changed.latent(some.copy()) - before).max() < 1e-4
+    assert set(model.batches()) == set(DONORS)
+    assert set(changed.batches()) == {*DONORS, QUERY}
+    assert kind == "linear" or changed.training.mean_shift > 1e-3
+    assert changed.latent(query.copy()).shape == (query.n_obs, before.shape[1])
+    expected = changed.expected(query.copy())
+    assert expected.shape == query.shape
+    assert np.isfinite(expected).all()
+    depth = np.asarray(query.X.sum(axis=1)).ravel()
+    assert np.median(expected.sum(axis=1) / depth) == pytest.approx(1, abs=1e-3 if kind in OURS else 0.2)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_expected_counts_follow_the_counts_of_the_query(mapped, donors, kind):
+    query = donors[1]
+    expected, counts = mapped(kind)[1].expected(query.copy()), query.X.toarray()
+    assert np.corrcoef(np.sqrt(expected).ravel(), np.sqrt(counts).ravel())[0, 1] > 0.5
+
+
+def test_saved_models_are_the_same_in_a_fresh_process(mapped, donors, tmp_path):
+    """And their files hold plain values alone: another way to load them is not tried."""
+    query = donors[1][:50].copy()
+    query.write_h5ad(tmp_path / "query.h5ad")
+    for kind in OURS:
+        mapped(kind)[1].save(tmp_path / f"{kind}.pt")
+    script = (
+        "import sys, anndata, numpy, pathlib; sys.path.insert(0, sys.argv[1]); from refatlas.models import MODEL_TYPES; counts = anndata.read_h5ad('query.h5ad')\n"
+        "for kind in sys.argv[2:]:\n"
+        "    model = MODEL_TYPES[kind].load_class().load(pathlib.Path(kind + '.pt'), counts)\n"
+        "    numpy.savez(kind, latent=model.latent(counts), expected=model.expected(counts))"
+    )
+    subprocess.run([sys.executable, "-c", script, REPO / "workflow/scripts", *OURS], cwd=tmp_path, check=True, capture_output=True)
+    for kind in OURS:
+        with np.load(tmp_path / f"{kind}.npz") as found:
+            assert found["latent"] == pytest.approx(mapped(kind)[1].latent(query.copy()), abs=1e-5)
+            assert found["expected"] == pytest.approx(mapped(kind)[1].expected(query.copy()), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_killed_save_leaves_nothing(mapped, kind, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch, "save", lambda value, part: (part.write_bytes(b"half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        mapped(kind)[0].save(tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_genes_in_another_order_are_refused(mapped, donors, kind, tmp_path):
+    model, reference = mapped(kind)[0], donors[0]
+    model.save(tmp_path / "model.pt")
+    with pytest.raises(InputError, match="do not have the model's 1287 genes in their order"):
+        type(model).load(tmp_path / "model.pt", reference[:, ::-1].copy())
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_training_is_recorded_and_told_and_repeatable(donors, kind, capsys):
+    reference = donors[0][::6].copy()
+    spec = {name: {**part, "max_epochs": 2} if isinstance(part, dict) and "max_epochs" in part else part for name, part in few_epochs(kind).items()}
+    one, two = (MODEL_TYPES[kind].load_class().fit(reference.copy(), spec) for _ in range(2))
+    assert np.array_equal(one.latent(reference.copy()), two.latent(reference.copy()))
+    history = one.training.history
+    assert {"stage", "epoch", "seconds", "cells_per_second", "loss_train", "loss_validation"} <= set(history.columns)
+    assert history["loss_validation"].notna().all()
+    assert one.training.monitor == "loss_validation"
+    told = capsys.readouterr().out
+    assert "epoch 2/2  loss_validation" in told
+    assert "cells/s" in told
+    assert "INITIALIZING" not in told
+    assert "Layer" not in told
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_loss_that_is_not_finite_is_an_error_at_once(donors, kind):
+    with pytest.raises(FloatingPointError):
+        MODEL_TYPES[kind].load_class().fit(donors[0][::6].copy(), few_epochs(kind, pretrain={"lr": 1.0, "kl_weight": 1e38}, train={"lr": 1.0, "kl_weight": 1e38}))
+
+
+@pytest.mark.parametrize("loss", ["mse", "zinb"])
+@pytest.mark.parametrize("kind", ["scpoli", "trvae"])
+def test_other_distributions_expect_counts_as_well(donors, kind, loss):
+    reference = donors[0]
+    model = MODEL_TYPES[kind].load_class().fit(reference.copy(), few_epochs(kind, model={"recon_loss": loss}))
+    expected = model.expected(reference[:100].copy())
+    assert (expected >= 0).all()
+    counts = reference[:100].X.toarray()
+    assert np.corrcoef(np.sqrt(expected).ravel(), np.sqrt(counts).ravel())[0, 1] > 0.4
+    assert expected.sum(axis=1) == pytest.approx(counts.sum(axis=1), rel=1e-3)
+
+
+def test_prototypes_classify_the_query(mapped, donors):
+    """Also: probabilities sum to 1 and the distance to the nearest prototype, scPoli's uncertainty, is told; wrong cells are further away."""
+    (model, changed), (reference, query, truth) = mapped("scpoli"), donors
+    probabilities = changed.predict(query.copy())
+    assert UNLABELED not in probabilities.columns
+    assert list(probabilities.index) == list(query.obs_names)
+    assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
+    assert (probabilities.idxmax(axis=1) == truth.loc[probabilities.index]).mean() > 0.7
+    tables = changed.tables(query.copy(), reference.copy())
+    assert tables["sample_embeddings"]["origin"].to_dict() == {**dict.fromkeys(DONORS, "reference"), QUERY: "query"}
+    assert set(tables["prototypes"].index) == set(reference.obs["label"].dropna())
+    assert tables["uncertainty"].index.name == "cell"
+    assert (tables["uncertainty"]["label"] == probabilities.idxmax(axis=1)).all()
+    before = model.tables(reference.copy())
+    assert before["prototypes"].equals(tables["prototypes"])
+    assert before["sample_embeddings"].equals(tables["sample_embeddings"].drop(QUERY))
+
+
+@pytest.fixture(scope="module")
+def stimulated(real):
+    """Return expiMap trained on control and stimulated cells as two batches, and those cells."""
+    counts = ad.read_h5ad(real("kang_ctrl_stim_1975c_6998g.h5ad"))
+    x = log_normalized(counts.X)
+    variance = np.asarray(x.multiply(x).mean(axis=0) - np.square(x.mean(axis=0))).ravel()
+    reference = as_stored(counts[:, np.sort(variance.argsort()[::-1][:2000])].copy(), True)
+    spec = few_epochs("expimap", model={"gmt": str(DATA / "c2.cp.reactome.v7.5.1.symbols.gmt")}, train={"max_epochs": 40})
+    return MODEL_TYPES["expimap"].load_class().fit(reference.copy(), spec), reference
+
+
+def test_interferon_programs_are_on_top_of_stimulated_against_control(stimulated):
+    model, reference = stimulated
+    enrichment = model.tables(reference.copy())["enrichment"].xs(("batch", "stimulated"), level=("by", "group"))
+    up = enrichment[enrichment["bayes_factor"] > 0]
+    assert "INTERFERON" in up.index[0]
+    assert up["bayes_factor"].iloc[0] > 2.3
+    assert len(up.iloc[:10].filter(regex="INTERFERON|CYTOKINE", axis=0)) >= 2
+
+
+def test_enrichment_is_that_of_the_library(stimulated):
+    """latent_enrich, whose pairs of cells are drawn by another generator."""
+    model, reference = stimulated
+    cells = model.prepare(reference, model.extra)
+    # The library can no longer take rows of sparse counts.
+    cells.X = cells.X.toarray()
+    model.wrapped.latent_directions(adata=cells)
+    model.wrapped.latent_enrich("batch", adata=cells, use_directions=True)
+    theirs = pd.Series(cells.uns["bf_scores"]["stimulated"]["p_h0"], index=model.program_names())
+    ours = model.tables(reference.copy())["enrichment"].xs(("batch", "stimulated"), level=("by", "group"))["probability"]
+    assert np.abs(ours - theirs[ours.index]).max() < 0.04
+
+
+def test_a_query_may_learn_programs_that_have_no_place_in_the_latent_space(mapped, donors):
+    (model, _), (reference, query, _) = mapped("expimap"), donors
+    changed = model.map_query(query.copy(), few_epochs("expimap", surgery={"n_ext": 2}))
+    tables, some = changed.tables(query.copy(), reference.copy()), reference[:50].copy()
+    programs = tables["programs"]
+    assert list(programs.index[-2:]) == ["new_1", "new_2"]
+    assert (programs["genes"].drop(["new_1", "new_2"]) >= 12).all()
+    assert set(programs["direction"]) <= {-1, 0, 1}
+    assert list(tables["scores"].columns) == list(programs.index[programs["active"]])
+    assert changed.latent(some.copy()).shape[1] == len(programs) - 2
+    assert changed.latent(some.copy()) == pytest.approx(model.latent(some.copy()), abs=1e-4)
+
+
+def test_a_program_file_of_other_genes_is_refused_before_training(donors, tmp_path):
+    (tmp_path / "p.gmt").write_text("A\tlink\tnaught\tnothing\n")
+    with pytest.raises(InputError, match=r"p\.gmt: no program has 12 of the reference's 1287 genes; the fullest, A, has 0"):
+        MODEL_TYPES["expimap"].load_class().fit(donors[0].copy(), few_epochs("expimap", model={"gmt": str(tmp_path / "p.gmt")}))
