@@ -15,6 +15,7 @@ class ModelType:
         location: "module:Class".
         uses_gpu: whether training and mapping ask for a GPU.
         needs_labels: whether the reference must have labels.
+        needs_proteins: whether some of the reference's cells must have proteins.
         has_classifier: whether a mapped model gives label probabilities of its own.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be taken instead of training, or None.
@@ -23,6 +24,7 @@ class ModelType:
     location: str
     uses_gpu: bool = True
     needs_labels: bool = False
+    needs_proteins: bool = False
     has_classifier: bool = False
     init_from: str | None = None
     pretrained: str | None = None
@@ -38,6 +40,7 @@ MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True),
     "scvi": ModelType("refatlas.models.scvi:ScVI", pretrained="SCVI"),
     "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi", pretrained="SCANVI"),
+    "totalvi": ModelType("refatlas.models.totalvi:TotalVI", needs_proteins=True),
 }
 
 
