@@ -182,3 +182,14 @@ def test_a_hundred_queries_are_planned(project):
     small.write_h5ad(project / "small.h5ad")
     write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)])
     assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300 + 3
+
+
+def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(project):
+    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
+    models = {"cite": {"type": "totalvi"}}
+    write_sheets(project, rows, [{"query": "q", "path": "q.h5ad"}], models=models)
+    run = snakemake(project, "--dry-run", check=False)
+    assert "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv names any; set protein_key" in run.stdout + run.stderr
+    write_sheets(project, [{**rows[0], "protein_key": "adt"}, {**rows[1], "protein_key": "-"}], [{"query": "q", "path": "q.h5ad"}], models=models)
+    planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
+    assert "results/atlas/counts.h5ad" in planned_jobs.split("rule build_query:")[1].split("output:")[0]
