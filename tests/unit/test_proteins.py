@@ -14,6 +14,7 @@ from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.denoised import largest, measured_proteins, protein_facts, shared_batches
 from refatlas.errors import InputError
+from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
 from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite
 from refatlas.store import protein_names, read_counts, write_counts
 
@@ -236,3 +237,16 @@ def test_a_fold_that_leaves_no_proteins_is_refused(scripts):
     scripts("plan_fold").require_proteins(roles, ["cite:b"], [])
     with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite\)"):
         scripts("plan_fold").require_proteins(roles, ["cite:b"], ["cite"])
+
+
+def test_a_share_of_the_cells_with_proteins_comes_again_without_them():
+    counts = measured_counts([[1, 0], [0, 0], [2, 3], [4, 0], [0, 5]], ["x", "z", "y", "x", "y"])
+    shown = with_hidden_proteins(counts, 0.5, seed=0)
+    again = shown[counts.n_obs :]
+    assert again.n_obs == 2
+    assert not again.obsm["proteins"].any()
+    assert set(again.obs["batch"]) <= {f"x{HIDDEN}", f"y{HIDDEN}"}
+    assert np.array_equal(shown.obsm["proteins"][: counts.n_obs], counts.obsm["proteins"])
+    assert list(shown.uns["protein_names"]) == ["P", "Q"]
+    assert with_hidden_proteins(counts, 0.0, seed=0) is counts
+    assert counts.obsm["proteins"][0, 0] == 1

@@ -29,6 +29,7 @@ SAID_IN_VAIN = (
     "The number of training batches",
     r"`isinstance\(treespec, LeafSpec\)`",
     "Some proteins have all 0 counts in some batches",
+    "We recommend using setup_mudata",
     "The lr scheduler dict contains",
 )
 for message in SAID_IN_VAIN:

@@ -46,14 +46,12 @@ class TotalVI:
     @classmethod
     def fit(cls, counts, spec: dict, base=None):
         """Return a model trained on the reference's counts of RNA and proteins, without a look at its labels."""
-        import scvi
-
         from refatlas.models import scvi_tools
 
-        device = scvi_tools.prepare(spec)
+        device, scvi_class = scvi_tools.prepare(spec), _scvi_class()
         shown = with_hidden_proteins(counts, spec["train"]["hide_proteins"], spec["seed"])
-        scvi.model.TOTALVI.setup_anndata(shown, protein_expression_obsm_key="proteins", protein_names_uns_key="protein_names", batch_key="batch")
-        model = scvi.model.TOTALVI(shown, **architecture(spec["model"]))
+        scvi_class.setup_anndata(shown, protein_expression_obsm_key="proteins", protein_names_uns_key="protein_names", batch_key="batch")
+        model = scvi_class(shown, **architecture(spec["model"]))
         recorder = scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "totalvi", on_reference=True)
         fitted = _model_class()(model, scvi_tools.record([recorder], device))
         fitted.outputs = spec["outputs"]
@@ -92,7 +90,8 @@ def with_hidden_proteins(counts, share: float, seed: int):
         return counts
     cells = ad.AnnData(counts.X, obs=counts.obs[["batch"]].astype(str), var=counts.var, obsm={"proteins": counts.obsm["proteins"]})
     hidden = cells[drawn].copy()
-    hidden.obs_names, hidden.obs["batch"] = hidden.obs_names + HIDDEN, hidden.obs["batch"] + HIDDEN
+    hidden.obs["batch"] += HIDDEN
+    hidden.obs_names += HIDDEN
     hidden.obsm["proteins"][:] = 0
     both = ad.concat([cells, hidden], merge="same")
     both.uns["protein_names"] = counts.uns["protein_names"]
@@ -125,14 +124,20 @@ def _registered_batches(model) -> list[str]:
     return [str(batch) for batch in model.adata_manager.get_state_registry("batch").categorical_mapping]
 
 
-def _model_class() -> type:
-    import scvi
+def _scvi_class() -> type:
+    """Return TOTALVI of scvi-tools, which would otherwise measure libraries that it does not use, and fail on a query of one cell in doing so."""
+    from scvi.model import _totalvi
 
+    _totalvi._init_library_size = lambda manager, n_batch: (None, None)
+    return _totalvi.TOTALVI
+
+
+def _model_class() -> type:
     from refatlas.denoised import denoised_tables, measured_proteins
     from refatlas.models import scvi_tools
 
     class TotalVIModel(scvi_tools.ScviToolsModel):
-        scvi_class = scvi.model.TOTALVI
+        scvi_class = _scvi_class()
         outputs: ClassVar[dict] = {name: setting["default"] for name, setting in OUTPUTS.items()}
 
         def batches(self) -> list[str]:
