@@ -54,7 +54,7 @@ def prepare(data: Path, work: Path, epochs: int | None) -> pd.DataFrame:
 def run(work: Path) -> float:
     """Map both queries by both models; return the seconds it took."""
     targets = [f"results/atlas/models/{model}/queries/{query}/latent.parquet" for model in ("totalvi", "linear") for query in ("hidden", "malt")]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", REPO / "Snakefile", "--directory", work, "--configfile", work / "config.yaml", *targets]
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", REPO / "Snakefile", "--directory", work, "--configfile", work / "config.yaml"]
     started = time.monotonic()
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - started

@@ -1,7 +1,9 @@
 """Proteins come out the same from every format; what are no counts of proteins is refused; names of the same protein are matched, and no others."""
 
 import gzip
+import json
 import sys
+from types import SimpleNamespace
 
 import anndata as ad
 import h5py
@@ -250,3 +252,40 @@ def test_a_share_of_the_cells_with_proteins_comes_again_without_them():
     assert list(shown.uns["protein_names"]) == ["P", "Q"]
     assert with_hidden_proteins(counts, 0.0, seed=0) is counts
     assert counts.obsm["proteins"][0, 0] == 1
+
+
+class Inputs(dict):
+    """Named inputs, as Snakemake gives them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out(tmp_path, scripts, config, counts):
+    """Dataset a measured CD3, CD4 and CD8, dataset b the last two under other names and CD19; a's batch b1 is held out."""
+    other = small_counts(seed=3)
+    other.obsm["adt"] = pd.DataFrame(np.full((60, 3), 7.0), index=other.obs_names, columns=["cd4_TotalSeqB", "CD8", "CD19"])
+    rows, found = {}, {}
+    for name, data in (("a", counts), ("b", other)):
+        data.write_h5ad(tmp_path / f"{name}.h5ad")
+        rows[name] = sheet_row(tmp_path / f"{name}.h5ad", protein_key="adt")
+        found[name] = scan(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
+        found[name].cells.to_parquet(tmp_path / f"{name}_cells.parquet")
+        found[name].genes.to_parquet(tmp_path / f"{name}_genes.parquet")
+    genes = scripts("select_genes").select(list(rows.values()), [f.cells.copy() for f in found.values()], [f.genes for f in found.values()], config["genes"])
+    genes.to_parquet(tmp_path / "selected.parquet")
+    roles, words = scripts("plan_fold").plan(pd.concat([f.cells[f.cells["keep"]] for f in found.values()]), {"batches": ["a:b1"]}, "auto", 0)
+    roles.to_frame().to_parquet(tmp_path / "fold.parquet")
+    (tmp_path / "fold.json").write_text(json.dumps(words))
+    files = {kind: [str(tmp_path / f"{name}_{kind}.parquet") for name in rows] for kind in ("cells", "genes")}
+    given = Inputs(
+        **files, selected=str(tmp_path / "selected.parquet"), fold=str(tmp_path / "fold.parquet"), plan=str(tmp_path / "fold.json"), reference=str(tmp_path / "counts.h5ad")
+    )
+    scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows), output=SimpleNamespace(counts=given["reference"])))
+    out = SimpleNamespace(counts=str(tmp_path / "held.h5ad"), cells=str(tmp_path / "held.parquet"))
+    scripts("hold_out").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0]), output=out))
+    reference, held = read_counts(tmp_path / "counts.h5ad"), read_counts(tmp_path / "held.h5ad")
+    assert list(reference.uns["protein_names"]) == list(held.uns["protein_names"]) == ["CD3", "CD4", "CD8", "CD19"]
+    assert np.unique(reference[reference.obs["dataset"] == "b"].obsm["proteins"], axis=0).tolist() == [[0, 7, 7, 7]]
+    barcodes = held.obs_names.str.removeprefix("a:")
+    assert np.array_equal(held.obsm["proteins"][:, :3], counts.obsm["adt"].loc[barcodes].to_numpy())
+    assert not held.obsm["proteins"][:, 3].any()
