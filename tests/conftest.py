@@ -62,6 +62,7 @@ def sheet_row(path, **keys) -> dict:
         "label_keys": ["cell_type"],
         "gene_key": None,
         "protein_key": None,
+        "protein_is_default": True,
         "metadata": None,
     } | keys
 

@@ -231,3 +231,14 @@ def test_a_changed_file_that_a_setting_names_trains_that_model_again(project):
     assert {row[0] for row in rows if "p.gmt" in row[rows[0].index("input-file(s)")]} == {
         f"results/atlas/models/e/reference/{file}" for file in ("model.pt", "training.csv", "latent.parquet", "training.md", "tables")
     }
+
+
+def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(project):
+    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
+    models = {"cite": {"type": "totalvi"}}
+    write_sheets(project, rows, [{"query": "q", "path": "q.h5ad"}], models=models)
+    run = snakemake(project, "--dry-run", check=False)
+    assert "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv names any; set protein_key" in run.stdout + run.stderr
+    write_sheets(project, [{**rows[0], "protein_key": "adt"}, {**rows[1], "protein_key": "-"}], [{"query": "q", "path": "q.h5ad"}], models=models)
+    planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
+    assert "results/atlas/counts.h5ad" in planned_jobs.split("rule build_query:")[1].split("output:")[0]

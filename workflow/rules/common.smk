@@ -18,6 +18,7 @@ from refatlas.config import (
     delivered_source,
     folds,
     load_sheets,
+    models_with_proteins,
     shortened,
     tree_settings,
 )
@@ -47,6 +48,7 @@ except InputError as error:
 MODELS = CONFIG["models"]
 FOLDS = folds(CONFIG["evaluation"])
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
+WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
 
 
 def one_of(names):
@@ -100,6 +102,15 @@ def fold_of(wildcards):
         {}
         if wildcards.split == "atlas"
         else {"fold": f"<results>/{wildcards.split}/fold.parquet"}
+    )
+
+
+def proteins_of(wildcards):
+    """The split's reference, whose proteins a query's are matched to, as an input named reference; nothing where no dataset has proteins."""
+    return (
+        {"reference": f"<results>/{wildcards.split}/counts.h5ad"}
+        if WITH_PROTEINS
+        else {}
     )
 
 

@@ -23,6 +23,7 @@ rule plan_fold:
     params:
         fold=lambda w: FOLDS[w.split],
         unit=CONFIG["evaluation"]["unit"],
+        proteins=WITH_PROTEINS if models_with_proteins(CONFIG) else [],
         seed=CONFIG["seed"],
     script:
         "../scripts/plan_fold.py"
@@ -30,6 +31,7 @@ rule plan_fold:
 
 rule hold_out:
     input:
+        unpack(proteins_of),
         files=[file for row in DATASETS.values() for file in files_of(row)],
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),

@@ -150,6 +150,7 @@ rule check_query:
 
 rule build_query:
     input:
+        unpack(proteins_of),
         files=lambda w: counts_of(QUERIES[w.query]),
         cells="<results>/queries/{query}/cells.parquet",
         genes="<results>/queries/{query}/genes.parquet",
@@ -168,7 +169,9 @@ rule build_query:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
         runtime=60,
     params:
-        path=lambda w: QUERIES[w.query]["path"],
-        layer=lambda w: QUERIES[w.query]["layer"],
+        row=lambda w: {
+            key: QUERIES[w.query][key]
+            for key in ("path", "layer", "protein_key", "protein_is_default")
+        },
     script:
         "../scripts/build_query.py"

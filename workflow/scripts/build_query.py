@@ -1,7 +1,7 @@
 """Writes a query's counts in the reference's genes and order. Its labels stay behind: no model can see them.
 
-in:  the query's file; its cells.parquet and genes.parquet; the split's genes.parquet
-out: counts.h5ad; obs has the batch alone, var whether the query measured a gene
+in:  the query's file; its cells.parquet and genes.parquet; the split's genes.parquet; where the reference has proteins, its counts.h5ad, for their names
+out: counts.h5ad; obs has the batch alone, var whether the query measured a gene, obsm the reference's proteins (zeros for those not measured)
 """
 
 import numpy as np
@@ -10,18 +10,23 @@ import pandas as pd
 from refatlas.counts import open_counts
 from refatlas.genes import match_selected
 from refatlas.jobs import run_job
-from refatlas.store import gather, write_counts
+from refatlas.proteins import align, describe_match, read_proteins
+from refatlas.store import gather, protein_names, write_counts
 
 
 def main(smk) -> None:
     genes = pd.read_parquet(smk.input.selected)
     cells = pd.read_parquet(smk.input.cells)
-    file = open_counts(smk.params.path, smk.params.layer)
+    row = smk.params.row
+    file = open_counts(row["path"], row["layer"])
     table = pd.read_parquet(smk.input.genes)
     matrix = gather(file, np.ones(len(cells), dtype=bool), genes, table)
     measured = np.isin(np.arange(matrix.shape[1]), match_selected(genes, table))
     print(f"{matrix.shape[0]} cells × {matrix.shape[1]} genes, {int(measured.sum())} of them measured")
-    write_counts(smk.output.counts, matrix, cells[["batch"]], genes, measured)
+    proteins, known = read_proteins(file, row, cells["batch"].to_numpy()), protein_names(smk.input.get("reference"))
+    if known:
+        print(f"proteins: {describe_match(list(proteins.columns), known)}")
+    write_counts(smk.output.counts, matrix, cells[["batch"]], genes, measured, align(proteins, known))
 
 
 if "snakemake" in globals():

@@ -1,7 +1,7 @@
 """Writes the counts that models train on: the kept cells of all datasets × the selected genes.
 
 in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet; of a fold, which cells it trains on
-out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels)
+out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels); obsm the proteins of all datasets, where any has some
 """
 
 import pandas as pd
@@ -9,8 +9,9 @@ from scipy import sparse
 
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
-from refatlas.errors import InputError
+from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job
+from refatlas.proteins import read_proteins, unite
 from refatlas.store import gather, write_counts
 
 
@@ -26,15 +27,19 @@ def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def main(smk) -> None:
     genes = pd.read_parquet(smk.input.selected)
     cells = {name: training_cells(pd.read_parquet(path), smk.input.get("fold")) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
-    parts = []
+    parts, proteins = [], []
     for (name, row), table in zip(smk.params.rows.items(), smk.input.genes, strict=True):
-        part = gather(open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy(), genes, pd.read_parquet(table))
+        file, keep = open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy()
+        part = gather(file, keep, genes, pd.read_parquet(table))
         print(f"{name}: {part.shape[0]} cells, {part.nnz / max(part.shape[0], 1):.0f} of {part.shape[1]} genes seen in a cell on average")
         parts.append(part)
+        proteins.append(read_proteins(file, row, cells[name]["batch"].to_numpy())[keep])
     matrix, obs = sparse.vstack(parts, format="csr"), describe_cells(cells)
     if matrix.sum() == 0:
         raise InputError("the selected genes have no counts in any kept cell; check genes.include, genes.exclude and the counts' layer")
-    write_counts(smk.output.counts, matrix, obs, genes)
+    united = unite(proteins)
+    print(f"proteins: {listed(united.columns, 30)}")
+    write_counts(smk.output.counts, matrix, obs, genes, proteins=united)
 
 
 if "snakemake" in globals():

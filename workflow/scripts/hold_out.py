@@ -1,7 +1,7 @@
 """Writes the cells that a fold holds out as if they were a query: counts without labels for the models, and their labels apart.
 
-in:  each dataset's file, cells.parquet and genes.parquet; fold.parquet and genes.parquet of the fold
-out: counts.h5ad (obs has the batch alone), cells.parquet (with labels, for scoring)
+in:  each dataset's file, cells.parquet and genes.parquet; fold.parquet and genes.parquet of the fold; where its reference has proteins, its counts.h5ad, for their names
+out: counts.h5ad (obs has the batch alone, obsm the proteins), cells.parquet (with labels, for scoring)
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from scipy import sparse
 
 from refatlas.counts import open_counts
 from refatlas.jobs import read_json, run_job, write_table
-from refatlas.store import gather, log_normalized, write_counts
+from refatlas.proteins import align, read_proteins
+from refatlas.store import gather, log_normalized, protein_names, write_counts
 
 # Of a reference with one batch: two batches of half the depth, whose genes' detection differs from the reference's by log-normal factors of this spread,
 # between what donors (0.2) and technologies (1) differ by.
@@ -48,20 +49,22 @@ def simulate_batches(counts: sparse.csr_matrix, seed: list[int]) -> tuple[sparse
 
 def main(smk) -> None:
     genes, roles = pd.read_parquet(smk.input.selected), pd.read_parquet(smk.input.fold)["role"]
-    held = roles.index[roles == "held_out"]
-    parts, kept = [], []
+    held, known = roles.index[roles == "held_out"], protein_names(smk.input.get("reference"))
+    parts, kept, proteins = [], [], []
     for row, cells, table in zip(smk.params.rows, map(pd.read_parquet, smk.input.cells), map(pd.read_parquet, smk.input.genes), strict=True):
         wanted = cells.index.isin(held)
         if wanted.any():
-            parts.append(gather(open_counts(row["path"], row["layer"]), wanted, genes, table))
+            file = open_counts(row["path"], row["layer"])
+            parts.append(gather(file, wanted, genes, table))
             kept.append(cells[wanted])
+            proteins.append(align(read_proteins(file, row, cells["batch"].to_numpy())[wanted], known))
     matrix, cells = sparse.vstack(parts, format="csr"), pd.concat(kept)
     if read_json(smk.input.plan)["simulated"]:
         matrix, batches = simulate_batches(matrix, smk.params.seed)
         cells["batch"] = cells["batch"] + f":{smk.wildcards.split}_" + pd.Series(batches + 1, index=cells.index).astype(str)
         print("the reference has a single batch: the held-out cells are thinned to differ from it")
     print(f"{matrix.shape[0]} cells of {cells['batch'].nunique()} batches × {matrix.shape[1]} genes")
-    write_counts(smk.output.counts, matrix, cells[["batch"]], genes)
+    write_counts(smk.output.counts, matrix, cells[["batch"]], genes, proteins=pd.concat(proteins))
     write_table(cells if "label" in cells else cells.assign(label=None), smk.output.cells)
 
 

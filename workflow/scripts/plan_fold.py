@@ -110,9 +110,19 @@ def plan(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Seri
     return roles, words
 
 
+def require_proteins(roles: pd.Series, held: list[str], datasets: list[str]) -> None:
+    """Raise an InputError if a model needs proteins and none of the datasets that have some is left to train on; `datasets` is empty if no model does."""
+    trained = roles.index[roles == "train"].str.split(":", n=1).str[0]
+    if datasets and not trained.isin(datasets).any():
+        raise InputError(
+            f"config: evaluation: without {listed(held)} the reference has no proteins (they are in {listed(datasets)}), and a model needs them; hold out other batches, or set evaluation.unit to batch"
+        )
+
+
 def main(smk) -> None:
     cells = read_cells(smk.input.cells)
     roles, words = plan(cells[cells["keep"]], smk.params.fold, smk.params.unit, smk.params.seed)
+    require_proteins(roles, words["held_out"], smk.params.proteins)
     print(
         f"held out: {listed(words['held_out']) if not words['simulated'] else 'a third of the cells, as simulated batches'}; hidden: {words['hidden'] or 'none'}; cells: {words['n_cells']}"
     )

@@ -31,6 +31,14 @@ def require_labels(name: str, kind: str, counts) -> None:
         raise InputError(f"config: models: {name}: type {kind} needs at least two labels in the reference, found {listed(labels)}; set label_key, or take a model without labels")
 
 
+def require_proteins(name: str, kind: str, counts) -> None:
+    """Raise an InputError if a type that needs proteins finds none in the reference."""
+    if MODEL_TYPES[kind].needs_proteins and "proteins" not in counts.obsm:
+        raise InputError(
+            f"config: models: {name}: type {kind} needs proteins, and no cell of the reference has any; set protein_key for datasets that have them, or leave the model out"
+        )
+
+
 def record(name: str, spec: dict, counts, training, seconds: float, artifacts: list[str]) -> str:
     """Return the log of a training in Markdown."""
     loss = training.final_loss()
@@ -61,6 +69,7 @@ def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
     name, kind = smk.wildcards.model, smk.params.spec["type"]
     require_labels(name, kind, counts)
+    require_proteins(name, kind, counts)
     started = time.monotonic()
 
     def fit(spec):

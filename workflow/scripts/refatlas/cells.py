@@ -9,6 +9,7 @@ from refatlas.counts import CountFile
 from refatlas.errors import InputError, listed
 from refatlas.genes import gene_table
 from refatlas.labels import SEPARATOR, label_column
+from refatlas.proteins import read_proteins
 
 MITOCHONDRIAL = r"(?i)mt-.*"
 
@@ -34,12 +35,12 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
 
     Args:
         name: of the dataset or query; it makes cells and batches unique.
-        row: the sheet's row, with layer, batch_key, label_keys, gene_key.
+        row: the sheet's row, with layer, batch_key, label_keys, gene_key, protein_key.
         qc: limits, the config's `qc`.
         unlabeled: values of a label column that mean no label.
 
     Raises:
-        InputError: duplicate cells, a missing column, a missing batch, or values that are not counts.
+        InputError: duplicate cells, a missing column, a missing batch, values that are not counts, or proteins of `read_proteins`.
     """
     genes = gene_table(file, row["gene_key"])
     cells = pd.DataFrame(index=pd.Index(name + ":" + file.cells.index, name="cell"))
@@ -50,11 +51,12 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
     cells["batch"] = _batches(file, name, row).to_numpy()
     for level, key in enumerate(row["label_keys"], start=1):
         cells[label_column(level)] = _labels(file, name, key, unlabeled).to_numpy()
+    proteins = read_proteins(file, row, cells["batch"].to_numpy())
     n_cells = _measure(file, name, genes, cells)
     genes["n_cells"] = n_cells
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
-    return Scan(cells, genes, _summary(file, name, cells, genes))
+    return Scan(cells, genes, _summary(file, name, cells, genes) | {"proteins": list(proteins.columns)})
 
 
 def read_cells(paths: list[str]) -> pd.DataFrame:

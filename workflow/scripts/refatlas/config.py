@@ -288,19 +288,21 @@ def _read_rows(path: str, kind: str, columns: list[str]) -> list[dict]:
 
 
 def _keys(row: dict, kind: str, config: dict) -> dict:
-    """Return where a row's counts, batches, labels and genes stand; `-` says that the file has none.
+    """Return where a row's counts, batches, labels, genes and proteins stand; `-` says that the file has none.
 
-    A query's label column comes from its own row alone, and `batch_is_default` tells an explicit key from the config's.
+    A query's label column comes from its own row alone; `batch_is_default` and `protein_is_default` tell an explicit key from the config's.
     """
     default_label = config["label_key"] if kind == "reference" else "-"
     label = row.get("label_key") or default_label
+    proteins = row.get("protein_key") or config["protein_key"]
     return {
         "layer": row.get("layer") or None,
         "batch_key": row.get("batch_key") or config["batch_key"],
         "batch_is_default": not row.get("batch_key"),
         "label_keys": [] if label == "-" else [key.strip() for key in label.split(",")],
         "gene_key": row.get("gene_key") or None,
-        "protein_key": row.get("protein_key") or None,
+        "protein_key": None if proteins == "-" else proteins,
+        "protein_is_default": not row.get("protein_key"),
         "metadata": row.get("metadata") or None,
     }
 
@@ -309,7 +311,8 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
     """Return the rows of the reference's and the queries' sheet, whose names must differ from each other.
 
     Raises:
-        InputError: as `load_sheet`; also for a name in both sheets, and for datasets whose rows name different numbers of label levels.
+        InputError: as `load_sheet`; also for a name in both sheets, and for datasets whose rows name different numbers of label levels,
+            and for a model that needs proteins where no dataset has any.
     """
     datasets = load_sheet(config["reference"], "reference", config, made)
     queries = load_sheet(config["queries"], "queries", config, made)
@@ -325,6 +328,11 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
         raise InputError(
             f"{config['reference']}: datasets name different numbers of label columns ({found}); name the same levels, finest first, or '-' for a dataset without labels"
         )
+    needing = models_with_proteins(config)
+    if needing and not any(row["protein_key"] for row in datasets.values()):
+        raise InputError(
+            f"config: models: {needing[0]}: type {config['models'][needing[0]]['type']} needs proteins, and no dataset in {config['reference']} names any; set protein_key for at least one, or leave the model out"
+        )
     return datasets, queries
 
 
@@ -334,6 +342,11 @@ def _check_updates(names: list[str], queries: dict[str, dict], sheet: str) -> No
             raise InputError(f"config: tree: update: {name!r} is no query of {sheet}; it holds {listed(queries)}")
         if not queries[name]["label_keys"]:
             raise InputError(f"config: tree: update: query {name!r} has no labels to extend the tree with; name its column as label_key in {sheet}")
+
+
+def models_with_proteins(config: dict) -> list[str]:
+    """Return the names of the models whose type needs proteins in the reference."""
+    return [name for name, spec in config["models"].items() if MODEL_TYPES[spec["type"]].needs_proteins]
 
 
 def check_writable(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Raw counts in the files that people have (h5ad, zarr, 10x h5, 10x mtx), read in blocks of cells and never whole.
+"""Raw counts in the files that people have (h5ad, h5mu, zarr, 10x h5, 10x mtx), read in blocks of cells and never whole.
 
 Files that are not stored cell by cell (CSC matrices, mtx text) are transposed once into a temporary file on disk.
 """
@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from refatlas.errors import InputError, listed
 from refatlas.files import is_mtx, mtx_files
 
 BLOCK_VALUES = 4_000_000
+GENES = "Gene Expression"
+RNA = "rna"
 LIKELY_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI", "umis")
 
 
@@ -54,6 +57,7 @@ class CountFile:
         genes: one row a gene, indexed by its name in the file.
         rows: the counts, cells × genes.
         notes: what a user should know of how the file was read.
+        proteins: what a protein_key may name, each with a function that reads it: a table of values, indexed by cell, a column a protein.
     """
 
     path: str
@@ -62,6 +66,7 @@ class CountFile:
     genes: pd.DataFrame
     rows: Rows
     notes: list[str] = field(default_factory=list)
+    proteins: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield (first cell, CSR block of cells × genes)."""
@@ -83,7 +88,7 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
     except InputError:
         raise
     except (OSError, KeyError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as h5ad, zarr, 10x h5 or 10x mtx ({error}); is it complete? Write or download it again") from error
+        raise InputError(f"{path}: cannot be read as h5ad, h5mu, zarr, 10x h5 or 10x mtx ({error}); is it complete? Write or download it again") from error
     if 0 in file.rows.shape:
         raise InputError(f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one of each")
     if metadata:
@@ -97,6 +102,8 @@ def _open(path: str, layer: str | None) -> CountFile:
     import h5py
 
     file = h5py.File(path, "r")
+    if "mod" in file:
+        return _open_mudata(file, path, layer)
     if "X" in file or "layers" in file or "raw" in file:
         return _open_anndata(file, path, layer)
     return _open_10x_h5(file, path)
@@ -119,7 +126,53 @@ def _open_anndata(group, path: str, layer: str | None) -> CountFile:
     rows = _rows_of(group[location])
     if rows.shape != (len(cells), len(genes)):
         raise InputError(f"{path}: {location} is {rows.shape[0]} × {rows.shape[1]}, but the file names {len(cells)} cells and {len(genes)} genes")
-    return CountFile(path, location, cells, genes, rows, note)
+    proteins = {key: partial(_obsm_table, group, path, key, cells.index) for key in group.get("obsm", ())}
+    file = CountFile(path, location, cells, genes, rows, note, proteins)
+    kinds = genes["feature_types"].astype(str) if "feature_types" in genes else pd.Series(GENES, index=genes.index)
+    return _split_features(file, kinds, genes.index) if (kinds == GENES).any() else file
+
+
+def _open_mudata(file, path: str, layer: str | None) -> CountFile:
+    """Return the RNA of an h5mu; cell columns of the whole stand beside the RNA's own, every other modality may hold proteins."""
+    from anndata.io import read_elem
+
+    if RNA not in file["mod"]:
+        raise InputError(f"{path}: no modality {RNA!r} in the file; it has {listed(file['mod'])}; rename the one that holds the counts of RNA")
+    found = _open_anndata(file["mod"][RNA], path, layer)
+    found.location = f"mod/{RNA}/{found.location}"
+    found.notes[0] = f"{found.notes[0]} (modality {RNA!r})"
+    shared = read_elem(file["obs"]) if "obs" in file else pd.DataFrame(index=found.cells.index)
+    found.cells = found.cells.join(shared.set_axis(shared.index.astype(str))[shared.columns.difference(found.cells.columns, sort=False)])
+    found.proteins |= {key: partial(_modality_table, file["mod"][key]) for key in file["mod"] if key != RNA}
+    return found
+
+
+def _obsm_table(group, path: str, key: str, cells: pd.Index) -> pd.DataFrame:
+    """Return an obsm with its columns' names, which for a plain array stand in uns."""
+    from anndata.io import read_elem
+
+    values = read_elem(group["obsm"][key])
+    if isinstance(values, pd.DataFrame):
+        return values.set_axis(cells)
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    uns = group.get("uns", {})
+    usual = (f"{key}_names", f"{key}_columns", "protein_names", "proteins", "adt_names")
+    named = [read_elem(uns[name]) for name in usual if name in uns]
+    fitting = [names for names in named if np.ndim(names) == 1 and values.ndim == 2 and len(names) == values.shape[1]]
+    if not fitting:
+        raise InputError(
+            f"{path}: obsm {key!r} of shape {values.shape} has no names of proteins; make it a data frame, or put their names into uns[{usual[0]!r}] (uns has {listed(uns, 20)})"
+        )
+    return pd.DataFrame(values, index=cells, columns=[str(name) for name in fitting[0]])
+
+
+def _modality_table(group) -> pd.DataFrame:
+    """Return a modality's X; its cells may be others than the RNA's."""
+    from anndata.io import read_elem
+
+    values = read_elem(group["X"])
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    return pd.DataFrame(values, index=read_elem(group["obs"]).index.astype(str), columns=read_elem(group["var"]).index.astype(str))
 
 
 def _locations(group) -> list[str]:
@@ -128,7 +181,8 @@ def _locations(group) -> list[str]:
     layers.sort(key=lambda name: (name not in LIKELY_LAYERS, name))
     places = ["X"] if "X" in group else []
     places += [f"layers/{name}" for name in layers]
-    return places + (["raw/X"] if "raw" in group and "X" in group["raw"] else [])
+    # Some writers leave an empty array named raw where there is none.
+    return places + (["raw/X"] if "raw" in group and hasattr(group["raw"], "keys") and "X" in group["raw"] else [])
 
 
 def _choose_location(group, candidates: list[str], path: str, layer: str | None) -> tuple[str, list[str]]:
@@ -222,30 +276,51 @@ def _on_disk(length: int, dtype) -> np.ndarray:
     return np.memmap(tempfile.TemporaryFile(prefix="refatlas-"), dtype=dtype, mode="w+", shape=(int(length),))
 
 
-def _only_genes(rows: Rows, kinds: pd.Series) -> Rows:
-    """Return the columns of a 10x matrix that are genes, not antibodies or other features."""
-    wanted = np.flatnonzero((kinds == "Gene Expression").to_numpy())
-    if len(wanted) == rows.shape[1]:
-        return rows
-    return Rows((rows.shape[0], len(wanted)), lambda start, stop: rows.read(start, stop)[:, wanted], rows.ends)
+def _split_features(file: CountFile, kinds: pd.Series, names: pd.Index) -> CountFile:
+    """Return a file whose columns are of several kinds with its genes as counts; every other kind may be named as proteins.
+
+    Args:
+        kinds: feature type of each column, as Cell Ranger writes it. names: of each column, for proteins.
+    """
+    kinds, rows = kinds.to_numpy(), file.rows
+    genes = np.flatnonzero(kinds == GENES)
+    if len(genes) == rows.shape[1]:
+        return file
+    for kind in pd.unique(kinds[kinds != GENES]):
+        columns = np.flatnonzero(kinds == kind)
+        file.proteins[kind] = partial(_column_table, rows, columns, names[columns], file.cells.index)
+    file.notes.append("features: " + ", ".join(f"{n} {kind}" for kind, n in pd.Series(kinds).value_counts().items()))
+    file.genes = file.genes.iloc[genes]
+    file.rows = Rows((rows.shape[0], len(genes)), lambda start, stop: rows.read(start, stop)[:, genes], rows.ends)
+    return file
+
+
+def _column_table(rows: Rows, columns: np.ndarray, names: pd.Index, cells: pd.Index) -> pd.DataFrame:
+    values = [block[:, columns].toarray() for _, block in rows.blocks()]
+    return pd.DataFrame(np.vstack(values), index=cells, columns=names)
+
+
+def _feature_names(ids: np.ndarray, names: np.ndarray) -> pd.Index:
+    """Return the features' names, or their ids where a name stands twice."""
+    names = pd.Index(names)
+    return names.where(~names.duplicated(keep=False), pd.Index(ids))
 
 
 def _open_10x_h5(file, path: str) -> CountFile:
     names = [name for name in file if "barcodes" in file[name] and "indptr" in file[name]]
     if len(names) != 1:
-        raise InputError(f"{path}: neither an AnnData file nor a 10x matrix (its top level holds {listed(file)}); give an h5ad, zarr, 10x h5 or the folder of a 10x mtx")
+        raise InputError(f"{path}: neither an AnnData file nor a 10x matrix (its top level holds {listed(file)}); give an h5ad, h5mu, zarr, 10x h5 or the folder of a 10x mtx")
     matrix = file[names[0]]
     n_genes, n_cells = (int(n) for n in matrix["shape"][:])
     cells = pd.DataFrame(index=pd.Index(matrix["barcodes"].asstr()[:]))
     rows = _compressed_rows((n_cells, n_genes), matrix["indptr"][:], matrix["indices"], matrix["data"])
-    if "features" in matrix:
-        features = matrix["features"]
-        kinds = pd.Series(features["feature_type"].asstr()[:])
-        genes = pd.DataFrame({"gene_symbols": features["name"].asstr()[:]}, index=features["id"].asstr()[:])[(kinds == "Gene Expression").to_numpy()]
-        rows = _only_genes(rows, kinds)
-    else:
+    notes = [f"counts: {names[0]} of a 10x h5"]
+    if "features" not in matrix:
         genes = pd.DataFrame({"gene_symbols": matrix["gene_names"].asstr()[:]}, index=matrix["genes"].asstr()[:])
-    return CountFile(path, names[0], cells, genes, rows, [f"counts: {names[0]} of a 10x h5"])
+        return CountFile(path, names[0], cells, genes, rows, notes)
+    ids, symbols, kinds = (matrix["features"][name].asstr()[:] for name in ("id", "name", "feature_type"))
+    file = CountFile(path, names[0], cells, pd.DataFrame({"gene_symbols": symbols}, index=ids), rows, notes)
+    return _split_features(file, pd.Series(kinds), _feature_names(ids, symbols))
 
 
 def _open_mtx(folder: str) -> CountFile:
@@ -257,10 +332,12 @@ def _open_mtx(folder: str) -> CountFile:
         )
     features = pd.read_csv(files["features"], sep="\t", header=None, dtype=str, keep_default_na=False)
     barcodes = pd.read_csv(files["barcodes"], sep="\t", header=None, dtype=str, usecols=[0])[0]
-    kinds = features[2] if features.shape[1] > 2 else pd.Series("Gene Expression", index=features.index)
-    genes = pd.DataFrame({"gene_symbols": features[1].to_numpy() if features.shape[1] > 1 else features[0].to_numpy()}, index=features[0].to_numpy())
-    rows = _only_genes(_mtx_rows(files["matrix"], len(barcodes), len(features)), kinds)
-    return CountFile(folder, "matrix", pd.DataFrame(index=pd.Index(barcodes)), genes[(kinds == "Gene Expression").to_numpy()], rows, ["counts: matrix of a 10x mtx folder"])
+    kinds = features[2] if features.shape[1] > 2 else pd.Series(GENES, index=features.index)
+    ids = features[0].to_numpy()
+    symbols = features[1].to_numpy() if features.shape[1] > 1 else ids
+    rows = _mtx_rows(files["matrix"], len(barcodes), len(features))
+    file = CountFile(folder, "matrix", pd.DataFrame(index=pd.Index(barcodes)), pd.DataFrame({"gene_symbols": symbols}, index=ids), rows, ["counts: matrix of a 10x mtx folder"])
+    return _split_features(file, kinds, _feature_names(ids, symbols))
 
 
 def _mtx_rows(path: str, n_cells: int, n_genes: int) -> Rows:

@@ -14,7 +14,7 @@ def is_mtx(path: str) -> bool:
     """Tell whether a path is a 10x mtx folder, or will be one: a folder that is no zarr, or a name without a file's ending."""
     if os.path.exists(path):
         return os.path.isdir(path) and not any((Path(path) / name).exists() for name in (".zgroup", "zarr.json", ".zattrs"))
-    return not path.endswith((".h5ad", ".h5", ".zarr"))
+    return not path.endswith((".h5ad", ".h5mu", ".h5", ".zarr"))
 
 
 def mtx_files(folder: str) -> dict[str, str]:

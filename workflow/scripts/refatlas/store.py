@@ -25,11 +25,12 @@ def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.Dat
     return sparse.vstack(parts, format="csr")
 
 
-def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None) -> None:
+def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None, proteins: pd.DataFrame | None = None) -> None:
     """Write the counts of the selected genes as h5ad, whole or not at all; text columns become categories, missing labels stay missing.
 
     Args:
         measured: whether the file has each gene, rather than zeros in its place; all, if not given.
+        proteins: counts of `refatlas.proteins`, which go to obsm["proteins"] with their names in uns["protein_names"]; none, if it has no columns.
     """
     obs, genes = obs.copy(), genes[genes["selected"]]
     for name in obs.columns:
@@ -39,13 +40,27 @@ def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes:
     var["measured"] = True if measured is None else measured
     var.index.name = None
     obs.index.name = None
+    counts = ad.AnnData(matrix, obs=obs, var=var)
+    if proteins is not None and proteins.shape[1]:
+        # An array with names apart: a protein's name may hold a "/", which a data frame in an h5ad may not.
+        counts.obsm["proteins"], counts.uns["protein_names"] = proteins.to_numpy(dtype=np.float32), proteins.columns.to_numpy(dtype=str).astype(object)
     with whole(path) as part:
-        ad.AnnData(matrix, obs=obs, var=var).write_h5ad(part, compression="lzf")
+        counts.write_h5ad(part, compression="lzf")
 
 
 def read_counts(path: str) -> ad.AnnData:
     """Return counts that `write_counts` wrote."""
     return ad.read_h5ad(path)
+
+
+def protein_names(path: str | None) -> list[str]:
+    """Return the proteins in counts that `write_counts` wrote; none without a file, or where nothing measured any."""
+    import h5py
+
+    if path is None:
+        return []
+    with h5py.File(path, "r") as file:
+        return list(file["uns/protein_names"].asstr()[:]) if "uns/protein_names" in file else []
 
 
 def log_normalized(matrix: sparse.csr_matrix, target: float = 1e4) -> sparse.csr_matrix:

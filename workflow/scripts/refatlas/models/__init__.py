@@ -15,6 +15,7 @@ class ModelType:
         location: "module:Class".
         uses_gpu: whether training and mapping ask for a GPU.
         needs_labels: whether the reference must have labels.
+        needs_proteins: whether some of the reference's cells must have proteins.
         has_classifier: whether a mapped model gives label probabilities of its own.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be taken instead of training, or None.
@@ -24,6 +25,7 @@ class ModelType:
     location: str
     uses_gpu: bool = True
     needs_labels: bool = False
+    needs_proteins: bool = False
     has_classifier: bool = False
     init_from: str | None = None
     pretrained: str | None = None
@@ -48,6 +50,7 @@ MODEL_TYPES = {
     "expimap": ModelType("refatlas.models.expimap:ExpiMap", files=("model.gmt",)),
     "trvae": ModelType("refatlas.models.trvae:TrVAE"),
     "scpoli": ModelType("refatlas.models.scpoli:ScPoli", needs_labels=True, has_classifier=True),
+    "totalvi": ModelType("refatlas.models.totalvi:TotalVI", needs_proteins=True),
 }
 
 

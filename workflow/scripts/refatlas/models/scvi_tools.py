@@ -1,5 +1,6 @@
 """What the types from scvi-tools share: training with a record, surgery, saving. Importing it costs 10 to 30 s."""
 
+import inspect
 import logging
 import os
 import tempfile
@@ -23,7 +24,15 @@ from refatlas.models.interface import UNLABELED, Training
 from refatlas.models.pretrained import adapted, require_usable
 
 # Said at every training, of no use to a user: the first at surgery, where the reference's layers stay as they are by design.
-for message in (r"Found \d+ module\(s\) in eval mode", "The number of training batches", r"`isinstance\(treespec, LeafSpec\)`"):
+SAID_IN_VAIN = (
+    r"Found \d+ module\(s\) in eval mode",
+    "The number of training batches",
+    r"`isinstance\(treespec, LeafSpec\)`",
+    "Some proteins have all 0 counts in some batches",
+    "We recommend using setup_mudata",
+    "The lr scheduler dict contains",
+)
+for message in SAID_IN_VAIN:
     warnings.filterwarnings("ignore", message=message)
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -105,7 +114,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
     plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup or None}
     if not on_reference:
         plan["weight_decay"] = 0.0
-    callbacks, extra = [recorder], {}
+    callbacks, extra = [recorder], own_arguments(model, plan, settings["patience"], validated)
     if isinstance(model, scvi.model.SCANVI):
         # Passing callbacks drops the sampler that scANVI would add by itself.
         callbacks += [SubSampleLabels()] if len(model._labeled_indices) else []
@@ -135,6 +144,18 @@ def not_finite_is_said(stage: str) -> Iterator[None]:
         if "nan" not in str(error):
             raise
         raise FloatingPointError(f"{stage}: weights are no longer numbers") from error
+
+
+def own_arguments(model, plan: dict, patience: int, validated: bool) -> dict:
+    """Return arguments of a model's train() by which it would otherwise replace the plan's settings, and stop or check by itself; none for most models.
+
+    With them comes a learning rate that falls on plateaus, sooner than training stops (two thirds of the patience, as scvi-tools has it).
+    """
+    taken = inspect.signature(model.train).parameters
+    if "n_epochs_kl_warmup" not in taken:
+        return {}
+    plan["lr_patience"] = max(patience * 2 // 3, 1)
+    return {"lr": plan["lr"], "n_epochs_kl_warmup": plan["n_epochs_kl_warmup"], "n_steps_kl_warmup": 0, "early_stopping": False, "reduce_lr_on_plateau": validated}
 
 
 def record(recorders: list[Recorder], device: str) -> Training:
@@ -192,10 +213,14 @@ class ScviToolsModel:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
         return self.model.get_latent_representation(self.registered(counts)).astype(np.float32)
 
+    def query_model(self, counts):
+        """Return an scvi-tools model with weights for the query's batches, not yet trained."""
+        return self.scvi_class.load_query_data(counts, self.model)
+
     def map_query(self, counts, spec: dict) -> "ScviToolsModel":
         """Return a model that learned the query's batches by architecture surgery (Lotfollahi 2022); this one does not change."""
         device = prepare(spec)
-        mapped = self.scvi_class.load_query_data(self.registered(counts), self.model)
+        mapped = self.query_model(self.registered(counts))
         mapped.is_trained_ = True
         before = mapped.get_latent_representation()
         mapped.is_trained_ = False

@@ -1,0 +1,291 @@
+"""Proteins come out the same from every format; what are no counts of proteins is refused; names of the same protein are matched, and no others."""
+
+import gzip
+import json
+import sys
+from types import SimpleNamespace
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from refatlas.cells import scan
+from refatlas.counts import open_counts
+from refatlas.denoised import largest, measured_proteins, protein_facts, shared_batches
+from refatlas.errors import InputError
+from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
+from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite
+from refatlas.store import protein_names, read_counts, write_counts
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import load_script, sheet_row, small_counts
+
+NAMES = ["CD3", "CD4_TotalSeqB", "HLA-A/B"]
+
+
+@pytest.fixture
+def counts():
+    """Counts of RNA with three proteins in an obsm."""
+    counts = small_counts()
+    values = np.random.default_rng(1).poisson(20, (counts.n_obs, 3)).astype(np.float64)
+    counts.obsm["adt"] = pd.DataFrame(values, index=counts.obs_names, columns=["CD3", "CD4", "CD8"])
+    return counts
+
+
+def read(path, key, batches=None, **keys):
+    file = open_counts(str(path))
+    batches = np.repeat(["b1", "b2"], 30) if batches is None else batches
+    return read_proteins(file, sheet_row(path, protein_key=key, protein_is_default=False, **keys), batches)
+
+
+@pytest.mark.parametrize("kind", ["frame", "array", "sparse"])
+@pytest.mark.parametrize("ending", ["h5ad", "zarr"])
+def test_an_obsm_of_every_kind(tmp_path, counts, kind, ending):
+    values = counts.obsm["adt"].to_numpy()
+    if kind != "frame":
+        counts.obsm["adt"] = values if kind == "array" else sparse.csr_matrix(values)
+        counts.uns["protein_names"] = np.array(["CD3", "CD4", "CD8"], dtype=object)
+    getattr(counts, f"write_{ending}")(tmp_path / f"a.{ending}")
+    table = read(tmp_path / f"a.{ending}", "adt")
+    assert np.array_equal(table.to_numpy(), values)
+    assert (list(table.columns), list(table.index)) == (["CD3", "CD4", "CD8"], list(counts.obs_names))
+
+
+def test_an_array_without_names_is_refused(tmp_path, counts):
+    counts.obsm["adt"] = counts.obsm["adt"].to_numpy()
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match=r"obsm 'adt' of shape \(60, 3\) has no names of proteins.*uns\['adt_names'\]"):
+        read(tmp_path / "a.h5ad", "adt")
+
+
+def write_h5mu(path, rna, proteins):
+    """Write two modalities, and a cell column of the whole."""
+    import mudata
+
+    whole = mudata.MuData({"rna": rna, "prot": proteins})
+    whole.obs["donor"] = "donor_" + whole.obs_names.str[4:]
+    whole.write(path)
+
+
+def test_a_modality_of_an_h5mu_in_another_order_of_cells(tmp_path, counts):
+    proteins = ad.AnnData(sparse.csr_matrix(counts.obsm["adt"].to_numpy()), obs=pd.DataFrame(index=counts.obs_names), var=pd.DataFrame(index=NAMES))
+    rna = ad.AnnData(counts.X, obs=counts.obs, var=counts.var)
+    write_h5mu(tmp_path / "a.h5mu", rna, proteins[::-1].copy())
+    file = open_counts(str(tmp_path / "a.h5mu"))
+    assert file.location == "mod/rna/X"
+    assert list(file.cells.columns[:2]) == ["batch", "cell_type"]
+    assert list(file.cells["donor"]) == [f"donor_{i}" for i in range(60)]
+    assert np.array_equal(np.vstack([b.toarray() for _, b in file.blocks()]), counts.X.toarray())
+    table = read(tmp_path / "a.h5mu", "prot")
+    assert np.array_equal(table.to_numpy(), counts.obsm["adt"].to_numpy())
+    assert list(table.columns) == NAMES
+
+
+def test_cells_that_a_modality_lacks_are_a_whole_batch_or_refused(tmp_path, counts):
+    proteins = ad.AnnData(counts.obsm["adt"].to_numpy()[:30], obs=pd.DataFrame(index=counts.obs_names[:30]), var=pd.DataFrame(index=NAMES))
+    write_h5mu(tmp_path / "a.h5mu", ad.AnnData(counts.X, obs=counts.obs, var=counts.var), proteins)
+    assert (read(tmp_path / "a.h5mu", "prot").to_numpy()[30:] == 0).all()
+    with pytest.raises(InputError, match=r"50% of the cells of batch all have no value of protein 'CD3'"):
+        read(tmp_path / "a.h5mu", "prot", batches=np.repeat("all", 60))
+
+
+def test_an_h5mu_without_rna_is_refused(tmp_path, counts):
+    from anndata.io import write_elem
+
+    with h5py.File(tmp_path / "a.h5mu", "w") as file:
+        write_elem(file.create_group("mod"), "gex", counts)
+    with pytest.raises(InputError, match="no modality 'rna' in the file; it has gex"):
+        open_counts(str(tmp_path / "a.h5mu"))
+
+
+def write_10x(folder, counts, kind):
+    """Write a 10x file whose last three features are antibodies; return its path."""
+    demo = load_script("make_demo")
+    features = pd.DataFrame({"gene_id": [f"ENSG{i:011d}" for i in range(77)] + ["a1", "a2", "a3"], "symbol": [*counts.var_names[:77], *NAMES]})
+    kinds = np.array(["Gene Expression"] * 77 + ["Antibody Capture"] * 3)
+    if kind == "h5":
+        path = folder / "a.h5"
+        demo.write_10x_h5(str(path), counts.X, list(counts.obs_names), features)
+        with h5py.File(path, "a") as file:
+            del file["matrix/features/feature_type"]
+            file["matrix/features/feature_type"] = kinds.astype("S")
+        return path
+    path = folder / "mtx"
+    demo.write_10x_mtx(path, counts.X, list(counts.obs_names), features[["symbol"]])
+    with gzip.open(path / "features.tsv.gz", "wt") as file:
+        file.writelines(f"{row.gene_id}\t{row.symbol}\t{k}\n" for row, k in zip(features.itertuples(), kinds, strict=True))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["h5", "mtx"])
+def test_antibodies_of_a_10x_file(tmp_path, counts, kind):
+    path = write_10x(tmp_path, counts, kind)
+    table = read(path, "Antibody Capture")
+    assert np.array_equal(table.to_numpy(), counts.X.toarray()[:, 77:])
+    assert list(table.columns) == NAMES
+    file = open_counts(str(path))
+    assert len(file.genes) == 77
+    assert np.array_equal(np.vstack([b.toarray() for _, b in file.blocks(n_values=500)]), counts.X.toarray()[:, :77])
+    assert "features: 77 Gene Expression, 3 Antibody Capture" in file.notes
+
+
+def test_antibodies_among_the_genes_of_an_h5ad_are_no_genes(tmp_path, counts):
+    counts.var["feature_types"] = ["Gene Expression"] * 78 + ["Antibody Capture"] * 2
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    assert len(open_counts(str(tmp_path / "a.h5ad")).genes) == 78
+    assert np.array_equal(read(tmp_path / "a.h5ad", "Antibody Capture").to_numpy(), counts.X.toarray()[:, 78:])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.5, r"0.5 is not an integer \(cell 'cell3', protein 'CD3'; 1 such values\).*name the raw counts as protein_key"),
+        (-1, r"-1 is negative"),
+        (np.inf, r"inf is infinite"),
+        (np.nan, r"3% of the cells of batch b1 have no value of protein 'CD3'"),
+    ],
+)
+def test_values_that_are_no_counts_are_refused(tmp_path, counts, value, said):
+    counts.obsm["adt"].iloc[3, 0] = value
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match=said):
+        read(tmp_path / "a.h5ad", "adt")
+
+
+def test_a_batch_without_any_value_did_not_measure_the_protein(tmp_path, counts):
+    counts.obsm["adt"].iloc[30:, 1] = np.nan
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    table = read(tmp_path / "a.h5ad", "adt")
+    assert (table["CD4"].to_numpy()[30:] == 0).all()
+    assert (table["CD4"].to_numpy()[:30] > 0).any()
+
+
+def test_an_absent_key_is_refused_with_what_there_is_unless_it_is_the_default(tmp_path, counts):
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match=r"no proteins 'protein'; the file has adt; set protein_key"):
+        read(tmp_path / "a.h5ad", "protein")
+    file = open_counts(str(tmp_path / "a.h5ad"))
+    assert read_proteins(file, sheet_row("", protein_key="protein"), np.repeat("b", 60)).shape == (60, 0)
+    assert "proteins: no 'protein' in the file, so none" in file.notes
+    assert read(tmp_path / "a.h5ad", None).shape == (60, 0)
+
+
+def test_a_scan_checks_proteins_and_names_them(tmp_path, counts, config):
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    row = sheet_row(tmp_path / "a.h5ad", protein_key="adt")
+    found = scan(open_counts(row["path"]), "d", row, config["qc"], config["unlabeled"])
+    assert found.summary["proteins"] == ["CD3", "CD4", "CD8"]
+
+
+def test_names_match_without_case_and_tag_and_nothing_else():
+    known = ["CD3", "CD4_TotalSeqB", "CD45RA", "PD-1", "cd8"]
+    assert list(match_proteins(["cd3", "CD4", "CD45", "PD1", "CD8_TotalSeqC", "CD3"], known)) == [-1, 1, -1, -1, 4, 0]
+    assert list(match_proteins(["CD3_TotalSeqB", "CD3_TotalSeqC"], ["CD3"])) == [-1, -1]
+    assert list(match_proteins(["CD3"], [])) == [-1]
+
+
+def test_proteins_of_several_files_are_one_table_with_zeros_where_not_measured():
+    a = pd.DataFrame([[1, 2], [3, 4]], index=["a1", "a2"], columns=["CD3", "CD4"])
+    b = pd.DataFrame([[5, 6, 0]], index=["b1"], columns=["CD4_TotalSeqA", "CD8", "CD99"])
+    united = unite([a, b, pd.DataFrame(index=["c1"])])
+    assert list(united.columns) == ["CD3", "CD4", "CD8"]
+    assert united.loc["b1"].tolist() == [0, 5, 6]
+    assert united.loc["c1"].tolist() == [0, 0, 0]
+    assert align(b, ["CD8", "CD3"]).loc["b1"].tolist() == [6, 0]
+    assert unite([pd.DataFrame(index=["c1"])]).shape == (1, 0)
+
+
+def test_a_match_in_words():
+    said = describe_match(["cd3", "CD99"], ["CD3", "CD4"])
+    assert said == "1 of the reference's 2 proteins measured; taken by name: cd3 as CD3; to be imputed: CD4; unknown to the reference: CD99"
+
+
+def test_stored_proteins_keep_their_names(tmp_path):
+    genes = pd.DataFrame({"symbol": ["G1"], "selected": True}, index=["G1"])
+    proteins = pd.DataFrame([[1, 0, 2]], columns=NAMES)
+    write_counts(str(tmp_path / "with.h5ad"), sparse.csr_matrix([[1.0]]), pd.DataFrame({"batch": ["b"]}, index=["c"]), genes, proteins=proteins)
+    write_counts(str(tmp_path / "without.h5ad"), sparse.csr_matrix([[1.0]]), pd.DataFrame({"batch": ["b"]}, index=["c"]), genes)
+    assert protein_names(tmp_path / "with.h5ad") == NAMES
+    assert read_counts(tmp_path / "with.h5ad").obsm["proteins"].tolist() == [[1, 0, 2]]
+    assert protein_names(tmp_path / "without.h5ad") == protein_names(None) == []
+
+
+def measured_counts(values, batches):
+    counts = ad.AnnData(np.zeros((len(values), 1)), obs=pd.DataFrame({"batch": batches}, index=[f"c{i}" for i in range(len(values))]))
+    counts.obsm["proteins"], counts.uns["protein_names"] = np.array(values, dtype=np.float32), np.array(["P", "Q"], dtype=object)
+    return counts
+
+
+def test_what_was_measured_follows_from_the_counts_of_each_batch():
+    reference = measured_counts([[1, 0], [0, 0], [2, 3], [0, 0]], ["x", "x", "y", "x"])
+    query = measured_counts([[0, 0], [0, 4]], ["q", "q"])
+    assert measured_proteins(reference).to_numpy().tolist() == [[True, False], [True, True]]
+    facts = protein_facts(query, reference)
+    assert facts.loc["P"].tolist() == [1, 1, 0, "imputed"]
+    assert facts.loc["Q"].tolist() == [0.25, 0.5, 1, "denoised"]
+    assert shared_batches(measured_proteins(reference), reference.obs["batch"]) == [(["x", "y"], ["P"]), (["y"], ["Q"])]
+
+
+def test_at_most_ten_batches_are_conditioned_on_the_largest():
+    batches = pd.Series([f"b{i:02d}" for i in range(12) for _ in range(i + 1)])
+    assert largest(batches, [f"b{i:02d}" for i in range(12)]) == [f"b{i:02d}" for i in range(11, 1, -1)]
+
+
+def test_a_fold_that_leaves_no_proteins_is_refused(scripts):
+    roles = pd.Series(["train", "held_out"], index=["rna:1", "cite:1"])
+    scripts("plan_fold").require_proteins(roles, ["cite:b"], [])
+    with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite\)"):
+        scripts("plan_fold").require_proteins(roles, ["cite:b"], ["cite"])
+
+
+def test_a_share_of_the_cells_with_proteins_comes_again_without_them():
+    counts = measured_counts([[1, 0], [0, 0], [2, 3], [4, 0], [0, 5]], ["x", "z", "y", "x", "y"])
+    shown = with_hidden_proteins(counts, 0.5, seed=0)
+    again = shown[counts.n_obs :]
+    assert again.n_obs == 2
+    assert not again.obsm["proteins"].any()
+    assert set(again.obs["batch"]) <= {f"x{HIDDEN}", f"y{HIDDEN}"}
+    assert np.array_equal(shown.obsm["proteins"][: counts.n_obs], counts.obsm["proteins"])
+    assert list(shown.uns["protein_names"]) == ["P", "Q"]
+    assert with_hidden_proteins(counts, 0.0, seed=0) is counts
+    assert counts.obsm["proteins"][0, 0] == 1
+
+
+class Inputs(dict):
+    """Named inputs, as Snakemake gives them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out(tmp_path, scripts, config, counts):
+    """Dataset a measured CD3, CD4 and CD8, dataset b the last two under other names and CD19; a's batch b1 is held out."""
+    other = small_counts(seed=3)
+    other.obsm["adt"] = pd.DataFrame(np.full((60, 3), 7.0), index=other.obs_names, columns=["cd4_TotalSeqB", "CD8", "CD19"])
+    rows, found = {}, {}
+    for name, data in (("a", counts), ("b", other)):
+        data.write_h5ad(tmp_path / f"{name}.h5ad")
+        rows[name] = sheet_row(tmp_path / f"{name}.h5ad", protein_key="adt")
+        found[name] = scan(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
+        found[name].cells.to_parquet(tmp_path / f"{name}_cells.parquet")
+        found[name].genes.to_parquet(tmp_path / f"{name}_genes.parquet")
+    genes = scripts("select_genes").select(list(rows.values()), [f.cells.copy() for f in found.values()], [f.genes for f in found.values()], config["genes"])
+    genes.to_parquet(tmp_path / "selected.parquet")
+    roles, words = scripts("plan_fold").plan(pd.concat([f.cells[f.cells["keep"]] for f in found.values()]), {"batches": ["a:b1"]}, "auto", 0)
+    roles.to_frame().to_parquet(tmp_path / "fold.parquet")
+    (tmp_path / "fold.json").write_text(json.dumps(words))
+    files = {kind: [str(tmp_path / f"{name}_{kind}.parquet") for name in rows] for kind in ("cells", "genes")}
+    given = Inputs(
+        **files, selected=str(tmp_path / "selected.parquet"), fold=str(tmp_path / "fold.parquet"), plan=str(tmp_path / "fold.json"), reference=str(tmp_path / "counts.h5ad")
+    )
+    scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows), output=SimpleNamespace(counts=given["reference"])))
+    out = SimpleNamespace(counts=str(tmp_path / "held.h5ad"), cells=str(tmp_path / "held.parquet"))
+    scripts("hold_out").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0]), output=out))
+    reference, held = read_counts(tmp_path / "counts.h5ad"), read_counts(tmp_path / "held.h5ad")
+    assert list(reference.uns["protein_names"]) == list(held.uns["protein_names"]) == ["CD3", "CD4", "CD8", "CD19"]
+    assert np.unique(reference[reference.obs["dataset"] == "b"].obsm["proteins"], axis=0).tolist() == [[0, 7, 7, 7]]
+    barcodes = held.obs_names.str.removeprefix("a:")
+    assert np.array_equal(held.obsm["proteins"][:, :3], counts.obsm["adt"].loc[barcodes].to_numpy())
+    assert not held.obsm["proteins"][:, 3].any()
