@@ -15,7 +15,7 @@ from refatlas.counts import open_counts
 from refatlas.errors import InputError
 from refatlas.knn import nearest
 from refatlas.labels import pick
-from refatlas.models import MODEL_TYPES, settings_schema
+from refatlas.models import MODEL_TYPES
 from refatlas.predictive import misfit
 from refatlas.store import gather, read_counts, write_counts
 
@@ -26,12 +26,10 @@ from conftest import sheet_row, small_counts, snakemake, write_sheets
 def one_epoch(kind: str, **sections) -> dict:
     """Return the settings of a type with a single epoch everywhere, and what is said beyond."""
     spec = {"type": kind, "seed": 0, "threads": 1}
-    for section, part in settings_schema(kind)["properties"].items():
-        if "properties" in part:
-            spec[section] = {name: setting["default"] for name, setting in part["properties"].items()}
-            if "max_epochs" in spec[section]:
-                spec[section]["max_epochs"] = 1
-            spec[section] |= sections.get(section, {})
+    for section, settings in MODEL_TYPES[kind].load_class().settings.items():
+        spec[section] = {name: setting["default"] for name, setting in settings.items()} | sections.get(section, {})
+        if "max_epochs" in spec[section]:
+            spec[section]["max_epochs"] = 1
     return spec
 
 

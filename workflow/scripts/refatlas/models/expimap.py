@@ -174,8 +174,8 @@ def compared(counts, reference=None) -> Iterator[tuple[str, str, np.ndarray, np.
         for batch in names if len(names) > 1 else ():
             yield "batch", batch, (batches == batch).to_numpy(), rest
         return
-    for by in ("label", "batch"):
-        groups = counts.obs[by].astype(object) if by in counts.obs else counts.obs["batch"].where(False)
+    for by in (name for name in ("label", "batch") if name in counts.obs):
+        groups = counts.obs[by].astype(object)
         for group in groups.dropna().unique():
             cells = (groups == group).to_numpy()
             if not cells.all():
