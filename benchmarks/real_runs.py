@@ -64,8 +64,8 @@ def damaged(query: ad.AnnData, pancreas: ad.AnnData, seed: int = 1) -> dict[str,
     }
 
 
-def prepare(case: str, data: Path, work: Path) -> None:
-    """Split the case's file by batch into reference and queries, and write sheets and configuration."""
+def prepare(case: str, data: Path, work: Path, damage: bool = True) -> None:
+    """Split the case's file by batch into reference and queries, and write sheets and configuration; with damaged queries, where the case has them."""
     work.mkdir(parents=True)
     name, queries, evaluation, epochs = CASES[case]
     cells = ad.read_h5ad(data / name)
@@ -73,7 +73,7 @@ def prepare(case: str, data: Path, work: Path) -> None:
     held = {b for batches in queries.values() for b in batches}
     cells[~cells.obs["batch"].isin(held).to_numpy()].copy().write_h5ad(work / "reference.h5ad")
     parts = {query: cells[cells.obs["batch"].isin(batches).to_numpy()].copy() for query, batches in queries.items()}
-    if case == "kang":
+    if case == "kang" and damage:
         parts |= damaged(parts["donor107"], ad.read_h5ad(data / PANCREAS))
     for query, part in parts.items():
         part.write_h5ad(work / f"{query}.h5ad")

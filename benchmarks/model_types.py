@@ -1,0 +1,62 @@
+"""Trains every model type on the same reference, maps the same queries, and prints one table: time, labels, and scib scores.
+
+usage: .venv/bin/python benchmarks/model_types.py CASE DATA WORK
+    CASE   kang: six of eight donors of PBMC as reference, donors 1039 and 107 as queries; stim: control PBMC, with stimulated as query
+    DATA   folder of kang_ctrl_8donors_1287g.h5ad and kang_ctrl_stim_1975c_6998g.h5ad
+    WORK   folder to work in; it must not exist
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from real_runs import CASES, prepare, run
+
+GMT = "c2.cp.reactome.v7.5.1.symbols.gmt"
+
+
+def models(case: str, data: Path) -> dict:
+    """Return every type that needs no proteins, with the epochs that scvi has in the case; scpoli takes as many before its prototypes as scanvi's scvi does."""
+    scvi, scanvi, surgery = CASES[case][3]
+    ends = {"surgery": {"max_epochs": surgery}}
+    return {
+        "scvi": {"type": "scvi", "train": {"max_epochs": scvi}, **ends},
+        "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": scanvi}, **ends},
+        "scpoli": {"type": "scpoli", "pretrain": {"max_epochs": scvi}, "train": {"max_epochs": scanvi}, **ends},
+        "trvae": {"type": "trvae", "train": {"max_epochs": scvi}, **ends},
+        "expimap": {"type": "expimap", "model": {"gmt": str(data / GMT)}, "train": {"max_epochs": scvi}, **ends},
+    }
+
+
+def seconds(work: Path, rule: str, model: str) -> float:
+    """Return the sum of a rule's jobs for one model, imports included."""
+    return sum(pd.read_csv(path, sep="\t")["s"].sum() for path in (work / f"benchmarks/{rule}/atlas").rglob("*.tsv") if model in path.relative_to(work).with_suffix("").parts)
+
+
+def table(work: Path) -> pd.DataFrame:
+    """Return a row for each model and source of labels: times, scores over all queries by their cells, and scib's summary scores."""
+    transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("split == 'atlas' and level == 1 and source not in ['distance', 'misfit']")
+    scib = pd.read_csv(work / "results/evaluation/integration.csv").pivot_table(index="model", columns="metric", values="value")
+    rows = []
+    for (model, source), part in transfer.groupby(["model", "source"], sort=False):
+        scores = {name: (part[name] * part["n_seen"]).sum() / part["n_seen"].sum() for name in ("accuracy", "macro_f1", "ece")}
+        summary = scib.loc[model, ["bio", "batch", "total"]].to_dict() if model in scib.index else {}
+        rows.append({"model": model, "source": source, "training s": seconds(work, "train_reference", model), "surgery s": seconds(work, "map_query", model), **scores, **summary})
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    if len(sys.argv) != 4 or sys.argv[1] not in CASES:
+        sys.exit(__doc__)
+    case, data, work = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve()
+    prepare(case, data, work, damage=False)
+    config = yaml.safe_load((work / "config.yaml").read_text())
+    config |= {"models": models(case, data), "evaluation": {"folds": 0}, "tree": {"models": ["scvi", "linear"], "by": "batch"}, "integration": {"max_cells": 2000}}
+    (work / "config.yaml").write_text(yaml.safe_dump(config))
+    print(f"{case}: {run(work):.0f} s\n")
+    print(table(work).round(3).to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()
