@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 import os
 import tempfile
 import time
@@ -41,6 +42,7 @@ scvi.settings.verbosity = logging.WARNING
 # Layer norm instead of batch norm, and the batch given to the encoder: without the latter, surgery would move nothing.
 SURGERY_READY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "deeply_inject_covariates": False}
 MIN_VALIDATED_CELLS = 100
+TRAINED_SHARE = 0.9
 LOSSES = ("elbo_train", "elbo_validation", "reconstruction_loss_train", "reconstruction_loss_validation", "kl_local_train", "kl_local_validation")
 
 
@@ -114,7 +116,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
     plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup or None}
     if not on_reference:
         plan["weight_decay"] = 0.0
-    callbacks, extra = [recorder], own_arguments(model, plan, settings["patience"], validated)
+    callbacks, extra = [recorder], own_arguments(model, settings, plan, on_reference, validated)
     if isinstance(model, scvi.model.SCANVI):
         # Passing callbacks drops the sampler that scANVI would add by itself.
         callbacks += [SubSampleLabels()] if len(model._labeled_indices) else []
@@ -122,7 +124,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
     with not_finite_is_said(stage):
         model.train(
             max_epochs=settings["max_epochs"],
-            train_size=0.9 if validated else 1.0,
+            train_size=TRAINED_SHARE if validated else 1.0,
             batch_size=settings["batch_size"],
             check_val_every_n_epoch=1 if validated else None,
             plan_kwargs=plan,
@@ -146,16 +148,25 @@ def not_finite_is_said(stage: str) -> Iterator[None]:
         raise FloatingPointError(f"{stage}: weights are no longer numbers") from error
 
 
-def own_arguments(model, plan: dict, patience: int, validated: bool) -> dict:
+def own_arguments(model, settings: dict, plan: dict, on_reference: bool, validated: bool) -> dict:
     """Return arguments of a model's train() by which it would otherwise replace the plan's settings, and stop or check by itself; none for most models.
 
     With them comes a learning rate that falls on plateaus, sooner than training stops (two thirds of the patience, as scvi-tools has it).
     """
-    taken = inspect.signature(model.train).parameters
-    if "n_epochs_kl_warmup" not in taken:
+    if "n_epochs_kl_warmup" not in inspect.signature(model.train).parameters:
         return {}
-    plan["lr_patience"] = max(patience * 2 // 3, 1)
-    return {"lr": plan["lr"], "n_epochs_kl_warmup": plan["n_epochs_kl_warmup"], "n_steps_kl_warmup": 0, "early_stopping": False, "reduce_lr_on_plateau": validated}
+    plan["lr_patience"] = max(settings["patience"] * 2 // 3, 1)
+    n_trained, size = math.ceil(TRAINED_SHARE * model.adata.n_obs) if validated else model.adata.n_obs, settings["batch_size"]
+    return {
+        "lr": plan["lr"],
+        "n_epochs_kl_warmup": plan["n_epochs_kl_warmup"],
+        "n_steps_kl_warmup": 0,
+        "early_stopping": False,
+        "reduce_lr_on_plateau": validated,
+        # It tells batches of proteins and of none apart, by batch norm: not for a query's cells alone, nor for a last minibatch of one cell.
+        "adversarial_classifier": None if on_reference else False,
+        "datasplitter_kwargs": {"drop_last": n_trained > size and n_trained % size == 1},
+    }
 
 
 def record(recorders: list[Recorder], device: str) -> Training:
