@@ -153,6 +153,16 @@ rule write_report:
             query=QUERIES,
             model=MODELS,
         ),
+        tables=expand("<results>/atlas/models/{model}/reference/tables", model=MODELS),
+        query_tables=expand(
+            "<results>/atlas/models/{model}/queries/{query}/tables",
+            query=QUERIES,
+            model=MODELS,
+        ),
+        trees=expand(
+            "<results>/atlas/models/{model}/reference/tree.png",
+            model=CONFIG["tree"]["models"],
+        ),
         integration="<results>/evaluation/integration.csv",
         transfer="<results>/evaluation/transfer.csv",
         transfer_figure="<results>/report/figures/transfer.png",
@@ -173,6 +183,7 @@ rule write_report:
         queries=list(QUERIES),
         models=MODELS,
         folds=list(FOLDS),
+        trees=CONFIG["tree"]["models"],
         config=CONFIG,
     script:
         "../scripts/write_report.py"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from refatlas.errors import InputError
-from refatlas.jobs import run_job, write_json, write_table, write_tables
+from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
-from refatlas.models.interface import train_again_if_not_finite
+from refatlas.models.interface import train_again_if_not_finite, write_extras
 from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
 
@@ -75,7 +75,7 @@ def main(smk) -> None:
     write_table(mapped.training.history, smk.output.training)
     write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)
     write_table(pd.DataFrame({"misfit": misfit(mapped, counts, smk.params.seed)}, index=pd.Index(counts.obs_names, name="cell")), smk.output.fit)
-    write_tables(mapped.tables(counts.copy(), reference_counts), smk.output.tables)
+    write_extras(mapped, mapped.tables(counts.copy(), reference_counts), smk.output.tables)
     facts = mapping_facts(reference, mapped, counts, seconds)
     facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
     write_json(facts, smk.output.mapping)

@@ -1,6 +1,7 @@
 """Writes the report: one self-contained page.
 
-in:  scan.json of the datasets; check.json, verdict.json and labels.csv of the queries; genes.parquet, score tables, figures, training.csv and mapping.json;
+in:  scan.json of the datasets; check.json, verdict.json and labels.csv of the queries; genes.parquet, score tables, figures, training.csv and mapping.json; folders of
+     the types' own tables and figures, trees of labels;
      fold.json of the folds, and calibration.json if there are any
 out: index.html
 """
@@ -76,6 +77,18 @@ def integration_table(scores: pd.DataFrame) -> tuple[list[str], list[dict]]:
     return metrics, rows
 
 
+def further_figures(models: list[str], queries: list[str], references: list[str], mapped: list[str], trees: dict[str, str]) -> dict[str, str]:
+    """Return the figures that types draw of their own tables, and those of trees of labels, by title.
+
+    Args:
+        references: folder of tables of each model. mapped: of each query and model, query by query. trees: figure of a tree by model.
+    """
+    folders = dict(zip((f"{model}" for model in models), references, strict=True))
+    folders |= dict(zip((f"{model}, query {query}" for query in queries for model in models), mapped, strict=True))
+    found = {f"{title}: {path.stem.replace('_', ' ')}": figure(path) for title, folder in folders.items() for path in sorted(Path(folder).glob("*.png"))}
+    return found | {f"{model}: tree of labels": figure(path) for model, path in trees.items()}
+
+
 def render(context: dict) -> str:
     """Return the page; every value is escaped, so that HTML in a label is shown as text."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -108,6 +121,7 @@ def main(smk) -> None:
         "integration_k": int(integration["k"].iloc[0]),
         "training_figures": {m: figure(path) for m, path in zip(p.models, i.training_figures, strict=True)},
         "umap_figures": {m: figure(path) for m, path in zip(p.models, i.umap_figures, strict=True)},
+        "further_figures": further_figures(list(p.models), p.queries, i.tables, i.query_tables, dict(zip(p.trees, i.trees, strict=True))),
         "query_figures": {q: figure(path) for q, path in zip(p.queries, i.query_figures, strict=True)},
         "deliver": p.config["deliver"],
         "versions": {package: version(package) for package in PACKAGES},

@@ -66,6 +66,48 @@ def draw_tree(parents: list[int], names: list[str], sizes: list[int], title: str
     return figure
 
 
+def draw_enrichment(table: pd.DataFrame, n_programs: int = 8, n_groups: int = 12) -> plt.Figure:
+    """Return a panel a group with the gene programs of largest log Bayes factor, the first groups alone.
+
+    Args:
+        table: index by, group, program; column bayes_factor.
+    """
+    groups = list(table["bayes_factor"].groupby(level=["by", "group"], sort=False))[:n_groups]
+    rows, columns = -(-len(groups) // 2), min(len(groups), 2)
+    figure, axes = plt.subplots(rows, columns, figsize=(7 * columns, 0.9 + 0.2 * n_programs * rows + 0.5 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(groups) :]:
+        ax.axis("off")
+    for ax, ((by, group), factors) in zip(axes.flat, groups, strict=False):
+        top = factors.droplevel(["by", "group"]).sort_values(key=abs, ascending=False)[:n_programs][::-1]
+        ax.barh(range(len(top)), top, color=["tab:orange" if value > 0 else "tab:blue" for value in top])
+        ax.set_yticks(range(len(top)), [name if len(name) < 46 else name[:44] + "…" for name in top.index], fontsize=7, parse_math=False)
+        ax.axvline(0, color="black", linewidth=0.6)
+        ax.set_title(f"{by}: {group}", parse_math=False)
+        ax.set_xlabel("log Bayes factor", fontsize=7)
+    return figure
+
+
+def draw_embeddings(table: pd.DataFrame) -> plt.Figure:
+    """Return batches in the first two principal components of their embeddings; query batches stand out, and names are written while they are few.
+
+    Args:
+        table: index batch; columns origin, then the dimensions.
+    """
+    values = table.drop(columns="origin").to_numpy(dtype=float)
+    left, spread, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    places = np.pad(left * spread, ((0, 0), (0, 2)))[:, :2]
+    figure, ax = plt.subplots(figsize=(5.5, 4.5))
+    for origin, color in (("reference", "tab:blue"), ("query", "tab:orange")):
+        part = (table["origin"] == origin).to_numpy()
+        if part.any():
+            ax.scatter(*places[part].T, color=color, s=24, label=origin)
+    for name, place in zip(table.index, places, strict=True) if len(table) <= 40 else ():
+        ax.annotate(name, place, xytext=(4, 3), textcoords="offset points", fontsize=7, parse_math=False)
+    ax.set(title="Embeddings of batches", xlabel="PC 1", ylabel="PC 2")
+    ax.legend()
+    return figure
+
+
 def save(figure, path: str) -> None:
     """Write a figure as PNG, whole or not at all, and close it."""
     with whole(path) as part:

@@ -154,6 +154,12 @@ class ExpiMap(ScArchesModel):
             parts.append(table.assign(by=by, group=group))
         return {"programs": programs, "scores": scores, "enrichment": pd.concat(parts).set_index(["by", "group", "program"])}
 
+    def figures(self, tables: dict) -> dict:
+        """Return the programs that tell each group apart, if there is a group."""
+        from refatlas.plots import draw_enrichment
+
+        return {"enrichment": draw_enrichment(tables["enrichment"])} if len(tables["enrichment"]) else {}
+
 
 def describe_genes(counts, used: np.ndarray, programs: list[str]) -> dict:
     """Return what a model must know of the reference's genes; see ExpiMap.extra."""

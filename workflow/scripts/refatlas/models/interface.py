@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from refatlas.errors import InputError
+from refatlas.jobs import write_tables
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from anndata import AnnData
+    from matplotlib.figure import Figure
 
 UNLABELED = "__unlabeled__"
 
@@ -91,6 +93,9 @@ class Model(Protocol):
         A table whose index is named "cell" has a row a cell; any other index is a part of a table to read.
         """
 
+    def figures(self, tables: "dict[str, pd.DataFrame]") -> "dict[str, Figure]":
+        """Return matplotlib figures of these tables, by name; empty for most."""
+
 
 def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Model:
     """Return the model that `train(spec)` returns; if its loss is not finite, of one more attempt with a tenth of every learning rate, and a note of it.
@@ -109,3 +114,14 @@ def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Mod
         raise InputError(f"{error}, also with a tenth of the learning rate; check the counts for extreme cells, or choose other settings of the model") from error
     model.training.notes.append("the loss was not finite at first; trained again with a tenth of the learning rate")
     return model
+
+
+def write_extras(model: Model, tables: "dict[str, pd.DataFrame]", folder: str) -> None:
+    """Write a model's tables and their figures into a folder."""
+    write_tables(tables, folder)
+    figures = model.figures(tables)
+    if figures:
+        from refatlas.plots import save
+
+        for name, figure in figures.items():
+            save(figure, f"{folder}/{name}.png")

@@ -376,3 +376,7 @@ class ScArchesModel:
     def tables(self, counts, reference=None) -> dict:
         """Return nothing: the latent space is all."""
         return {}
+
+    def figures(self, tables) -> dict:
+        """Return nothing: there is nothing to draw."""
+        return {}

@@ -122,6 +122,12 @@ class ScPoli(ScArchesModel):
         uncertainty = pd.DataFrame({"label": distances.idxmin(axis=1), "distance": distances.min(axis=1)})
         return {"sample_embeddings": embeddings, "prototypes": prototypes, "uncertainty": uncertainty}
 
+    def figures(self, tables: dict) -> dict:
+        """Return the batches' embeddings in their first two principal components."""
+        from refatlas.plots import draw_embeddings
+
+        return {"sample_embeddings": draw_embeddings(tables["sample_embeddings"])}
+
 
 def numbered(tensor, name: str, index):
     """Return a tensor as a table with columns name_1, name_2, …"""

@@ -256,6 +256,10 @@ class ScviToolsModel:
         """Return nothing: the latent space is all."""
         return {}
 
+    def figures(self, tables) -> dict:
+        """Return nothing: there is nothing to draw."""
+        return {}
+
     @staticmethod
     def registered(counts):
         """Return the counts with the columns that this type reads."""
