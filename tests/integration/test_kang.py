@@ -1,4 +1,4 @@
-"""The main job on eight donors of PBMC: six make the reference, two come as queries, one after the other. Trains for minutes."""
+"""The main job on eight donors of PBMC: six make the reference (half of their cells, for the sake of time), two come as queries, one after the other. Trains for minutes."""
 
 import hashlib
 import json
@@ -16,8 +16,8 @@ from conftest import REPO, planned, snakemake, write_sheets
 
 QUERIES = ("1039", "107")
 MODELS = {
-    "scvi": {"type": "scvi", "train": {"max_epochs": 50}, "surgery": {"max_epochs": 50}},
-    "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 15}, "surgery": {"max_epochs": 50}},
+    "scvi": {"type": "scvi", "train": {"max_epochs": 60}, "surgery": {"max_epochs": 40}},
+    "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 15}, "surgery": {"max_epochs": 40}},
 }
 CONFIG = {
     "models": MODELS,
@@ -36,7 +36,7 @@ def runs(real, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kang")
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     donors = data.obs["batch"].astype(str)
-    data[~donors.isin(QUERIES).to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
+    data[~donors.isin(QUERIES).to_numpy()][::2].copy().write_h5ad(folder / "reference.h5ad")
     for donor in QUERIES:
         data[(donors == donor).to_numpy()].copy().write_h5ad(folder / f"donor{donor}.h5ad")
     rows = [{"query": f"donor{donor}", "path": f"donor{donor}.h5ad", "label_key": "cell_type"} for donor in QUERIES]
