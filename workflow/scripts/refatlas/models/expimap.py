@@ -38,7 +38,7 @@ class ExpiMap(ScArchesModel):
     settings: ClassVar[dict[str, dict]] = {
         "model": MODEL,
         "train": {**stage(max_epochs=None, kl_warmup=0.25, kl_weight=0.5, weight_decay=0.0), **PENALTIES},
-        "surgery": {**stage(max_epochs=100, patience=10, kl_warmup=0.25, kl_weight=0.1), **NEW_PROGRAMS},
+        "surgery": {**stage(max_epochs=100, patience=10, kl_warmup=0.25, kl_weight=0.5), **NEW_PROGRAMS},
     }
 
     @classmethod

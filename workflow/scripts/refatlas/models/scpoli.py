@@ -21,8 +21,8 @@ class ScPoli(ScArchesModel):
 
     settings: ClassVar[dict[str, dict]] = {
         "model": {**NETWORK, **MODEL},
-        "pretrain": stage(max_epochs=None, kl_warmup=0.5, kl_weight=0.5, weight_decay=0.0),
-        "train": {**stage(max_epochs=20, kl_warmup=0.0, kl_weight=0.5, weight_decay=0.0), "eta": ETA},
+        "pretrain": stage(max_epochs=None, kl_warmup=0.5, kl_weight=0.5, weight_decay=0.04),
+        "train": {**stage(max_epochs=20, kl_warmup=0.0, kl_weight=0.5, weight_decay=0.04), "eta": ETA},
         "surgery": stage(max_epochs=100, patience=10, kl_warmup=0.0, kl_weight=0.5),
     }
 

@@ -20,7 +20,7 @@ class TrVAE(ScArchesModel):
 
     settings: ClassVar[dict[str, dict]] = {
         "model": {**NETWORK, **MODEL},
-        "train": stage(max_epochs=None, kl_warmup=0.25, weight_decay=0.0),
+        "train": stage(max_epochs=None, kl_warmup=0.25, weight_decay=0.04),
         "surgery": stage(max_epochs=100, patience=10, kl_warmup=0.0),
     }
 
