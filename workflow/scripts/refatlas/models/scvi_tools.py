@@ -113,8 +113,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
     validated = on_reference and n_cells >= MIN_VALIDATED_CELLS
     warmup = round(settings["kl_warmup"] * settings["max_epochs"])
     recorder = Recorder(stage, "elbo_validation" if validated else "elbo_train", settings["patience"], settings["min_delta"], warmup, n_cells)
-    # Of the patience with which training stops, two thirds until the learning rate falls: as in scvi-tools.
-    plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup or None, "reduce_lr_on_plateau": validated, "lr_patience": max(settings["patience"] * 2 // 3, 1)}
+    plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup or None}
     if not on_reference:
         plan["weight_decay"] = 0.0
     callbacks, extra = [recorder], own_arguments(model, settings, plan, on_reference, validated)
@@ -150,9 +149,13 @@ def not_finite_is_said(stage: str) -> Iterator[None]:
 
 
 def own_arguments(model, settings: dict, plan: dict, on_reference: bool, validated: bool) -> dict:
-    """Return arguments of a model's train() by which it would otherwise replace the plan's settings, and stop or check by itself; none for most models."""
+    """Return arguments of a model's train() by which it would otherwise replace the plan's settings, and stop or check by itself; none for most models.
+
+    With them comes a learning rate that falls on plateaus, sooner than training stops (two thirds of the patience, as scvi-tools has it).
+    """
     if "n_epochs_kl_warmup" not in inspect.signature(model.train).parameters:
         return {}
+    plan["lr_patience"] = max(settings["patience"] * 2 // 3, 1)
     n_trained, size = math.ceil(TRAINED_SHARE * model.adata.n_obs) if validated else model.adata.n_obs, settings["batch_size"]
     return {
         "lr": plan["lr"],
