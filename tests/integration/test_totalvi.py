@@ -209,8 +209,9 @@ def knn_mean(reference, query, k: int = 50) -> np.ndarray:
 def test_some_proteins_are_used_and_the_others_imputed(model, project, reference, data):
     row = sheet_row(data / "query.h5ad", label_keys=[], protein_key="some", protein_is_default=False)
     query = project.query("some", row)
-    mapped = model.map_query(query.copy(), settings("totalvi", outputs={"rna": True, "n_samples": 2}))
-    tables = mapped.tables(query.copy(), reference.copy())
+    asked = settings("totalvi", outputs={"rna": True, "n_samples": 2})
+    mapped = model.map_query(query.copy(), asked)
+    tables = mapped.tables(query.copy(), reference.copy(), asked)
     facts = tables["protein_facts"]["values"]
     assert set(facts.index[facts == "denoised"]) == set(SOME)
     assert (facts.drop(SOME) == "imputed").all()

@@ -71,7 +71,8 @@ class Pipeline:
         latents = [m.latent(c.copy()) for m, c in ((self.models[kind], self.counts), (mapped, query))]
         assert np.isfinite(latents[1]).all()
         assert np.isfinite(misfit(mapped, query, 0)).all()
-        assert all(len(table) == query.n_obs for table in mapped.tables(query.copy(), self.counts.copy()).values() if table.index.name == "cell")
+        if MODEL_TYPES[kind].has_tables:
+            assert all(len(table) == query.n_obs for table in mapped.tables(query.copy(), self.counts.copy()).values() if table.index.name == "cell")
         transfer, labels = self.scripts("transfer_labels"), self.counts.obs["label"].astype(object)
         assert np.isfinite(transfer.outlier_factors(latents[0], labels, latents[1], 0)).all()
         tables = [transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names), transfer.logistic_table(latents[0], labels, latents[1], query.obs_names)]

@@ -137,7 +137,7 @@ def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd
     strange = pd.DataFrame(np.random.default_rng(seed).gamma(5, 1, (n, 4)), index=cells, columns=["m:distance", "m:misfit", "n:distance", "n:misfit"])
     labels = ["A", "B", "C", "D"]
     positions = np.random.default_rng(seed).normal(size=(n, 3))
-    return Evidence(cells, labels, found, strange, positions), pd.Series(np.array(labels)[truth], index=cells)
+    return Evidence(cells, labels, found, strange, positions, np.full(n, f"batch{seed}")), pd.Series(np.array(labels)[truth], index=cells)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_levels_agree_and_sets_back_off_to_the_common_parent(learned):
 
 
 def test_cells_far_from_the_reference_are_novel(learned):
-    cells, _ = evidence(100, 2, {"m:knn": 2.0, "n:knn": 0.5})
+    cells, _ = evidence(200, 2, {"m:knn": 2.0, "n:knn": 0.5})
     cells.strangeness.iloc[:20] = 1000.0
     cells.positions[:20] += 100
     found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
@@ -179,6 +179,16 @@ def test_strangeness_is_the_mean_of_a_cell_and_its_nearest():
     values = np.concatenate([np.arange(NEIGHBORS), np.zeros(NEIGHBORS)])
     assert smooth(values, positions) == pytest.approx(np.repeat([(NEIGHBORS - 1) / 2, 0], NEIGHBORS))
     assert smooth(np.array([1.0, 3.0]), np.zeros((2, 1))) == pytest.approx([2, 2])
+
+
+def test_a_strange_cell_among_a_few_is_told_by_itself(learned):
+    cells, _ = evidence(10, 2, {"m:knn": 2.0, "n:knn": 0.5})
+    cells.strangeness.iloc[0] = 1000.0
+    found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
+    assert found["novel"].iloc[0]
+    assert found["novelty"].nunique() > 5
+    one, _, _ = deliver(cells.take(np.arange(10) == 3), *learned, PARENTS, novel=0.99)
+    assert one["novelty"].iloc[0] == found["novelty"].iloc[3]
 
 
 def test_a_source_that_is_suddenly_unsure_is_left_out(learned):

@@ -58,7 +58,7 @@ class Toy:
     def batches(self):
         return self.known
 
-    def tables(self, counts, reference=None):
+    def tables(self, counts, reference=None, spec=None):
         return {"weights": pd.DataFrame(self.weights, index=pd.Index(counts.var_names, name="gene"))}
 
     def figures(self, tables):
@@ -74,7 +74,9 @@ def test_a_new_type_is_one_file_and_one_line(tmp_path, monkeypatch):
     models = repo / "workflow/scripts/refatlas/models"
     (models / "toy.py").write_text(TOY)
     registry = (models / "__init__.py").read_text()
-    (models / "__init__.py").write_text(registry.replace("MODEL_TYPES = {\n", 'MODEL_TYPES = {\n    "toy": ModelType("refatlas.models.toy:Toy", uses_gpu=False),\n'))
+    (models / "__init__.py").write_text(
+        registry.replace("MODEL_TYPES = {\n", 'MODEL_TYPES = {\n    "toy": ModelType("refatlas.models.toy:Toy", uses_gpu=False, has_tables=True),\n')
+    )
     folder = tmp_path / "work"
     folder.mkdir()
     for i, name in enumerate(("a", "q")):
@@ -82,7 +84,7 @@ def test_a_new_type_is_one_file_and_one_line(tmp_path, monkeypatch):
     config = {"models": {"mine": {"type": "toy", "model": {"n_latent": 7}}}, "evaluation": {"folds": 0}, "genes": {"n_top": 60}}
     write_sheets(folder, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad", "label_key": "cell_type"}], **config)
     monkeypatch.setattr(conftest, "REPO", repo)
-    conftest.snakemake(folder, "--cores", "2", "labels", "results/evaluation/transfer.csv")
+    conftest.snakemake(folder, "--cores", "2", "labels", "results/evaluation/transfer.csv", "results/atlas/models/mine/reference/tables")
     labels = pd.read_csv(folder / "results/queries/q/labels.csv")
     assert {"mine_label", "mine_logistic_confidence", "linear_classifier_label"} <= set(labels.columns)
     assert len(pd.read_csv(folder / "results/atlas/models/mine/reference/tables/weights.csv")) == 60

@@ -47,6 +47,7 @@ except InputError as error:
 
 MODELS = CONFIG["models"]
 FOLDS = folds(CONFIG["evaluation"])
+DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
 
@@ -87,6 +88,15 @@ def spec_of(wildcards, *left_out):
         return spec
     spec.pop("pretrained", None)
     return shortened(spec, CONFIG["evaluation"])
+
+
+def outputs_of(wildcards):
+    """A model's type and what it is asked to tell."""
+    return {
+        key: value
+        for key, value in MODELS[wildcards.model].items()
+        if key in ("type", "outputs")
+    }
 
 
 def cells_of(wildcards):

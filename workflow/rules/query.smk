@@ -14,7 +14,6 @@ rule map_query:
         classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
         fit="<results>/{split}/models/{model}/queries/{query}/fit.parquet",
         mapping="<results>/{split}/models/{model}/queries/{query}/mapping.json",
-        tables=directory("<results>/{split}/models/{model}/queries/{query}/tables"),
     log:
         "<logs>/map_query/{split}/{model}/{query}.log",
     benchmark:
@@ -28,11 +27,34 @@ rule map_query:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         spec=lambda w: spec_of(
-            w, "init_from", "model", "pretrain", "pretrained", "train"
+            w, "init_from", "model", "pretrain", "pretrained", "train", "outputs"
         ),
         seed=CONFIG["seed"],
     script:
         "../scripts/map_query.py"
+
+
+rule describe_query:
+    input:
+        model="<results>/{split}/models/{model}/queries/{query}/model.pt",
+        counts="<results>/{split}/queries/{query}/counts.h5ad",
+        reference="<results>/{split}/counts.h5ad",
+    output:
+        tables=directory("<results>/{split}/models/{model}/queries/{query}/tables"),
+    log:
+        "<logs>/describe_query/{split}/{model}/{query}.log",
+    benchmark:
+        "<benchmarks>/describe_query/{split}/{model}/{query}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        gpu=gpus_of,
+        mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        spec=outputs_of,
+    script:
+        "../scripts/describe_model.py"
 
 
 rule transfer_labels:
@@ -106,7 +128,7 @@ rule combine_labels:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=30,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         models=list(MODELS),
         source=f"{CONFIG['deliver']['model']}:{CONFIG['deliver']['source']}",

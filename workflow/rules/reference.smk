@@ -13,7 +13,6 @@ rule train_reference:
         training="<results>/{split}/models/{model}/reference/training.csv",
         latent="<results>/{split}/models/{model}/reference/latent.parquet",
         record="<results>/{split}/models/{model}/reference/training.md",
-        tables=directory("<results>/{split}/models/{model}/reference/tables"),
     log:
         "<logs>/train_reference/{split}/{model}.log",
     benchmark:
@@ -26,10 +25,33 @@ rule train_reference:
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
-        spec=lambda w: spec_of(w, "surgery"),
+        spec=lambda w: spec_of(w, "surgery", "outputs"),
         seed=CONFIG["seed"],
     script:
         "../scripts/train_reference.py"
+
+
+# Of types that have more to tell, and of the atlas alone: nothing reads it in folds.
+rule describe_reference:
+    input:
+        model="<results>/{split}/models/{model}/reference/model.pt",
+        counts="<results>/{split}/counts.h5ad",
+    output:
+        tables=directory("<results>/{split}/models/{model}/reference/tables"),
+    log:
+        "<logs>/describe_reference/{split}/{model}.log",
+    benchmark:
+        "<benchmarks>/describe_reference/{split}/{model}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        gpu=gpus_of,
+        mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        spec=outputs_of,
+    script:
+        "../scripts/describe_model.py"
 
 
 rule embed_reference:

@@ -153,11 +153,13 @@ rule write_report:
             query=QUERIES,
             model=MODELS,
         ),
-        tables=expand("<results>/atlas/models/{model}/reference/tables", model=MODELS),
+        tables=expand(
+            "<results>/atlas/models/{model}/reference/tables", model=DESCRIBED
+        ),
         query_tables=expand(
             "<results>/atlas/models/{model}/queries/{query}/tables",
             query=QUERIES,
-            model=MODELS,
+            model=DESCRIBED,
         ),
         trees=expand(
             "<results>/atlas/models/{model}/reference/tree.png",
@@ -183,6 +185,7 @@ rule write_report:
         queries=list(QUERIES),
         models=MODELS,
         folds=list(FOLDS),
+        described=DESCRIBED,
         trees=CONFIG["tree"]["models"],
         config=CONFIG,
     script:

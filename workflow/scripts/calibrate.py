@@ -29,7 +29,7 @@ class SplitCells:
 
     def __init__(self, split: str, paths: dict[str, list[str]], positions: str, cells: str, models: list[str], known: list[str]) -> None:
         self.split, self.cells = split, pd.read_parquet(cells)
-        self.evidence = read_evidence(self.cells.index, models, paths["labels"], paths["distance"], paths["fit"], positions, known)
+        self.evidence = read_evidence(split, self.cells["batch"], models, paths["labels"], paths["distance"], paths["fit"], positions, known)
         self.seen = self.cells["label"].isin(known_labels(paths["labels"])).to_numpy()
 
 

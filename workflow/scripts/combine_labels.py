@@ -17,9 +17,9 @@ def main(smk) -> None:
     i, p = smk.input, smk.params
     learned = read_json(i.calibration) if i.get("calibration") else None
     parents = hierarchy(read_cells(i.reference))
-    cells = pd.read_parquet(i.cells).index
+    batches = pd.read_parquet(i.cells)["batch"]
     known = learned["labels"] if learned else known_labels(i.labels)
-    evidence = read_evidence(cells, p.models, list(i.labels), list(i.distance), list(i.fit), i.positions, known)
+    evidence = read_evidence("atlas", batches, p.models, list(i.labels), list(i.distance), list(i.fit), i.positions, known)
     if learned:
         delivered, shares, unsure = deliver(evidence, learned, HeldOut.load(i.held_out), parents, p.novel)
         print(f"{int(delivered['novel'].sum())} of {len(delivered)} cells are novel")

@@ -2,7 +2,7 @@
 
 in:  the reference's model.pt and counts.h5ad; the query's counts.h5ad, which has no labels
 out: model.pt (of the query), latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier),
-     fit.parquet (how well the model explains each cell), mapping.json, tables (what else the type tells)
+     fit.parquet (how well the model explains each cell), mapping.json
 """
 
 import time
@@ -14,7 +14,7 @@ from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
-from refatlas.models.interface import train_again_if_not_finite, write_extras
+from refatlas.models.interface import train_again_if_not_finite
 from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
 
@@ -75,7 +75,6 @@ def main(smk) -> None:
     write_table(mapped.training.history, smk.output.training)
     write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)
     write_table(pd.DataFrame({"misfit": misfit(mapped, counts, smk.params.seed)}, index=pd.Index(counts.obs_names, name="cell")), smk.output.fit)
-    write_extras(mapped, mapped.tables(counts.copy(), reference_counts), smk.output.tables)
     facts = mapping_facts(reference, mapped, counts, seconds)
     facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
     write_json(facts, smk.output.mapping)

@@ -1,7 +1,7 @@
 """Trains one model on the reference, or takes one that was made elsewhere.
 
 in:  counts.h5ad of the split; for a model with init_from, the model that it starts from; the pretrained model, if the config names one
-out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read), tables (what else the type tells)
+out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read)
 """
 
 import platform
@@ -12,7 +12,7 @@ from pathlib import Path
 from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job, write_table, write_text
 from refatlas.models import MODEL_TYPES
-from refatlas.models.interface import train_again_if_not_finite, write_extras
+from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
 from refatlas.store import latent_table, read_counts
 
@@ -85,7 +85,6 @@ def main(smk) -> None:
     model.save(Path(smk.output.model))
     write_table(model.training.history, smk.output.training)
     write_table(latent_table(model.latent(counts), counts), smk.output.latent)
-    write_extras(model, model.tables(counts), smk.output.tables)
     artifacts = [Path(path).name for path in (smk.output.model, smk.output.training, smk.output.latent)]
     shown = {key: spec[key] for key in ("type", "seed", "pretrained")} if smk.input.get("pretrained") else spec
     write_text(record(name, shown, counts, model.training, seconds, artifacts), smk.output.record)

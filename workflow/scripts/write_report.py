@@ -121,7 +121,7 @@ def main(smk) -> None:
         "integration_k": int(integration["k"].iloc[0]),
         "training_figures": {m: figure(path) for m, path in zip(p.models, i.training_figures, strict=True)},
         "umap_figures": {m: figure(path) for m, path in zip(p.models, i.umap_figures, strict=True)},
-        "further_figures": further_figures(list(p.models), p.queries, i.tables, i.query_tables, dict(zip(p.trees, i.trees, strict=True))),
+        "further_figures": further_figures(p.described, p.queries, i.tables, i.query_tables, dict(zip(p.trees, i.trees, strict=True))),
         "query_figures": {q: figure(path) for q, path in zip(p.queries, i.query_figures, strict=True)},
         "deliver": p.config["deliver"],
         "versions": {package: version(package) for package in PACKAGES},

@@ -13,8 +13,9 @@ from refatlas.labels import SEPARATOR, coarser, label_table, names_of, probabili
 
 # Fewer cells of a query say nothing of a source's confidence in it.
 MIN_CELLS = 30
-# Cells of a query over which strangeness is averaged, the cell itself included.
+# Cells of a batch over which strangeness is averaged, the cell itself included; in a smaller batch they would be all of it.
 NEIGHBORS = 15
+MIN_SMOOTHED = 10 * NEIGHBORS
 GRID = np.linspace(0, 1, 501)
 
 
@@ -26,7 +27,8 @@ class Evidence:
         cells: their names. labels: the reference's labels.
         sources: probabilities of the labels by each source ("model:source"), shape (n_cells, n_labels).
         strangeness: how unlike the reference each cell is in each model's eyes, one column a measure; larger is stranger.
-        positions: each cell's place in the baseline's latent space, shape (n_cells, n_latent), in which cells of one batch are each other's neighbours.
+        positions: each cell's place in the baseline's latent space, shape (n_cells, n_latent). groups: each cell's batch, of one split's latent space: within it, cells are
+            each other's neighbours.
     """
 
     cells: pd.Index
@@ -34,11 +36,12 @@ class Evidence:
     sources: dict[str, np.ndarray]
     strangeness: pd.DataFrame
     positions: np.ndarray
+    groups: np.ndarray
 
     def take(self, wanted: np.ndarray) -> "Evidence":
         """Return the part of some cells."""
         sources = {name: p[wanted] for name, p in self.sources.items()}
-        return Evidence(self.cells[wanted], self.labels, sources, self.strangeness[wanted], self.positions[wanted])
+        return Evidence(self.cells[wanted], self.labels, sources, self.strangeness[wanted], self.positions[wanted], self.groups[wanted])
 
 
 @dataclass
@@ -62,16 +65,21 @@ class HeldOut:
             return cls(sources, arrays["truth"], arrays["batches"])
 
 
-def read_evidence(cells: pd.Index, models: list[str], labels: list[str], distances: list[str], fits: list[str], positions: str, known: list[str]) -> Evidence:
-    """Return the evidence of one query out of each model's labels.parquet, distance.parquet and fit.parquet, and the baseline's latent.parquet."""
-    sources, strange = {}, {}
+def read_evidence(split: str, batches: pd.Series, models: list[str], labels: list[str], distances: list[str], fits: list[str], positions: str, known: list[str]) -> Evidence:
+    """Return the evidence of one query out of each model's labels.parquet, distance.parquet and fit.parquet, and the baseline's latent.parquet.
+
+    Args:
+        batches: of the query's cells, by their names.
+    """
+    sources, strange, cells = {}, {}, batches.index
     for model, label_file, distance_file, fit_file in zip(models, labels, distances, fits, strict=True):
         table = pd.read_parquet(label_file)
         for source in table["source"].unique():
             sources[f"{model}:{source}"] = probabilities(table, source, known).loc[cells].to_numpy()
         for name, values in {**pd.read_parquet(distance_file), **pd.read_parquet(fit_file)}.items():
             strange[f"{model}:{name}"] = values.loc[cells].to_numpy()
-    return Evidence(cells, known, sources, pd.DataFrame(strange, index=cells), pd.read_parquet(positions).loc[cells].to_numpy())
+    places, groups = pd.read_parquet(positions).loc[cells].to_numpy(), (f"{split} " + batches.astype(str)).to_numpy(dtype=str)
+    return Evidence(cells, known, sources, pd.DataFrame(strange, index=cells), places, groups)
 
 
 def stack(parts: list[Evidence]) -> Evidence:
@@ -79,7 +87,10 @@ def stack(parts: list[Evidence]) -> Evidence:
     first = parts[0]
     sources = {name: np.vstack([part.sources[name] for part in parts]) for name in first.sources}
     cells, strange = pd.Index(np.concatenate([p.cells for p in parts])), pd.concat([p.strangeness for p in parts])
-    return Evidence(cells, first.labels, sources, strange, np.vstack([p.positions for p in parts]))
+    # Latent spaces of splits may differ in dimensions, where a reference is tiny.
+    width = max(p.positions.shape[1] for p in parts)
+    positions = np.vstack([np.pad(p.positions, ((0, 0), (0, width - p.positions.shape[1]))) for p in parts])
+    return Evidence(cells, first.labels, sources, strange, positions, np.concatenate([p.groups for p in parts]))
 
 
 def known_labels(tables: list[str]) -> list[str]:
@@ -104,7 +115,7 @@ def learn(evidence: Evidence, truth: pd.Series, batches: np.ndarray, wanted: lis
         "sources": {name: {**how, "confidence": usual_confidence(parts[name], batches)} for name, how in calibrators.items()},
         "wanted": wanted,
         **pooled,
-        **learn_strangeness(with_doubt(evidence, delivered_probabilities([parts[name] for name in wanted], pooled)), evidence.positions, batches),
+        **learn_strangeness(evidence, delivered_probabilities([parts[name] for name in wanted], pooled)),
     }
 
 
@@ -126,14 +137,26 @@ def with_doubt(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
     return evidence.strangeness.assign(doubt=1 - p.max(axis=1))
 
 
-def learn_strangeness(measures: pd.DataFrame, positions: np.ndarray, batches: np.ndarray) -> dict:
-    """Return quantiles of every measure of strangeness over held-out cells, and of all together, smoothed within each batch as in a query."""
+def learn_strangeness(evidence: Evidence, p: np.ndarray) -> dict:
+    """Return quantiles of every measure of strangeness over held-out cells; of all together, of cells by themselves; and of all together, smoothed (None if no batch is large).
+
+    Args:
+        p: delivered probabilities of the cells.
+    """
+    measures = with_doubt(evidence, p)
     quantiles = {name: np.quantile(values, GRID).tolist() for name, values in measures.items()}
-    together = strangeness(measures, quantiles)
-    for name in np.unique(batches):
-        part = batches == name
-        together[part] = smooth(together[part], positions[part])
-    return {"strangeness": quantiles, "novelty": np.quantile(together, GRID).tolist()}
+    alone = strangeness(measures, quantiles)
+    smoothed = [smooth(alone[part], evidence.positions[part]) for part in large_groups(evidence.groups)]
+    return {
+        "strangeness": quantiles,
+        "novelty_alone": np.quantile(alone, GRID).tolist(),
+        "novelty": np.quantile(np.concatenate(smoothed), GRID).tolist() if smoothed else None,
+    }
+
+
+def large_groups(groups: np.ndarray) -> list[np.ndarray]:
+    """Return the cells of each group that is large enough for neighbours to be alike, as masks of shape (n_cells,)."""
+    return [groups == name for name, n in zip(*np.unique(groups, return_counts=True), strict=True) if n >= MIN_SMOOTHED]
 
 
 def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -144,6 +167,15 @@ def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """
     neighbors, _ = nearest(positions, positions, NEIGHBORS)
     return values[neighbors].mean(axis=1)
+
+
+def novelty(evidence: Evidence, p: np.ndarray, learned: dict) -> np.ndarray:
+    """Return each cell's percentile of strangeness among held-out cells: smoothed within its batch, or by itself in a batch that is too small for that."""
+    alone = strangeness(with_doubt(evidence, p), learned["strangeness"])
+    found = percentile(alone, learned["novelty_alone"])
+    for part in large_groups(evidence.groups) if learned["novelty"] else ():
+        found[part] = percentile(smooth(alone[part], evidence.positions[part]), learned["novelty"])
+    return found
 
 
 def usual_confidence(p: np.ndarray, batches: np.ndarray) -> dict:
@@ -225,7 +257,7 @@ def deliver(evidence: Evidence, learned: dict, held_out: "HeldOut", parents: pd.
     order = np.argsort(-p, axis=1)
     found["set"] = [SEPARATOR.join(names[row][keep[row]]) for row, keep in zip(order, inside, strict=True)]
     found["set_label"] = common_labels(found["set"], parents)
-    found["novelty"] = percentile(smooth(strangeness(with_doubt(evidence, p), learned["strangeness"]), evidence.positions), learned["novelty"])
+    found["novelty"] = novelty(evidence, p, learned)
     found["novel"] = found["novelty"] >= novel
     return found, shares, unsure
 

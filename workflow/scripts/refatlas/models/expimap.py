@@ -131,7 +131,7 @@ class ExpiMap(ScArchesModel):
         means, variances = (np.concatenate([block[i].cpu().numpy() for block in blocks]) for i in (0, 1))
         return means * self.directions(), variances
 
-    def tables(self, counts, reference=None) -> dict:
+    def tables(self, counts, reference=None, spec=None) -> dict:
         """Return the programs, the cells' scores, and which programs tell groups of cells apart.
 
         programs: index program; genes (selected genes in it), weighted (genes that have a weight, 0 if switched off), active, direction of the raw latent dimension.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from refatlas.errors import InputError
-from refatlas.jobs import write_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,17 +83,18 @@ class Model(Protocol):
     def batches(self) -> list[str]:
         """Return the batches that the model knows."""
 
-    def tables(self, counts: "AnnData", reference: "AnnData | None" = None) -> "dict[str, pd.DataFrame]":
-        """Return what the type has to tell beyond its latent space, by name; empty for most.
+    def tables(self, counts: "AnnData", reference: "AnnData | None" = None, spec: dict | None = None) -> "dict[str, pd.DataFrame]":
+        """Return what the type has to tell beyond its latent space, by name. Asked of types with `has_tables`.
 
         Args:
-            counts: that the model was trained on or mapped to. reference: the reference's counts, for a mapped model.
+            counts: that the model was trained on or mapped to. reference: the reference's counts, for a mapped model. spec: settings, defaults if None.
 
         A table whose index is named "cell" has a row a cell; any other index is a part of a table to read.
         """
 
     def figures(self, tables: "dict[str, pd.DataFrame]") -> "dict[str, Figure]":
-        """Return matplotlib figures of these tables, by name; empty for most."""
+        """Return matplotlib figures of these tables, by name."""
+        return {}
 
 
 def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Model:
@@ -114,14 +114,3 @@ def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Mod
         raise InputError(f"{error}, also with a tenth of the learning rate; check the counts for extreme cells, or choose other settings of the model") from error
     model.training.notes.append("the loss was not finite at first; trained again with a tenth of the learning rate")
     return model
-
-
-def write_extras(model: Model, tables: "dict[str, pd.DataFrame]", folder: str) -> None:
-    """Write a model's tables and their figures into a folder."""
-    write_tables(tables, folder)
-    figures = model.figures(tables)
-    if figures:
-        from refatlas.plots import save
-
-        for name, figure in figures.items():
-            save(figure, f"{folder}/{name}.png")

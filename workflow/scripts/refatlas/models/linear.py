@@ -90,11 +90,3 @@ class Linear:
     def batches(self) -> list[str]:
         """Return the batches that were seen."""
         return [str(b) for b in self.arrays["batches"]]
-
-    def tables(self, counts, reference=None) -> dict:
-        """Return nothing: the latent space is all."""
-        return {}
-
-    def figures(self, tables) -> dict:
-        """Return nothing: there is nothing to draw."""
-        return {}

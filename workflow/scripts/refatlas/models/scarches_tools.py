@@ -372,11 +372,3 @@ class ScArchesModel:
     def batches(self) -> list[str]:
         """Return the batches that the model knows."""
         return [str(batch) for batch in self.wrapped.conditions_]
-
-    def tables(self, counts, reference=None) -> dict:
-        """Return nothing: the latent space is all."""
-        return {}
-
-    def figures(self, tables) -> dict:
-        """Return nothing: there is nothing to draw."""
-        return {}

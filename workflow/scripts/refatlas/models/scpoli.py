@@ -106,7 +106,7 @@ class ScPoli(ScArchesModel):
         """Return the batches that have an embedding."""
         return [str(batch) for batch in self.wrapped.conditions_["batch"]]
 
-    def tables(self, counts, reference=None) -> dict:
+    def tables(self, counts, reference=None, spec=None) -> dict:
         """Return the embeddings of all batches, the prototypes of the labels, and each cell's uncertainty.
 
         sample_embeddings: index batch, embedding_1 …, and whether it belongs to the reference or the query. prototypes: index label, latent_1 …

@@ -252,11 +252,7 @@ class ScviToolsModel:
         """Return the batches in the model's registry."""
         return [str(b) for b in self.model.adata_manager.get_state_registry("batch").categorical_mapping]
 
-    def tables(self, counts, reference=None) -> dict[str, pd.DataFrame]:
-        """Return nothing: the latent space is all."""
-        return {}
-
-    def figures(self, tables) -> dict:
+    def figures(self, tables: dict) -> dict:
         """Return nothing: there is nothing to draw."""
         return {}
 

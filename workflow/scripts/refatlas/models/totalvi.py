@@ -53,9 +53,7 @@ class TotalVI:
         scvi_class.setup_anndata(shown, protein_expression_obsm_key="proteins", protein_names_uns_key="protein_names", batch_key="batch")
         model = scvi_class(shown, **architecture(spec["model"]))
         recorder = scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "totalvi", on_reference=True)
-        fitted = _model_class()(model, scvi_tools.record([recorder], device))
-        fitted.outputs = spec["outputs"]
-        return fitted
+        return _model_class()(model, scvi_tools.record([recorder], device))
 
     @classmethod
     def load(cls, file, counts):
@@ -138,7 +136,6 @@ def _model_class() -> type:
 
     class TotalVIModel(scvi_tools.ScviToolsModel):
         scvi_class = _scvi_class()
-        outputs: ClassVar[dict] = {name: setting["default"] for name, setting in OUTPUTS.items()}
 
         def batches(self) -> list[str]:
             """Return the batches that the model knows, without those of hidden proteins."""
@@ -149,18 +146,13 @@ def _model_class() -> type:
             measured = measured_proteins(counts).any(axis=1)
             return begin_as_hidden(super().query_model(counts), self.model, list(measured.index[~measured]))
 
-        def map_query(self, counts, spec: dict):
-            """Return a model that learned the query's batches by surgery, from its RNA and those proteins that it has; this one does not change."""
-            mapped = super().map_query(counts, spec)
-            mapped.outputs = spec["outputs"]
-            return mapped
-
         def expected(self, counts):
             """Return the decoder's mean of RNA at each cell's own depth and batch, shape (n_cells, n_genes)."""
             return self.model.get_normalized_expression(counts, library_size="latent", return_numpy=True)[0]
 
-        def tables(self, counts, reference=None):
+        def tables(self, counts, reference=None, spec=None):
             """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` if the settings ask for it."""
-            return denoised_tables(self.model, counts, counts if reference is None else reference, self.outputs)
+            outputs = spec["outputs"] if spec else {name: setting["default"] for name, setting in OUTPUTS.items()}
+            return denoised_tables(self.model, counts, counts if reference is None else reference, outputs)
 
     return TotalVIModel

@@ -1,0 +1,27 @@
+"""Writes what a type has to tell beyond its latent space.
+
+in:  model.pt and counts.h5ad of the reference, or of a query and then the reference's counts too
+out: a folder of tables (with a row a cell as parquet, others as csv) and figures
+"""
+
+from pathlib import Path
+
+from refatlas.jobs import run_job, write_tables
+from refatlas.models import MODEL_TYPES
+from refatlas.plots import save
+from refatlas.store import read_counts
+
+
+def main(smk) -> None:
+    counts = read_counts(smk.input.counts)
+    reference = read_counts(smk.input.reference) if smk.input.get("reference") else None
+    model = MODEL_TYPES[smk.params.spec["type"]].load_class().load(Path(smk.input.model), counts.copy())
+    tables = model.tables(counts, reference, smk.params.spec)
+    write_tables(tables, smk.output.tables)
+    for name, figure in model.figures(tables).items():
+        save(figure, f"{smk.output.tables}/{name}.png")
+    print("; ".join(f"{name}: {len(table)} rows" for name, table in tables.items()))
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821
