@@ -1,5 +1,6 @@
 """Models made elsewhere with stock scvi-tools serve as reference models: same latent space, this workflow's names, and queries map onto them."""
 
+import copy
 import hashlib
 
 import anndata as ad
@@ -95,6 +96,10 @@ def test_what_cannot_serve_is_refused(made, donors):
     saved = read_saved(file, None)
     with pytest.raises(InputError, match="its type in the config needs TOTALVI"):
         require_usable(saved, "TOTALVI", file)
+    parameters = copy.deepcopy(saved)
+    parameters["attr_dict"]["init_params_"]["kwargs"] = {"model_kwargs": {"encode_covariates": True}}
+    with pytest.raises(InputError, match=r"trained with batch norm \(both\)"):
+        require_usable(parameters, saved["attr_dict"]["registry_"]["model_name"], file)
     other = ours(donors[1])
     with pytest.raises(InputError, match="of the reference is none of its batches"):
         MODEL_TYPES[kind].load_class().from_pretrained(saved, other, file)

@@ -109,6 +109,12 @@ def test_a_model_made_elsewhere_needs_its_file_and_trust(tmp_path):
         complete_config({**BASE, "models": {"linear": {"type": "linear", "pretrained": {"path": str(tmp_path)}}}})
 
 
+@pytest.mark.parametrize("names", [("m", "m_tree"), ("linear_classifier",)])
+def test_names_of_models_that_would_share_columns(names):
+    with pytest.raises(InputError, match=r"would have the columns of the source"):
+        complete_config({**BASE, "models": {name: {"type": "scvi"} for name in names}})
+
+
 def test_nested_values_of_the_command_line_are_numbers_again():
     config = complete_config({**BASE, "evaluation": {"folds": "0"}, "deliver": {"alpha": "0.2"}, "genes": {"n_top": "500", "exclude": "[MT-.*]"}})
     assert (config["evaluation"]["folds"], config["deliver"]["alpha"], config["genes"]["n_top"], config["genes"]["exclude"]) == (0, 0.2, 500, ["MT-.*"])

@@ -198,6 +198,16 @@ def test_proteins_of_several_files_are_one_table_with_zeros_where_not_measured()
     assert unite([pd.DataFrame(index=["c1"])]).shape == (1, 0)
 
 
+def test_a_protein_keeps_the_place_that_it_found_when_a_later_file_has_another_name_for_it():
+    tables = [
+        pd.DataFrame([values], index=[f"c{i}"], columns=names)
+        for i, (names, values) in enumerate([(["CD3_TotalSeqA"], [4]), (["CD3_TotalSeqB"], [5]), (["CD3", "CD3_TotalSeqA"], [6, 7])])
+    ]
+    united = unite(tables)
+    assert united["CD3_TotalSeqA"].tolist() == [4, 5, 7]
+    assert united["CD3"].tolist() == [0, 0, 6]
+
+
 def test_a_match_in_words():
     said = describe_match(["cd3", "CD99"], ["CD3", "CD4"])
     assert said == "1 of the reference's 2 proteins measured; taken by name: cd3 as CD3; to be imputed: CD4; unknown to the reference: CD99"
@@ -235,10 +245,10 @@ def test_at_most_ten_batches_are_conditioned_on_the_largest():
 
 
 def test_a_fold_that_leaves_no_proteins_is_refused(scripts):
-    roles = pd.Series(["train", "held_out"], index=["rna:1", "cite:1"])
-    scripts("plan_fold").require_proteins(roles, ["cite:b"], [])
-    with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite\)"):
-        scripts("plan_fold").require_proteins(roles, ["cite:b"], ["cite"])
+    cells = pd.DataFrame({"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]}, index=["rna:1", "cite:1", "cite:2"])
+    scripts("plan_fold").require_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
+    with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite:b\)"):
+        scripts("plan_fold").require_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])
 
 
 def test_a_share_of_the_cells_with_proteins_comes_again_without_them():

@@ -144,9 +144,10 @@ def test_entries_and_what_is_too_few(capsys):
 
 def test_cells_are_drawn_evenly():
     entries = np.array([0] * 50 + [-1] * 5 + [1] * 4 + [2] * 20)
-    drawn = draw_evenly(entries, 24, seed=0)
+    drawn = draw_evenly(entries, 24, 2, seed=0)
     assert np.bincount(entries[drawn]).tolist() == [10, 4, 10]
-    assert len(draw_evenly(entries, 1000, seed=0)) == 74
+    assert len(draw_evenly(entries, 1000, 2, seed=0)) == 74
+    assert np.bincount(entries[draw_evenly(entries, 3, 4, seed=0)]).tolist() == [4, 4, 4]
 
 
 def latent_of(labels: pd.Series, seed: int = 0) -> np.ndarray:
@@ -248,3 +249,9 @@ def test_an_update_needs_a_query_with_labels(tmp_path, monkeypatch, update, said
     config = complete_config({"reference": "reference.tsv", "queries": "queries.tsv", "tree": {"models": ["linear"], "update": [update]}})
     with pytest.raises(InputError, match=said):
         load_sheets(config)
+
+
+def test_a_label_that_stands_at_the_root_stays_there_through_schpl():
+    tree = LabelTree([-1, 0, 0], ["", "", ""], ["u", "u", "broad"], ["A", "B", "PBMC"], [1, 2, 0])
+    again = from_schpl(to_schpl(tree), tree)
+    assert (again.parents, again.nodes) == (tree.parents, tree.nodes)

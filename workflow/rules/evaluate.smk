@@ -23,7 +23,7 @@ rule plan_fold:
     params:
         fold=lambda w: FOLDS[w.split],
         unit=CONFIG["evaluation"]["unit"],
-        proteins=WITH_PROTEINS if models_with_proteins(CONFIG) else [],
+        needs_proteins=bool(models_with_proteins(CONFIG)),
         seed=CONFIG["seed"],
     script:
         "../scripts/plan_fold.py"

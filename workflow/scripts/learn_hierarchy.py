@@ -49,7 +49,7 @@ def learn(latent: pd.DataFrame, cells: pd.DataFrame, file: str | None, all_label
         start = LabelTree([-1], [""], units, labels, [-1] * len(labels))
     if not (entries >= 0).any():
         raise InputError(f"config: tree: no label has {settings['min_cells']} cells in any {settings['by']} of the reference; lower tree.min_cells")
-    drawn = draw_evenly(entries, settings["max_cells"], seed)
+    drawn = draw_evenly(entries, settings["max_cells"], settings["min_cells"], seed)
     print(f"{len(drawn)} of {len(latent)} cells take part")
     matching = Matching(settings["match_threshold"], settings["attach_unmatched"])
     return learn_tree(latent.to_numpy()[drawn], entries[drawn], start, settings["n_neighbors"], Rejection(**settings["rejection"]), matching)

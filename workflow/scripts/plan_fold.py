@@ -110,19 +110,20 @@ def plan(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Seri
     return roles, words
 
 
-def require_proteins(roles: pd.Series, held: list[str], datasets: list[str]) -> None:
-    """Raise an InputError if a model needs proteins and none of the datasets that have some is left to train on; `datasets` is empty if no model does."""
-    trained = roles.index[roles == "train"].str.split(":", n=1).str[0]
-    if datasets and not trained.isin(datasets).any():
+def require_proteins(cells: pd.DataFrame, roles: pd.Series, held: list[str]) -> None:
+    """Raise an InputError if no batch that is left to train on measured proteins."""
+    measured = cells["has_proteins"].eq(True) if "has_proteins" in cells else pd.Series(False, index=cells.index)
+    if not measured.loc[roles.index[roles == "train"]].any():
         raise InputError(
-            f"config: evaluation: without {listed(held)} the reference has no proteins (they are in {listed(datasets)}), and a model needs them; hold out other batches, or set evaluation.unit to batch"
+            f"config: evaluation: without {listed(held)} the reference has no proteins (they are in {listed(cells.loc[measured, 'batch'].unique())}), and a model needs them; hold out other batches, or set evaluation.unit to batch"
         )
 
 
 def main(smk) -> None:
     cells = read_cells(smk.input.cells)
     roles, words = plan(cells[cells["keep"]], smk.params.fold, smk.params.unit, smk.params.seed)
-    require_proteins(roles, words["held_out"], smk.params.proteins)
+    if smk.params.needs_proteins:
+        require_proteins(cells, roles, words["held_out"])
     print(
         f"held out: {listed(words['held_out']) if not words['simulated'] else 'a third of the cells, as simulated batches'}; hidden: {words['hidden'] or 'none'}; cells: {words['n_cells']}"
     )

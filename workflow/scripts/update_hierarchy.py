@@ -29,7 +29,7 @@ def extend(reference: TreeClassifier, latent: pd.DataFrame, labels: pd.Series, u
     units, found, entries = entries_of(pd.Series(unit, index=labels.index), labels, settings["min_cells"])
     if not found:
         raise InputError(f"config: tree: update: no label of {unit} has {settings['min_cells']} cells; lower tree.min_cells, or leave the query out of tree.update")
-    drawn, known = draw_evenly(entries, settings["max_cells"], seed), reference.tree
+    drawn, known = draw_evenly(entries, settings["max_cells"], settings["min_cells"], seed), reference.tree
     start = LabelTree(known.parents, known.titles, known.units + units, known.labels + found, known.nodes + [-1] * len(found))
     x = np.vstack([reference.x, latent.to_numpy()[drawn]])
     codes = np.concatenate([reference.entries, entries[drawn] + len(known.labels)])

@@ -52,6 +52,8 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
     for level, key in enumerate(row["label_keys"], start=1):
         cells[label_column(level)] = _labels(file, name, key, unlabeled).to_numpy()
     proteins = read_proteins(file, row, cells["batch"].to_numpy())
+    if proteins.shape[1]:
+        cells["has_proteins"] = (proteins > 0).any(axis=1).groupby(cells["batch"].to_numpy()).transform("any").to_numpy()
     n_cells = _measure(file, name, genes, cells)
     genes["n_cells"] = n_cells
     cells["reason"] = quality_reasons(cells, qc)

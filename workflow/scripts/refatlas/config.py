@@ -42,6 +42,7 @@ def complete_config(config: dict) -> dict:
     for name, spec in config["models"].items():
         _check_init_from(name, spec, config["models"])
         _check_pretrained(name, spec)
+    _check_names(config["models"])
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     _check_delivery(config)
     _check_folds(config["evaluation"])
@@ -64,6 +65,13 @@ def _complete_model(name: str, spec: dict) -> dict:
             where = f"config: models: {name}: {setting.replace('.', ': ')}"
             raise InputError(f"{where}: no file {path!r} (from {os.getcwd()}); give an absolute path, or one relative to the working directory")
     return spec
+
+
+def _check_names(models: dict) -> None:
+    for name in models:
+        for source in ("logistic", "classifier", "tree"):
+            if name.endswith(f"_{source}") and (base := name.removesuffix(f"_{source}")) in {*models, BASELINE}:
+                raise InputError(f"config: models: {name!r} would have the columns of the source {source!r} of model {base!r} in labels.csv; rename one of them")
 
 
 def _check_init_from(name: str, spec: dict, models: dict) -> None:

@@ -38,6 +38,8 @@ def read_proteins(file: CountFile, row: dict, batches: np.ndarray) -> pd.DataFra
     where = f"{file.path}: proteins {key!r}"
     _require_names(table, where)
     if len(table) != len(cells) or not table.index.equals(cells):
+        if not table.index.isin(cells).any():
+            raise InputError(f"{where}: its cells ({listed(table.index, 2)}) are none of the RNA's ({listed(cells, 2)}); give both the same names")
         table = table.reindex(cells)
     file.notes.append(f"proteins: {table.shape[1]} in {key!r} ({listed(table.columns)})")
     return checked(table, batches, where)
@@ -109,9 +111,12 @@ def align(table: pd.DataFrame, known: list[str]) -> pd.DataFrame:
 def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the proteins of all tables' cells together, named as in the first table that has them; proteins without a count in any cell are left out."""
     known: list[str] = []
+    named = []
     for table in tables:
-        known += list(table.columns[match_proteins(list(table.columns), known) < 0])
-    united = pd.concat([align(table, known) for table in tables])
+        places = match_proteins(list(table.columns), known)
+        named.append(table.set_axis([known[place] if place >= 0 else name for place, name in zip(places, table.columns, strict=True)], axis=1))
+        known += [name for place, name in zip(places, table.columns, strict=True) if place < 0]
+    united = pd.concat([table.reindex(columns=known, fill_value=np.float32(0)) for table in named])
     return united.loc[:, (united > 0).any()]
 
 

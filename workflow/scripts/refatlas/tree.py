@@ -89,7 +89,7 @@ def to_schpl(tree: LabelTree, root: str = ROOT) -> list:
     from scHPL import TreeNode
 
     names = [[f"n{node:07d}"] * bool(title) + [entry_code(e) for e, at in enumerate(tree.nodes) if at == node] for node, title in enumerate(tree.titles)]
-    nodes = [TreeNode(name) for name in [[root], *names[1:]]]
+    nodes = [TreeNode(name) for name in [[root, *names[0]], *names[1:]]]
     for child, parent in enumerate(tree.parents):
         if parent >= 0:
             nodes[parent].add_descendant(nodes[child])

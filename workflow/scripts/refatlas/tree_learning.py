@@ -32,10 +32,13 @@ def entries_of(units: pd.Series, labels: pd.Series, min_cells: int) -> tuple[lis
     return [str(u) for u, _ in pairs], [str(label) for _, label in pairs], np.array([number.get(pair, -1) for pair in zip(units, labels, strict=True)])
 
 
-def draw_evenly(entries: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
-    """Return which cells take part, in their order: at most `max_cells`, as many of each entry as long as it has any; none without an entry."""
+def draw_evenly(entries: np.ndarray, max_cells: int, min_cells: int, seed: int) -> np.ndarray:
+    """Return which cells take part, in their order: at most `max_cells`, as many of each entry as long as it has any, but no fewer than `min_cells`; none without an entry."""
     sizes = np.bincount(entries[entries >= 0])
     limit = max((n for n in range(1, max_cells + 1) if np.minimum(sizes, n).sum() <= max_cells), default=1)
+    if limit < min_cells:
+        print(f"tree.max_cells {max_cells} would leave {limit} cells of a label in a unit; tree.min_cells {min_cells} are taken")
+        limit = min_cells
     shuffled = pd.Series(entries[entries >= 0], index=np.flatnonzero(entries >= 0)).sample(frac=1, random_state=seed)
     return np.sort(shuffled.groupby(shuffled).head(limit).index.to_numpy())
 
@@ -114,7 +117,8 @@ def learn_tree(x: np.ndarray, entries: np.ndarray, start: LabelTree, n_neighbors
     unit_of = np.array(start.units)[entries]
     start = start.without_empty_nodes(set(entries.tolist())) if max(start.nodes) >= 0 else start
     known = {unit for unit, node in zip(start.units, start.nodes, strict=True) if node >= 0}
-    order = [unit for unit in dict.fromkeys(start.units) if unit not in known]
+    # A unit none of whose labels was matched has left no cells.
+    order = [unit for unit in dict.fromkeys(start.units) if unit not in known and (unit_of == unit).any()]
     if not known:
         first = order.pop(0)
         start = LabelTree.flat(start.units, start.labels, [e for e, unit in enumerate(start.units) if unit == first])

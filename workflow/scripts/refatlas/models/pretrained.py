@@ -67,6 +67,10 @@ def require_usable(saved: dict, wanted: str, where: str) -> None:
         raise InputError(f"{where} is of class {registry.get('model_name')}, and its type in the config needs {wanted}; set the type to match")
     if not arguments.get("encode_covariates"):
         raise InputError(f"{where} was trained without encode_covariates=True, so that surgery would move no query cell; train it with it")
+    if arguments.get("use_batch_norm", "both") != "none":
+        raise InputError(
+            f"{where} was trained with batch norm ({arguments.get('use_batch_norm', 'both')}), with which a minibatch of one query cell cannot be mapped; train it with use_batch_norm='none', use_layer_norm='both'"
+        )
     if extra:
         raise InputError(f"{where} was trained with {listed(extra)}, which this workflow has not; train it with the batch alone")
     if "minify_type" in str(registry.get("field_registries", {}).keys()) or saved["attr_dict"].get("minified_data_type_"):

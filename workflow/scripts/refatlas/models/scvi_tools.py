@@ -4,6 +4,7 @@ import inspect
 import logging
 import math
 import os
+import re
 import tempfile
 import time
 import warnings
@@ -143,7 +144,7 @@ def not_finite_is_said(stage: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if "nan" not in str(error):
+        if not re.search(r"\bnan\b", str(error)):
             raise
         raise FloatingPointError(f"{stage}: weights are no longer numbers") from error
 
