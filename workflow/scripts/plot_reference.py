@@ -13,7 +13,7 @@ from refatlas.plots import by_category, colors, save, scatter
 
 
 def draw_training(history: pd.DataFrame, model: str) -> plt.Figure:
-    """Return loss curves by stage, on training and held-out cells; a note where training has no epochs."""
+    """Return loss curves by stage, on training and held-out cells: of the loss that stands first. A note where training has no epochs."""
     stages = list(history["stage"].unique()) if len(history) else [None]
     height = 2.8 if stages[0] else 0.5
     figure, axes = plt.subplots(1, len(stages), figsize=(4.5 * len(stages), height), squeeze=False)
@@ -22,13 +22,18 @@ def draw_training(history: pd.DataFrame, model: str) -> plt.Figure:
             ax.text(0.5, 0.5, f"{model}: no epochs, fitted in closed form", ha="center", va="center")
             ax.axis("off")
             continue
-        rows = history[history["stage"] == stage]
-        for column, label in (("elbo_train", "training cells"), ("elbo_validation", "held-out cells")):
-            if column in rows and rows[column].notna().any():
-                ax.plot(rows["epoch"], rows[column], label=label)
-        losses = rows[[c for c in ("elbo_train", "elbo_validation") if c in rows]]
+        rows = history[history["stage"] == stage].dropna(axis="columns", how="all")
+        loss = next(column.removesuffix("_train") for column in rows if column.endswith("_train"))
+        losses = rows[[column for column in (f"{loss}_train", f"{loss}_validation") if column in rows]]
+        for column, label in zip(losses, ("training cells", "held-out cells"), strict=False):
+            ax.plot(rows["epoch"], losses[column], label=label)
         start, low = losses.iloc[min(2, len(rows) - 1)].max(), losses.min().min()
-        ax.set(title=f"{model}: {stage}", xlabel="epoch", ylabel="negative ELBO per cell", ylim=(low - 0.05 * (start - low) - 1e-3, start + 0.05 * (start - low) + 1e-3))
+        ax.set(
+            title=f"{model}: {stage}",
+            xlabel="epoch",
+            ylabel="negative ELBO per cell" if loss == "elbo" else "loss per cell",
+            ylim=(low - 0.05 * (start - low) - 1e-3, start + 0.05 * (start - low) + 1e-3),
+        )
         ax.legend()
     figure.tight_layout()
     return figure

@@ -143,7 +143,7 @@ def _open_mudata(file, path: str, layer: str | None) -> CountFile:
     found.notes[0] = f"{found.notes[0]} (modality {RNA!r})"
     shared = read_elem(file["obs"]) if "obs" in file else pd.DataFrame(index=found.cells.index)
     found.cells = found.cells.join(shared.set_axis(shared.index.astype(str))[shared.columns.difference(found.cells.columns, sort=False)])
-    found.proteins |= {key: partial(_modality_table, file["mod"][key]) for key in file["mod"] if key != RNA}
+    found.proteins |= {key: partial(_modality_table, file["mod"][key]) for key in file["mod"] if key != RNA and "X" in file["mod"][key]}
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from refatlas.errors import listed
 from refatlas.jobs import whole
 
 # Between the labels of one node, where units have different names for it.
@@ -65,7 +66,9 @@ class LabelTree:
         twice = {name for name in names[1:] if names[1:].count(name) > 1}
         for node, entries in enumerate(held):
             if names[node] in twice:
-                names[node] += f" ({', '.join(dict.fromkeys(unit for _, unit in entries))})"
+                names[node] += f" ({listed(dict.fromkeys(unit for _, unit in entries), 3)})"
+            if names[node] in names[1:node]:
+                names[node] += f" #{node}"
         return [ROOT, *names[1:]]
 
     def without_empty_nodes(self, filled: set[int]) -> "LabelTree":

@@ -1,0 +1,91 @@
+"""Every type that has more to tell, through every rule on CITE-seq cells: two batches make the reference, with a fold; the third comes as a query, a tree of labels beside."""
+
+import json
+import sys
+
+import anndata as ad
+import pandas as pd
+import pytest
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from conftest import planned, snakemake, write_sheets
+
+FEW = {"max_epochs": 3}
+MODELS = {
+    "cite": {"type": "totalvi", "train": FEW, "surgery": FEW, "outputs": {"n_samples": 2}},
+    "programs": {"type": "expimap", "train": FEW, "surgery": FEW},
+    "prototypes": {"type": "scpoli", "pretrain": FEW, "train": FEW, "surgery": FEW},
+    "mmd": {"type": "trvae", "train": FEW, "surgery": FEW},
+}
+CONFIG = {
+    "models": MODELS,
+    "genes": {"n_top": 1500},
+    "tree": {"models": ["linear"], "by": "batch"},
+    "integration": {"max_cells": 300, "metrics": ["ilisi"]},
+    "umap": {"n_epochs": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(real, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cite")
+    data = ad.read_h5ad(real("citeseq_1400c_3batches_14p.h5ad"))
+    batches = data.obs["batch"].astype(str)
+    data[(batches != "malt10k").to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
+    data[(batches == "malt10k").to_numpy()].copy().write_h5ad(folder / "query.h5ad")
+    rows = [{"dataset": "pbmc", "path": "reference.h5ad", "protein_key": "protein_expression"}], [{"query": "malt", "path": "query.h5ad", "label_key": "cell_type"}]
+    write_sheets(folder, *rows, **CONFIG)
+    snakemake(folder)
+    return folder
+
+
+def test_every_type_gives_labels(folder):
+    labels = pd.read_csv(folder / "results/queries/malt/labels.csv")
+    for model in (*MODELS, "linear"):
+        assert labels[f"{model}_confidence"].between(0, 1).all()
+    assert {"prototypes_classifier_label", "linear_tree_label", "linear_tree_node"} <= set(labels.columns)
+    scores = pd.read_csv(folder / "results/evaluation/transfer.csv")
+    sources = {("prototypes", "classifier"), ("linear", "tree"), ("cite", "knn"), ("programs", "logistic"), ("mmd", "knn")}
+    for split in ("atlas", "fold_1"):
+        assert sources <= set(scores[scores["split"] == split].set_index(["model", "source"]).index)
+    delivered = scores.query("split == 'atlas' and model == 'delivered'")
+    assert delivered["accuracy"].iloc[0] > 0.6
+
+
+def test_types_tell_what_they_have_to_tell_and_of_the_atlas_alone(folder):
+    told = {str(path.relative_to(folder / "results/atlas/models")) for path in (folder / "results").rglob("tables/*") if "atlas" in path.parts}
+    assert {
+        "cite/reference/tables/proteins.parquet",
+        "cite/queries/malt/tables/protein_facts.csv",
+        "programs/queries/malt/tables/enrichment.csv",
+        "programs/reference/tables/enrichment.png",
+        "prototypes/queries/malt/tables/sample_embeddings.csv",
+        "prototypes/reference/tables/sample_embeddings.png",
+    } <= told
+    assert not list((folder / "results/fold_1").rglob("tables"))
+    facts = pd.read_csv(folder / "results/atlas/models/cite/queries/malt/tables/protein_facts.csv")
+    assert (facts["values"] == "imputed").all()
+    embeddings = pd.read_csv(folder / "results/atlas/models/prototypes/queries/malt/tables/sample_embeddings.csv", index_col="batch")
+    assert embeddings["origin"].to_dict() == {"pbmc:pbmc10k_v3": "reference", "pbmc:pbmc5k_v3": "reference", "malt:malt10k": "query"}
+
+
+def test_the_report_shows_losses_and_further_figures(folder):
+    page = (folder / "results/report/index.html").read_text()
+    for title in ("programs: enrichment", "programs, query malt: enrichment", "prototypes: sample embeddings", "linear: tree of labels"):
+        assert title in page
+
+
+def test_surgery_is_told_for_every_type(folder):
+    for model in MODELS:
+        facts = json.loads((folder / f"results/atlas/models/{model}/queries/malt/mapping.json").read_text())
+        assert facts["query_batches"] == ["malt:malt10k"]
+        assert facts["mean_shift"] > 0
+        assert set(facts["reference_batches"]) == {"pbmc:pbmc10k_v3", "pbmc:pbmc5k_v3"}
+
+
+def test_other_outputs_train_and_map_nothing(folder):
+    changed = {**MODELS, "cite": {**MODELS["cite"], "outputs": {"n_samples": 3}}}
+    (folder / "changed.yaml").write_text(json.dumps({"models": changed}))
+    jobs = planned(snakemake(folder, "--dry-run", "--configfile", folder / "config.yaml", folder / "changed.yaml"))
+    assert (jobs["describe_reference"], jobs["describe_query"]) == (1, 1)
+    assert not {"train_reference", "map_query", "transfer_labels"} & set(jobs)
