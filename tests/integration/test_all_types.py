@@ -31,16 +31,16 @@ def folder(real, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cite")
     data = ad.read_h5ad(real("citeseq_1400c_3batches_14p.h5ad"))
     batches = data.obs["batch"].astype(str)
-    data[(batches != "malt10k").to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
-    data[(batches == "malt10k").to_numpy()].copy().write_h5ad(folder / "query.h5ad")
-    rows = [{"dataset": "pbmc", "path": "reference.h5ad", "protein_key": "protein_expression"}], [{"query": "malt", "path": "query.h5ad", "label_key": "cell_type"}]
+    data[(batches != "pbmc5k_v3").to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
+    data[(batches == "pbmc5k_v3").to_numpy()].copy().write_h5ad(folder / "query.h5ad")
+    rows = [{"dataset": "pbmc", "path": "reference.h5ad", "protein_key": "protein_expression"}], [{"query": "pbmc5k", "path": "query.h5ad", "label_key": "cell_type"}]
     write_sheets(folder, *rows, **CONFIG)
     snakemake(folder)
     return folder
 
 
 def test_every_type_gives_labels(folder):
-    labels = pd.read_csv(folder / "results/queries/malt/labels.csv")
+    labels = pd.read_csv(folder / "results/queries/pbmc5k/labels.csv")
     for model in (*MODELS, "linear"):
         assert labels[f"{model}_confidence"].between(0, 1).all()
     assert {"prototypes_classifier_label", "linear_tree_label", "linear_tree_node"} <= set(labels.columns)
@@ -56,31 +56,31 @@ def test_types_tell_what_they_have_to_tell_and_of_the_atlas_alone(folder):
     told = {str(path.relative_to(folder / "results/atlas/models")) for path in (folder / "results").rglob("tables/*") if "atlas" in path.parts}
     assert {
         "cite/reference/tables/proteins.parquet",
-        "cite/queries/malt/tables/protein_facts.csv",
-        "programs/queries/malt/tables/enrichment.csv",
+        "cite/queries/pbmc5k/tables/protein_facts.csv",
+        "programs/queries/pbmc5k/tables/enrichment.csv",
         "programs/reference/tables/enrichment.png",
-        "prototypes/queries/malt/tables/sample_embeddings.csv",
+        "prototypes/queries/pbmc5k/tables/sample_embeddings.csv",
         "prototypes/reference/tables/sample_embeddings.png",
     } <= told
     assert not list((folder / "results/fold_1").rglob("tables"))
-    facts = pd.read_csv(folder / "results/atlas/models/cite/queries/malt/tables/protein_facts.csv")
+    facts = pd.read_csv(folder / "results/atlas/models/cite/queries/pbmc5k/tables/protein_facts.csv")
     assert (facts["values"] == "imputed").all()
-    embeddings = pd.read_csv(folder / "results/atlas/models/prototypes/queries/malt/tables/sample_embeddings.csv", index_col="batch")
-    assert embeddings["origin"].to_dict() == {"pbmc:pbmc10k_v3": "reference", "pbmc:pbmc5k_v3": "reference", "malt:malt10k": "query"}
+    embeddings = pd.read_csv(folder / "results/atlas/models/prototypes/queries/pbmc5k/tables/sample_embeddings.csv", index_col="batch")
+    assert embeddings["origin"].to_dict() == {"pbmc:pbmc10k_v3": "reference", "pbmc:malt10k_v3": "reference", "pbmc5k:pbmc5k_v3": "query"}
 
 
 def test_the_report_shows_losses_and_further_figures(folder):
     page = (folder / "results/report/index.html").read_text()
-    for title in ("programs: enrichment", "programs, query malt: enrichment", "prototypes: sample embeddings", "linear: tree of labels"):
+    for title in ("programs: enrichment", "programs, query pbmc5k: enrichment", "prototypes: sample embeddings", "linear: tree of labels"):
         assert title in page
 
 
 def test_surgery_is_told_for_every_type(folder):
     for model in MODELS:
-        facts = json.loads((folder / f"results/atlas/models/{model}/queries/malt/mapping.json").read_text())
-        assert facts["query_batches"] == ["malt:malt10k"]
+        facts = json.loads((folder / f"results/atlas/models/{model}/queries/pbmc5k/mapping.json").read_text())
+        assert facts["query_batches"] == ["pbmc5k:pbmc5k_v3"]
         assert facts["mean_shift"] > 0
-        assert set(facts["reference_batches"]) == {"pbmc:pbmc10k_v3", "pbmc:pbmc5k_v3"}
+        assert set(facts["reference_batches"]) == {"pbmc:pbmc10k_v3", "pbmc:malt10k_v3"}
 
 
 def test_other_outputs_train_and_map_nothing(folder):
