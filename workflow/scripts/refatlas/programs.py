@@ -6,7 +6,7 @@ import numpy as np
 
 from refatlas.errors import InputError, listed
 
-BUNDLED = Path(__file__).parents[3] / "resources" / "reactome.gmt"
+BUNDLED = Path(__file__).resolve().parents[3] / "resources" / "reactome.gmt"
 
 
 def read_gmt(path: str | Path) -> dict[str, set[str]]:
