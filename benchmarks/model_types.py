@@ -31,17 +31,18 @@ def models(case: str, data: Path) -> dict:
 
 def seconds(work: Path, rule: str, model: str) -> float:
     """Return the sum of a rule's jobs for one model, imports included."""
-    return sum(pd.read_csv(path, sep="\t")["s"].sum() for path in (work / f"benchmarks/{rule}/atlas").rglob("*.tsv") if model in path.relative_to(work).with_suffix("").parts)
+    place = work / f"benchmarks/{rule}/atlas"
+    return sum(pd.read_csv(path, sep="\t")["s"].sum() for path in [*place.glob(f"{model}.tsv"), *place.glob(f"{model}/*.tsv")])
 
 
 def table(work: Path) -> pd.DataFrame:
     """Return a row for each model and source of labels: times, scores over all queries by their cells, and scib's summary scores."""
-    transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("split == 'atlas' and level == 1 and source not in ['distance', 'misfit']")
-    scib = pd.read_csv(work / "results/evaluation/integration.csv").pivot_table(index="model", columns="metric", values="value")
+    transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("split == 'atlas' and level == 1 and source not in ['distance', 'misfit'] and model != 'delivered'")
+    scib = pd.read_csv(work / "results/evaluation/integration.csv").pivot_table(index="model", columns="metric", values="value").reindex(columns=["bio", "batch", "total"])
     rows = []
     for (model, source), part in transfer.groupby(["model", "source"], sort=False):
         scores = {name: (part[name] * part["n_seen"]).sum() / part["n_seen"].sum() for name in ("accuracy", "macro_f1", "ece")}
-        summary = scib.loc[model, ["bio", "batch", "total"]].to_dict() if model in scib.index else {}
+        summary = scib.loc[model].to_dict() if model in scib.index else {}
         rows.append({"model": model, "source": source, "training s": seconds(work, "train_reference", model), "surgery s": seconds(work, "map_query", model), **scores, **summary})
     return pd.DataFrame(rows)
 

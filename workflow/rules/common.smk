@@ -47,6 +47,8 @@ except InputError as error:
 
 MODELS = CONFIG["models"]
 FOLDS = folds(CONFIG["evaluation"])
+CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
+CONTROL_MODEL = CONFIG["deliver"]["model"]
 DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
@@ -141,6 +143,12 @@ def calibration_of(wildcards):
     """What was learned on the folds, and the cells that it was learned on; nothing without folds."""
     names = {"calibration": "calibration.json", "held_out": "held_out.npz"}
     return {key: f"<results>/evaluation/{file}" for key, file in names.items() if FOLDS}
+
+
+def mapqc_of(wildcards):
+    """How far a query's controls are from the reference, as an input named mapqc; nothing for a query without controls."""
+    path = "<results>/queries/{query}/mapqc.json"
+    return {"mapqc": path} if wildcards.query in CONTROLLED else {}
 
 
 def scored(table):

@@ -177,8 +177,38 @@ rule measure_query:
         "../scripts/measure_query.py"
 
 
+# Of queries that name control cells, by the latent space of the model that deliver.model names.
+rule run_mapqc:
+    input:
+        reference=f"<results>/atlas/models/{CONTROL_MODEL}/reference/latent.parquet",
+        query=f"<results>/atlas/models/{CONTROL_MODEL}/queries/{{query}}/latent.parquet",
+        cells="<results>/queries/{query}/cells.parquet",
+        reference_cells=expand(
+            "<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS
+        ),
+    output:
+        scores="<results>/queries/{query}/mapqc.parquet",
+        summary="<results>/queries/{query}/mapqc.json",
+    log:
+        "<logs>/run_mapqc/{query}.log",
+    benchmark:
+        "<benchmarks>/run_mapqc/{query}.tsv"
+    wildcard_constraints:
+        query=one_of(CONTROLLED),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=2000, per_input_mb=10),
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/run_mapqc.py"
+
+
 rule assess_query:
     input:
+        unpack(mapqc_of),
         measures="<results>/atlas/queries/{query}/measures.json",
         held_out=expand(
             f"<results>/{{split}}/queries/{HELD_OUT}/measures.json",

@@ -1,6 +1,6 @@
 """Says whether a mapping can be trusted: pass, warn or fail, with every reason, its value, its limits and what to do.
 
-in:  measures.json of the query; measures.json of every fold's held-out cells, whose batches say what is usual
+in:  measures.json of the query, and mapqc.json if it has controls; measures.json of every fold's held-out cells, whose batches say what is usual
 out: verdict.json
 """
 
@@ -108,6 +108,16 @@ CHECKS = (
     Check(
         "late_fall", "high", 0.005, None, 0.0, "surgery ended while its loss was still falling by this share in ten epochs", "raise surgery.max_epochs of the models", fixed=True
     ),
+    Check(
+        "mapqc",
+        "high",
+        0.1,
+        None,
+        0.0,
+        "control cells are further from the reference than its own samples are from each other (mapQC score above 2)",
+        "expect a batch effect that surgery did not remove; compare with other models before differences of the other cells are believed",
+        fixed=True,
+    ),
     Check("low_quality", "high", 0.1, 0.4, 0.1, "many cells are beyond the limits of qc", "check the query's quality, or the limits in the config's qc", fixed=True),
 )
 
@@ -191,7 +201,10 @@ def report_verdict(query: str, found: dict) -> None:
 
 
 def main(smk) -> None:
-    found = assess(read_json(smk.input.measures), [read_json(path) for path in smk.input.held_out])
+    measures = read_json(smk.input.measures)
+    if smk.input.get("mapqc"):
+        measures["query"]["mapqc"] = read_json(smk.input.mapqc)["control_distant"]
+    found = assess(measures, [read_json(path) for path in smk.input.held_out])
     report_verdict(smk.wildcards.query, found)
     write_json({"query": smk.wildcards.query, **found}, smk.output.verdict)
 

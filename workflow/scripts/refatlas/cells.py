@@ -51,6 +51,8 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
     cells["batch"] = _batches(file, name, row).to_numpy()
     for level, key in enumerate(row["label_keys"], start=1):
         cells[label_column(level)] = _labels(file, name, key, unlabeled).to_numpy()
+    if row.get("control"):
+        cells["control"] = _controls(file, name, row["control"]).to_numpy()
     proteins = read_proteins(file, row, cells["batch"].to_numpy())
     if proteins.shape[1]:
         cells["has_proteins"] = (proteins > 0).any(axis=1).groupby(cells["batch"].to_numpy()).transform("any").to_numpy()
@@ -72,6 +74,17 @@ def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
         return cells
     roles = pd.read_parquet(fold)["role"]
     return cells.assign(keep=cells["keep"] & cells.index.isin(roles.index[roles == "train"]))
+
+
+def _controls(file: CountFile, name: str, control: str) -> pd.Series:
+    """Return which cells are controls by COLUMN=VALUE."""
+    column, value = (part.strip() for part in control.split("=", 1))
+    if column not in file.cells:
+        raise InputError(f"{name!r} ({file.path}): cell column {column!r} of control {control!r} is not in the file; it has {listed(file.cells.columns, 20)}")
+    found = file.cells[column].astype(str) == value
+    if not found.any():
+        raise InputError(f"{name!r} ({file.path}): no cell has {value!r} in column {column!r}, which control names; it has {listed(file.cells[column].astype(str).unique(), 20)}")
+    return found
 
 
 def _batches(file: CountFile, name: str, row: dict) -> pd.Series:

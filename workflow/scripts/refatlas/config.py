@@ -269,6 +269,8 @@ def load_sheet(path: str, kind: str, config: dict, made: tuple[str, ...] = ()) -
                 raise InputError(
                     f"{where}: {name_column} {name!r}: {key} {row.get(key, '')!r} does not exist (from {os.getcwd()}); give an absolute path, or one relative to the working directory"
                 )
+        if row.get("control") and not re.fullmatch(r"[^=]+=[^=]+", row["control"]):
+            raise InputError(f"{where}: control {row['control']!r} is not like COLUMN=VALUE, such as condition=healthy")
         rows[name] = {"path": file, **_keys(row, kind, config)}
     if not rows:
         raise InputError(f"{path}: the sheet has no row; give one a {name_column}, with the columns {name_column} and path")
@@ -312,6 +314,7 @@ def _keys(row: dict, kind: str, config: dict) -> dict:
         "protein_key": None if proteins == "-" else proteins,
         "protein_is_default": not row.get("protein_key"),
         "metadata": row.get("metadata") or None,
+        "control": row.get("control") or None,
     }
 
 

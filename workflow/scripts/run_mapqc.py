@@ -1,0 +1,91 @@
+"""Measures how far a query's cells are from the reference, sample by sample, by mapQC (Dony 2025): for a query that has controls, which should not be far.
+
+in:  latent spaces of the reference and the query; their cells, of the query with the column control
+out: mapqc.parquet (one row a cell of the query: score, filter), mapqc.json (shares of control and of other cells that are distant)
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from refatlas.cells import read_cells
+from refatlas.jobs import run_job, write_json, write_table
+
+# A score above this is called distant: so many standard deviations of the reference samples' distances to each other.
+DISTANT = 2
+MIN_SAMPLES = 3
+MAX_REFERENCE_CELLS = 100_000
+
+
+def joined(reference: pd.DataFrame, reference_cells: pd.DataFrame, query: pd.DataFrame, query_cells: pd.DataFrame, seed: int):
+    """Return both latent spaces as one AnnData with origin, sample (the batch) and study (the dataset); of the reference at most MAX_REFERENCE_CELLS, drawn at random."""
+    import anndata as ad
+
+    if len(reference) > MAX_REFERENCE_CELLS:
+        reference = reference.sample(MAX_REFERENCE_CELLS, random_state=seed)
+    batches = pd.concat([reference_cells.loc[reference.index, "batch"], query_cells.loc[query.index, "batch"]]).astype(str)
+    obs = pd.DataFrame({"origin": np.repeat(["reference", "query"], [len(reference), len(query)]), "sample": batches.to_numpy()}, index=batches.index)
+    obs["study"] = obs["sample"].str.split(":", n=1).str[0]
+    return ad.AnnData(obs=obs.astype("category"), obsm={"X_latent": np.vstack([reference.to_numpy(), query.to_numpy()])})
+
+
+def sizes(n_reference: int, n_query: int) -> dict[str, int]:
+    """Return the number of neighbourhoods and their least and most cells: mapQC's usual ones, fewer where there are few cells."""
+    k_min = int(np.clip((n_reference + n_query) // 40, 100, 1500))
+    return {"n_nhoods": int(np.clip(n_query // 10, 1, 300)), "k_min": k_min, "k_max": min(20 * k_min, 10_000)}
+
+
+def score(cells, seed: int) -> pd.DataFrame:
+    """Return mapQC's score and filter of each query cell; NaN for a cell in no neighbourhood that could be judged."""
+    import mapqc
+
+    of_reference = cells.obs["origin"] == "reference"
+    apart = cells.obs.loc[of_reference, "study"].nunique() >= MIN_SAMPLES
+    with warnings.catch_warnings():
+        # That there are few samples or many neighbourhoods is said in the manual.
+        warnings.simplefilter("ignore", UserWarning)
+        mapqc.run_mapqc(
+            cells,
+            adata_emb_loc="X_latent",
+            ref_q_key="origin",
+            q_cat="query",
+            r_cat="reference",
+            sample_key="sample",
+            study_key="study" if apart else None,
+            exclude_same_study=apart,
+            **sizes(int(of_reference.sum()), int((~of_reference).sum())),
+            seed=seed,
+            verbose=False,
+        )
+    found = cells.obs.loc[~of_reference, ["mapqc_score", "mapqc_filtering"]]
+    return found.set_axis(["score", "filter"], axis=1).astype({"score": float, "filter": str}).rename_axis("cell")
+
+
+def summary(scores: pd.DataFrame, control: pd.Series) -> dict:
+    """Return numbers and shares of judged cells that are distant, of controls and of the others; None for a share of no cell."""
+    judged = scores["score"].notna()
+    found = {"n_cells": len(scores), "n_judged": int(judged.sum())}
+    for name, part in (("control", judged & control), ("other", judged & ~control)):
+        found[f"n_{name}"] = int(part.sum())
+        found[f"{name}_distant"] = float((scores.loc[part, "score"] > DISTANT).mean()) if part.any() else None
+    return found
+
+
+def main(smk) -> None:
+    reference, query = pd.read_parquet(smk.input.reference), pd.read_parquet(smk.input.query)
+    cells, query_cells = read_cells(smk.input.reference_cells), pd.read_parquet(smk.input.cells)
+    n_samples = cells.loc[reference.index, "batch"].nunique()
+    if n_samples < MIN_SAMPLES:
+        print(f"not measured: mapQC needs {MIN_SAMPLES} batches in the reference to compare with, it has {n_samples}")
+        scores, found = pd.DataFrame({"score": np.nan, "filter": "no reference samples"}, index=query.index), {"control_distant": None}
+    else:
+        scores = score(joined(reference, cells, query, query_cells, smk.params.seed), smk.params.seed)
+        found = summary(scores, query_cells.loc[scores.index, "control"])
+        print(", ".join(f"{name} {value}" for name, value in found.items()))
+    write_table(scores, smk.output.scores)
+    write_json(found, smk.output.summary)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821
