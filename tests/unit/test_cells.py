@@ -28,6 +28,15 @@ def test_cells_and_batches_are_named_after_the_dataset(tmp_path):
     assert set(found.cells["batch"]) == {"d:b1", "d:b2"}
 
 
+def test_controls_are_the_cells_that_the_sheet_names(tmp_path):
+    found = scanned(tmp_path, small_counts(), control="cell_type=A")
+    assert found.cells["control"].tolist() == [True, False] * 30
+    with pytest.raises(InputError, match=r"cell column 'state' of control 'state=A' is not in the file; it has batch, cell_type"):
+        scanned(tmp_path, small_counts(), control="state=A")
+    with pytest.raises(InputError, match=r"no cell has 'C' in column 'cell_type', which control names; it has A, B"):
+        scanned(tmp_path, small_counts(), control="cell_type=C")
+
+
 def test_measures_are_those_of_the_matrix(tmp_path):
     counts = small_counts()
     counts.var_names = ["MT-1", *counts.var_names[1:]]

@@ -86,6 +86,7 @@ def _stay_here():
         ("dataset\tpath\tmetadata\na\ta.h5ad\tgone.csv\n", "", r"metadata 'gone.csv' does not exist"),
         ("", "query\tpath\na\tq.h5ad\n", "query 'a' has the name of a dataset"),
         ("dataset\tpath\tlabel_key\na\ta.h5ad\tx,y\nb\ta.h5ad\tx\n", "", "different numbers of label columns"),
+        ("", "query\tpath\tcontrol\nq\tq.h5ad\thealthy\n", "control 'healthy' is not like COLUMN=VALUE"),
     ],
 )
 def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):

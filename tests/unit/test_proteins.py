@@ -270,7 +270,8 @@ class Inputs(dict):
     __getattr__ = dict.__getitem__
 
 
-def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out(tmp_path, scripts, config, counts):
+@pytest.mark.parametrize("proteins", [True, False])
+def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_shall(tmp_path, scripts, config, counts, proteins):
     """Dataset a measured CD3, CD4 and CD8, dataset b the last two under other names and CD19; a's batch b1 is held out."""
     other = small_counts(seed=3)
     other.obsm["adt"] = pd.DataFrame(np.full((60, 3), 7.0), index=other.obs_names, columns=["cd4_TotalSeqB", "CD8", "CD19"])
@@ -292,10 +293,13 @@ def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out(tmp_pat
     )
     scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows), output=SimpleNamespace(counts=given["reference"])))
     out = SimpleNamespace(counts=str(tmp_path / "held.h5ad"), cells=str(tmp_path / "held.parquet"))
-    scripts("hold_out").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0]), output=out))
+    scripts("hold_out").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0], proteins=proteins), output=out))
     reference, held = read_counts(tmp_path / "counts.h5ad"), read_counts(tmp_path / "held.h5ad")
     assert list(reference.uns["protein_names"]) == list(held.uns["protein_names"]) == ["CD3", "CD4", "CD8", "CD19"]
     assert np.unique(reference[reference.obs["dataset"] == "b"].obsm["proteins"], axis=0).tolist() == [[0, 7, 7, 7]]
+    if not proteins:
+        assert not held.obsm["proteins"].any()
+        return
     barcodes = held.obs_names.str.removeprefix("a:")
     assert np.array_equal(held.obsm["proteins"][:, :3], counts.obsm["adt"].loc[barcodes].to_numpy())
     assert not held.obsm["proteins"][:, 3].any()

@@ -139,6 +139,13 @@ def test_without_folds_nothing_is_held_out(project):
     assert not {"plan_fold", "hold_out", "calibrate"} & set(jobs)
 
 
+def test_mapqc_is_planned_for_queries_that_name_controls(project):
+    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
+    write_sheets(project, rows, [{"query": "q", "path": "q.h5ad", "control": "cell_type=A"}, {"query": "r", "path": "r.h5ad", "control": ""}])
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["run_mapqc"], jobs["assess_query"]) == (1, 2)
+
+
 def test_a_model_made_elsewhere_is_taken_for_the_atlas_and_trained_in_folds(project):
     (project / "made").mkdir()
     (project / "made" / "model.pt").write_text("placeholder")

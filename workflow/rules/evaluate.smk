@@ -55,6 +55,7 @@ rule hold_out:
     params:
         rows=list(DATASETS.values()),
         seed=lambda w: [CONFIG["seed"], *w.split.encode()],
+        proteins=CONFIG["evaluation"]["proteins"],
     script:
         "../scripts/hold_out.py"
 

@@ -1,5 +1,7 @@
 """Writes the cells that a fold holds out as if they were a query: counts without labels for the models, and their labels apart.
 
+Their proteins, if the config does not keep them, are left out as well: most queries have none, and models that lean on them would look better than they are.
+
 in:  each dataset's file, cells.parquet and genes.parquet; fold.parquet and genes.parquet of the fold; where its reference has proteins, its counts.h5ad, for their names
 out: counts.h5ad (obs has the batch alone, obsm the proteins), cells.parquet (with labels, for scoring)
 """
@@ -57,7 +59,8 @@ def main(smk) -> None:
             file = open_counts(row["path"], row["layer"])
             parts.append(gather(file, wanted, genes, table))
             kept.append(cells[wanted])
-            proteins.append(align(read_proteins(file, row, cells["batch"].to_numpy())[wanted], known))
+            measured = read_proteins(file, row, cells["batch"].to_numpy()) if smk.params.proteins else pd.DataFrame(index=cells.index)
+            proteins.append(align(measured[wanted], known))
     matrix, cells = sparse.vstack(parts, format="csr"), pd.concat(kept)
     if read_json(smk.input.plan)["simulated"]:
         matrix, batches = simulate_batches(matrix, smk.params.seed)

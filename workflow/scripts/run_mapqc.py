@@ -42,6 +42,8 @@ def score(cells, seed: int) -> pd.DataFrame:
 
     of_reference = cells.obs["origin"] == "reference"
     apart = cells.obs.loc[of_reference, "study"].nunique() >= MIN_SAMPLES
+    # mapQC draws its neighbourhoods by numpy's global generator, whatever its argument says.
+    np.random.seed(seed)  # noqa: NPY002
     with warnings.catch_warnings():
         # That there are few samples or many neighbourhoods is said in the manual.
         warnings.simplefilter("ignore", UserWarning)
