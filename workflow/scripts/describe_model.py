@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refatlas.jobs import run_job, write_tables
 from refatlas.models import MODEL_TYPES
-from refatlas.plots import save
+from refatlas.plots import apply_style, save
 from refatlas.store import read_counts
 
 
@@ -18,6 +18,7 @@ def main(smk) -> None:
     model = MODEL_TYPES[smk.params.spec["type"]].load_class().load(Path(smk.input.model), counts.copy())
     tables = model.tables(counts, reference, smk.params.spec)
     write_tables(tables, smk.output.tables)
+    apply_style()
     for name, figure in model.figures(tables).items():
         save(figure, f"{smk.output.tables}/{name}.png")
     print("; ".join(f"{name}: {len(table)} rows" for name, table in tables.items()))

@@ -27,7 +27,7 @@ def draw_training(history: pd.DataFrame, model: str) -> plt.Figure:
         losses = rows[[column for column in (f"{loss}_train", f"{loss}_validation") if column in rows]]
         for column, label in zip(losses, ("training cells", "held-out cells"), strict=False):
             ax.plot(rows["epoch"], losses[column], label=label)
-        start, low = losses.iloc[min(2, len(rows) - 1)].max(), losses.min().min()
+        start, low = losses.iloc[min(2, len(rows) // 5)].max(), losses.min().min()
         ax.set(
             title=f"{model}: {stage}",
             xlabel="epoch",

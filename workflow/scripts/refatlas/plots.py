@@ -11,9 +11,16 @@ import pandas as pd
 from refatlas.jobs import whole
 
 GREY = "#d7d9dc"
-plt.rcParams.update(
-    {"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "legend.frameon": False}
-)
+STYLE = {"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "legend.frameon": False}
+
+
+def apply_style() -> None:
+    """Set the look of all figures that follow; to be called again where a package that was imported since has set its own."""
+    plt.rcdefaults()
+    plt.rcParams.update(STYLE)
+
+
+apply_style()
 
 
 def colors(names: list[str]) -> dict[str, tuple]:
@@ -95,7 +102,7 @@ def draw_embeddings(table: pd.DataFrame) -> plt.Figure:
     """
     values = table.drop(columns="origin").to_numpy(dtype=float)
     left, spread, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
-    places = np.pad(left * spread, ((0, 0), (0, 2)))[:, :2]
+    places = np.pad(left * spread, ((0, 0), (0, 2)))[:, :2].round(6)
     figure, ax = plt.subplots(figsize=(5.5, 4.5))
     for origin, color in (("reference", "tab:blue"), ("query", "tab:orange")):
         part = (table["origin"] == origin).to_numpy()
