@@ -174,11 +174,11 @@ def test_cells_far_from_the_reference_are_novel(learned):
     assert found["label"].notna().all()
 
 
-def test_strangeness_is_the_mean_of_a_cell_and_its_nearest():
+def test_strangeness_is_half_a_cells_own_and_half_of_its_nearest():
     positions = np.repeat([[0.0], [50.0]], NEIGHBORS, axis=0) + np.arange(2 * NEIGHBORS)[:, None] / 100
     values = np.concatenate([np.arange(NEIGHBORS), np.zeros(NEIGHBORS)])
-    assert smooth(values, positions) == pytest.approx(np.repeat([(NEIGHBORS - 1) / 2, 0], NEIGHBORS))
-    assert smooth(np.array([1.0, 3.0]), np.zeros((2, 1))) == pytest.approx([2, 2])
+    assert smooth(values, positions) == pytest.approx((values + np.repeat([(NEIGHBORS - 1) / 2, 0], NEIGHBORS)) / 2)
+    assert smooth(np.array([1.0, 3.0]), np.zeros((2, 1))) == pytest.approx([1.5, 2.5])
 
 
 def test_a_strange_cell_among_a_few_is_told_by_itself(learned):

@@ -160,13 +160,15 @@ def large_groups(groups: np.ndarray) -> list[np.ndarray]:
 
 
 def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the mean of each cell and its nearest cells: a type that the reference lacks is many strange cells side by side, a poor cell is strange alone.
+    """Return each cell's value averaged with the mean of its nearest cells: a type that the reference lacks is many strange cells side by side.
+
+    Half is the cell's own, because the mean alone calls a whole type novel that another state of the cells has shifted by little.
 
     Args:
         values: shape (n_cells,). positions: of the same cells, shape (n_cells, n_latent).
     """
     neighbors, _ = nearest(positions, positions, NEIGHBORS)
-    return values[neighbors].mean(axis=1)
+    return (values + values[neighbors].mean(axis=1)) / 2
 
 
 def novelty(evidence: Evidence, p: np.ndarray, learned: dict) -> np.ndarray:
