@@ -111,7 +111,7 @@ CHECKS = (
     Check(
         "mapqc",
         "high",
-        0.25,
+        0.1,
         None,
         0.0,
         "control cells are further from the reference than its own samples are from each other (mapQC score above 2)",
