@@ -12,6 +12,7 @@ from refatlas.errors import InputError
 from refatlas.genes import named_genes
 from refatlas.models import MODEL_TYPES
 from refatlas.models.pretrained import facts, read_saved, require_usable
+from refatlas.proteins import unite, wanted_proteins
 
 SURGERY = {"max_epochs": 2, "batch_size": 128, "lr": 1e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.0}
 SPEC = {"seed": 0, "threads": 1, "surgery": SURGERY}
@@ -108,3 +109,74 @@ def test_what_cannot_serve_is_refused(made, donors):
     if MODEL_TYPES[kind].needs_labels:
         with pytest.raises(InputError, match="labels A of the reference are none of its labels"):
             MODEL_TYPES[kind].load_class().from_pretrained(read_saved(file, None), wrong, file)
+
+
+@pytest.fixture(scope="module", params=["anndata", "mudata"])
+def made_with_proteins(request, real, tmp_path_factory):
+    """A stock totalVI of two batches with proteins, registered either way: its folder, its cells, the latent space that it gave, and a third batch."""
+    import mudata
+    import scvi
+
+    data = ad.read_h5ad(real("citeseq_1400c_3batches_14p.h5ad"))
+    data = data[:, np.argsort(-np.asarray(data.X.sum(axis=0)).ravel())[:200]].copy()
+    data.obs["sample"], data.layers["counts"] = data.obs["batch"].astype(str), data.X
+    query = data[data.obs["sample"] == sorted(data.obs["sample"].unique())[0]].copy()
+    reference = data[~data.obs_names.isin(query.obs_names)].copy()
+    scvi.settings.seed = 0
+    if request.param == "anndata":
+        scvi.model.TOTALVI.setup_anndata(reference, "protein_expression", batch_key="sample")
+        shown = reference
+    else:
+        proteins = ad.AnnData(np.asarray(reference.obsm["protein_expression"], dtype=np.float32), obs=reference.obs[[]].copy())
+        proteins.var_names = protein_names(reference)
+        shown = mudata.MuData({"rna": ad.AnnData(reference.X, obs=reference.obs, var=reference.var[[]]), "protein": proteins})
+        scvi.model.TOTALVI.setup_mudata(shown, batch_key="sample", modalities={"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"})
+    model = scvi.model.TOTALVI(shown, use_layer_norm="both", use_batch_norm="none", n_latent=12)
+    model.train(max_epochs=2)
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    model.save(folder)
+    return folder, reference, model.get_latent_representation(), query
+
+
+def protein_names(data) -> list[str]:
+    table = data.obsm["protein_expression"]
+    return list(table.columns) if hasattr(table, "columns") else [f"protein_{i}" for i in range(table.shape[1])]
+
+
+def with_proteins(data, dataset: str, wanted: list[str], measured: bool = True):
+    """Return counts as the build rules write them, with proteins matched to the model's by name."""
+    counts = ours(data, dataset, labels=False)
+    table = pd.DataFrame(np.asarray(data.obsm["protein_expression"], dtype=np.float32), index=counts.obs_names, columns=protein_names(data))
+    # The file's own order is another.
+    table = table.iloc[:, ::-1]
+    found = wanted_proteins(unite([table]), {"theirs": wanted})
+    counts.obsm["proteins"], counts.uns["protein_names"] = found.to_numpy() * measured, np.array(found.columns, dtype=object)
+    return counts
+
+
+def test_a_totalvi_made_elsewhere_is_the_reference_model(made_with_proteins, tmp_path):
+    folder, reference, latent, query = made_with_proteins
+    saved = read_saved(str(folder / "model.pt"), None)
+    known = facts(saved)
+    assert known["genes"] == list(reference.var_names)
+    require_usable(saved, "TOTALVI", "model.pt")
+    counts = with_proteins(reference, "atlas", known["proteins"])
+    model = MODEL_TYPES["totalvi"].load_class().from_pretrained(saved, counts.copy(), "model.pt")
+    assert np.abs(model.latent(counts.copy()) - latent).max() < 1e-4
+    model.save(tmp_path / "model.pt")
+    again = MODEL_TYPES["totalvi"].load_class().load(tmp_path / "model.pt", counts.copy())
+    bare = with_proteins(query, "query", known["proteins"], measured=False)
+    mapped = again.map_query(bare.copy(), SPEC)
+    assert set(bare.obs["batch"]) <= set(mapped.batches())
+    assert mapped.training.mean_shift > 0
+    assert np.abs(mapped.latent(counts.copy()) - latent).max() < 1e-4
+
+
+def test_proteins_of_a_model_made_elsewhere_must_be_the_references():
+    table = pd.DataFrame([[1.0, 2.0, 0.0]], index=["c"], columns=["CD3", "CD4_TotalSeqB", "CD8"])
+    assert list(wanted_proteins(table, {"a": ["CD4", "CD8", "CD3"]}).columns) == ["CD4", "CD8", "CD3"]
+    assert list(wanted_proteins(table, {}).columns) == ["CD3", "CD4_TotalSeqB"]
+    with pytest.raises(InputError, match="1 of its 2 proteins are in no dataset of the reference: CD19"):
+        wanted_proteins(table, {"a": ["CD3", "CD19"]})
+    with pytest.raises(InputError, match="a and b are pretrained on different proteins"):
+        wanted_proteins(table, {"a": ["CD3"], "b": ["CD4"]})

@@ -66,8 +66,10 @@ class Project:
         tables = {kind: [pd.read_parquet(self._table(name, kind)) for name in rows] for kind in ("cells", "genes")}
         write_table(self.scripts("select_genes").select(list(rows.values()), *tables.values(), self.config["genes"]), self._table("selected", "genes"))
         files = {kind: [self._table(name, kind) for name in rows] for kind in ("cells", "genes")}
-        given = Inputs(selected=self._table("selected", "genes"), **files)
-        self.scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows), output=SimpleNamespace(counts=str(self.folder / "counts.h5ad"))))
+        given = Inputs(selected=self._table("selected", "genes"), pretrained=[], **files)
+        self.scripts("build_reference").main(
+            SimpleNamespace(input=given, params=SimpleNamespace(rows=rows, pretrained=[]), output=SimpleNamespace(counts=str(self.folder / "counts.h5ad")))
+        )
         return read_counts(self.folder / "counts.h5ad")
 
     def query(self, name: str, row: dict) -> ad.AnnData:

@@ -17,7 +17,7 @@ from refatlas.counts import open_counts
 from refatlas.denoised import largest, measured_proteins, protein_facts, shared_batches
 from refatlas.errors import InputError
 from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
-from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite
+from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite, wanted_proteins
 from refatlas.store import protein_names, read_counts, write_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
@@ -190,7 +190,7 @@ def test_names_match_without_case_and_tag_and_nothing_else():
 def test_proteins_of_several_files_are_one_table_with_zeros_where_not_measured():
     a = pd.DataFrame([[1, 2], [3, 4]], index=["a1", "a2"], columns=["CD3", "CD4"])
     b = pd.DataFrame([[5, 6, 0]], index=["b1"], columns=["CD4_TotalSeqA", "CD8", "CD99"])
-    united = unite([a, b, pd.DataFrame(index=["c1"])])
+    united = wanted_proteins(unite([a, b, pd.DataFrame(index=["c1"])]), {})
     assert list(united.columns) == ["CD3", "CD4", "CD8"]
     assert united.loc["b1"].tolist() == [0, 5, 6]
     assert united.loc["c1"].tolist() == [0, 0, 0]
@@ -289,9 +289,14 @@ def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_s
     (tmp_path / "fold.json").write_text(json.dumps(words))
     files = {kind: [str(tmp_path / f"{name}_{kind}.parquet") for name in rows] for kind in ("cells", "genes")}
     given = Inputs(
-        **files, selected=str(tmp_path / "selected.parquet"), fold=str(tmp_path / "fold.parquet"), plan=str(tmp_path / "fold.json"), reference=str(tmp_path / "counts.h5ad")
+        **files,
+        pretrained=[],
+        selected=str(tmp_path / "selected.parquet"),
+        fold=str(tmp_path / "fold.parquet"),
+        plan=str(tmp_path / "fold.json"),
+        reference=str(tmp_path / "counts.h5ad"),
     )
-    scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows), output=SimpleNamespace(counts=given["reference"])))
+    scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows, pretrained=[]), output=SimpleNamespace(counts=given["reference"])))
     out = SimpleNamespace(counts=str(tmp_path / "held.h5ad"), cells=str(tmp_path / "held.parquet"))
     scripts("hold_out").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0], proteins=proteins), output=out))
     reference, held = read_counts(tmp_path / "counts.h5ad"), read_counts(tmp_path / "held.h5ad")

@@ -51,6 +51,9 @@ CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
 CONTROL_MODEL = CONFIG["deliver"]["model"]
 DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
+PRETRAINED_PROTEINS = [
+    m for m in PRETRAINED if MODEL_TYPES[MODELS[m]["type"]].needs_proteins
+]
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
 
 

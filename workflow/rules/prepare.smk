@@ -103,6 +103,9 @@ rule build_reference:
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
         selected="<results>/{split}/genes.parquet",
+        pretrained=expand(
+            "<results>/pretrained/{model}/facts.json", model=PRETRAINED_PROTEINS
+        ),
     output:
         counts="<results>/{split}/counts.h5ad",
     log:
@@ -116,6 +119,7 @@ rule build_reference:
         runtime=120,
     params:
         rows=DATASETS,
+        pretrained=PRETRAINED_PROTEINS,
     script:
         "../scripts/build_reference.py"
 

@@ -1,6 +1,6 @@
 """Writes the counts that models train on: the kept cells of all datasets × the selected genes.
 
-in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet; of a fold, which cells it trains on
+in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet; of a fold, which cells it trains on; facts.json of models made elsewhere that know proteins
 out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels); obsm the proteins of all datasets, where any has some
 """
 
@@ -10,8 +10,8 @@ from scipy import sparse
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
-from refatlas.jobs import run_job
-from refatlas.proteins import read_proteins, unite
+from refatlas.jobs import read_json, run_job
+from refatlas.proteins import read_proteins, unite, wanted_proteins
 from refatlas.store import gather, write_counts
 
 
@@ -37,9 +37,10 @@ def main(smk) -> None:
     matrix, obs = sparse.vstack(parts, format="csr"), describe_cells(cells)
     if matrix.sum() == 0:
         raise InputError("the selected genes have no counts in any kept cell; check genes.include, genes.exclude and the counts' layer")
-    united = unite(proteins)
-    print(f"proteins: {listed(united.columns, 30)}")
-    write_counts(smk.output.counts, matrix, obs, genes, proteins=united)
+    made = {name: read_json(path)["proteins"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)}
+    wanted = wanted_proteins(unite(proteins), made)
+    print(f"proteins: {listed(wanted.columns, 30)}")
+    write_counts(smk.output.counts, matrix, obs, genes, proteins=wanted)
 
 
 if "snakemake" in globals():

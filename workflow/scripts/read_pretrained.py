@@ -1,7 +1,7 @@
-"""Reads which genes, batches and labels a model made elsewhere knows.
+"""Reads which genes, batches, labels and proteins a model made elsewhere knows.
 
 in:  its model.pt
-out: facts.json: class, genes in its order, batches, labels
+out: facts.json: class, genes in its order, batches, labels, proteins
 """
 
 from refatlas.jobs import run_job, write_json
@@ -13,7 +13,7 @@ def main(smk) -> None:
     saved = read_saved(smk.input.model, smk.params.sha256)
     require_usable(saved, MODEL_TYPES[smk.params.kind].pretrained, smk.input.model)
     found = facts(saved)
-    print(f"{found['class']}: {len(found['genes'])} genes, {len(found['batches'])} batches, {len(found['labels'])} labels")
+    print(f"{found['class']}: {len(found['genes'])} genes, {len(found['batches'])} batches, {len(found['labels'])} labels, {len(found['proteins'])} proteins")
     write_json(found, smk.output.facts)
 
 

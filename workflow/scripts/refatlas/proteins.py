@@ -109,15 +109,37 @@ def align(table: pd.DataFrame, known: list[str]) -> pd.DataFrame:
 
 
 def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the proteins of all tables' cells together, named as in the first table that has them; proteins without a count in any cell are left out."""
+    """Return the proteins of all tables' cells together, named as in the first table that has them."""
     known: list[str] = []
     named = []
     for table in tables:
         places = match_proteins(list(table.columns), known)
         named.append(table.set_axis([known[place] if place >= 0 else name for place, name in zip(places, table.columns, strict=True)], axis=1))
         known += [name for place, name in zip(places, table.columns, strict=True) if place < 0]
-    united = pd.concat([table.reindex(columns=known, fill_value=np.float32(0)) for table in named])
-    return united.loc[:, (united > 0).any()]
+    return pd.concat([table.reindex(columns=known, fill_value=np.float32(0)) for table in named])
+
+
+def wanted_proteins(table: pd.DataFrame, pretrained: dict[str, list[str]]) -> pd.DataFrame:
+    """Return the proteins that models see: those with a count in any cell, or those of the models made elsewhere, in their order.
+
+    Args:
+        pretrained: the proteins of each model made elsewhere that has some.
+
+    Raises:
+        InputError: two such models have other proteins, or the reference lacks one.
+    """
+    if not pretrained:
+        return table.loc[:, (table > 0).any()]
+    (first, names), *others = pretrained.items()
+    for other, theirs in others:
+        if theirs != names:
+            raise InputError(f"config: models: {first} and {other} are pretrained on different proteins ({len(names)} and {len(theirs)}, in order); run them apart")
+    missing = [name for name, place in zip(names, match_proteins(names, list(table.columns)), strict=True) if place < 0]
+    if missing:
+        raise InputError(
+            f"config: models: {first}: pretrained: {len(missing)} of its {len(names)} proteins are in no dataset of the reference: {listed(missing)}; set protein_key in the reference's sheet"
+        )
+    return align(table, names)
 
 
 def describe_match(names: list[str], known: list[str]) -> str:

@@ -52,7 +52,7 @@ MODEL_TYPES = {
     "expimap": ModelType("refatlas.models.expimap:ExpiMap", has_tables=True, files=("model.gmt",)),
     "trvae": ModelType("refatlas.models.trvae:TrVAE"),
     "scpoli": ModelType("refatlas.models.scpoli:ScPoli", needs_labels=True, has_classifier=True, has_tables=True),
-    "totalvi": ModelType("refatlas.models.totalvi:TotalVI", needs_proteins=True, has_tables=True),
+    "totalvi": ModelType("refatlas.models.totalvi:TotalVI", needs_proteins=True, has_tables=True, pretrained="TOTALVI"),
 }
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from refatlas.errors import InputError, listed
 from refatlas.models.interface import UNLABELED
 
+# Classes that give the batch to the encoder unless told otherwise.
+ENCODING = ("TOTALVI",)
 SETTINGS = {
     "description": "a model made elsewhere with scvi-tools, taken instead of training one",
     "type": ["object", "null"],
@@ -51,18 +53,21 @@ def fields(saved: dict) -> dict:
 
 
 def facts(saved: dict) -> dict:
-    """Return a saved model's class, genes, batches and labels; plain values."""
-    found, registry = fields(saved), saved["attr_dict"]["registry_"]
+    """Return a saved model's class, genes, batches, labels and proteins; plain values."""
+    found, registry, genes = fields(saved), saved["attr_dict"]["registry_"], saved["var_names"]
     names = {name: [str(value) for value in found.get(name, {}).get("categorical_mapping", [])] for name in ("batch", "labels")}
-    return {"class": registry.get("model_name"), "genes": [str(gene) for gene in saved["var_names"]], "batches": names["batch"], "labels": names["labels"]}
+    proteins = [str(name) for name in found.get("proteins", {}).get("column_names", [])]
+    # A model of MuData names the genes of each modality.
+    genes = genes[(registry["setup_args"].get("modalities") or {})["rna_layer"]] if isinstance(genes, dict) else genes
+    return {"class": registry.get("model_name"), "genes": [str(gene) for gene in genes], "batches": names["batch"], "labels": names["labels"], "proteins": proteins}
 
 
 def require_usable(saved: dict, wanted: str, where: str) -> None:
     """Raise an InputError unless a saved model is of the wanted class, was made for surgery on counts, and has no covariate but the batch."""
     registry, parameters = saved["attr_dict"]["registry_"], saved["attr_dict"]["init_params_"]
     arguments = {name: value for part in parameters.get("kwargs", {}).values() for name, value in part.items()} | parameters.get("non_kwargs", {})
-    setup = registry["setup_args"]
-    extra = [name for name in ("size_factor_key", "categorical_covariate_keys", "continuous_covariate_keys") if setup.get(name)]
+    setup, arguments = registry["setup_args"], {"encode_covariates": wanted in ENCODING} | arguments
+    extra = [name for name in ("size_factor_key", "categorical_covariate_keys", "continuous_covariate_keys", "panel_key") if setup.get(name)]
     if registry.get("model_name") != wanted:
         raise InputError(f"{where} is of class {registry.get('model_name')}, and its type in the config needs {wanted}; set the type to match")
     if not arguments.get("encode_covariates"):
@@ -75,8 +80,9 @@ def require_usable(saved: dict, wanted: str, where: str) -> None:
         raise InputError(f"{where} was trained with {listed(extra)}, which this workflow has not; train it with the batch alone")
     if "minify_type" in str(registry.get("field_registries", {}).keys()) or saved["attr_dict"].get("minified_data_type_"):
         raise InputError(f"{where} is minified: its reference has no counts; save it with them")
-    if arguments.get("dispersion", "gene") not in ("gene", "gene-batch"):
-        raise InputError(f"{where} has dispersion {arguments['dispersion']!r}, which needs labels of a query; train it with 'gene' or 'gene-batch'")
+    for name in ("dispersion", "gene_dispersion", "protein_dispersion"):
+        if str(arguments.get(name, "gene")).endswith(("-label", "-cell")):
+            raise InputError(f"{where} has {name} {arguments[name]!r}, which needs what a query has not; train it with the default or by batch")
 
 
 def renamed_batches(theirs: list[str], ours: list[str], where: str) -> list[str]:
@@ -98,11 +104,12 @@ def renamed_batches(theirs: list[str], ours: list[str], where: str) -> list[str]
     return [meant.get(name, name) for name in theirs]
 
 
-def adapted(saved: dict, batches: list[str], labels: list[str] | None, genes: list[str], where: str) -> dict:
+def adapted(saved: dict, batches: list[str], labels: list[str] | None, genes: list[str], setup: dict, where: str) -> dict:
     """Return a saved model with this workflow's names in its registry, ready for scvi-tools to load.
 
     Args:
         batches: of the reference. labels: of the reference, for a class that reads them, otherwise None. genes: the workflow's names of the model's genes, in its order.
+        setup: what the class's setup_anndata needs beside the batch.
 
     Raises:
         InputError: the reference has batches or labels that the model does not know.
@@ -110,10 +117,9 @@ def adapted(saved: dict, batches: list[str], labels: list[str] | None, genes: li
     registry, found = saved["attr_dict"]["registry_"], fields(saved)
     found["batch"]["categorical_mapping"] = np.array(renamed_batches(facts(saved)["batches"], batches, where), dtype=object)
     found["batch"]["original_key"] = "batch"
-    setup = {**registry["setup_args"], "layer": None, "batch_key": "batch"}
+    setup = {"layer": None, "batch_key": "batch", **setup}
     if labels is None:
         found["labels"].update(categorical_mapping=np.array([0]), original_key="_scvi_labels")
-        setup["labels_key"] = None
     else:
         known = [str(name) for name in found["labels"]["categorical_mapping"]]
         unknown = sorted(set(labels) - set(known[:-1]))
@@ -121,5 +127,5 @@ def adapted(saved: dict, batches: list[str], labels: list[str] | None, genes: li
             raise InputError(f"{where}: labels {listed(unknown)} of the reference are none of its labels {listed(known[:-1])}; name the label_key that it was trained with")
         found["labels"].update(categorical_mapping=np.array([*known[:-1], UNLABELED], dtype=object), original_key="label", unlabeled_category=UNLABELED)
         setup.update(labels_key="label", unlabeled_category=UNLABELED)
-    registry["setup_args"] = setup
+    registry.update(setup_method_name="setup_anndata", setup_args=setup)
     return {**saved, "var_names": np.array(genes)}

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 # Under SLURM, Lightning would otherwise take over process ranks and signals.
 os.environ["SLURM_JOB_NAME"] = "interactive"
@@ -220,6 +221,8 @@ class ScviToolsModel:
 
     scvi_class: type
     reads_labels = False
+    # What the class's setup_anndata needs beside the batch and the labels.
+    setup: ClassVar[dict[str, str]] = {}
 
     def __init__(self, model, training: Training | None = None) -> None:
         self.model = model
@@ -239,7 +242,7 @@ class ScviToolsModel:
         """
         require_usable(saved, cls.scvi_class.__name__, where)
         labels = sorted(counts.obs["label"].dropna().astype(str).unique()) if cls.reads_labels else None
-        renamed = adapted(saved, sorted(counts.obs["batch"].astype(str).unique()), labels, list(counts.var_names), where)
+        renamed = adapted(saved, sorted(counts.obs["batch"].astype(str).unique()), labels, list(counts.var_names), cls.setup, where)
         with tempfile.TemporaryDirectory() as folder:
             torch.save(renamed, Path(folder) / "model.pt")
             model = cls.load(Path(folder) / "model.pt", counts)

@@ -11,6 +11,7 @@ import numpy as np
 from refatlas.models.settings import VAE, training
 
 HIDDEN = "|proteins hidden"
+SETUP = {"protein_expression_obsm_key": "proteins", "protein_names_uns_key": "protein_names"}
 MODEL = {
     **VAE,
     "n_hidden": {**VAE["n_hidden"], "default": 256},
@@ -50,10 +51,15 @@ class TotalVI:
 
         device, scvi_class = scvi_tools.prepare(spec), _scvi_class()
         shown = with_hidden_proteins(counts, spec["train"]["hide_proteins"], spec["seed"])
-        scvi_class.setup_anndata(shown, protein_expression_obsm_key="proteins", protein_names_uns_key="protein_names", batch_key="batch")
+        scvi_class.setup_anndata(shown, batch_key="batch", **SETUP)
         model = scvi_class(shown, **architecture(spec["model"]))
         recorder = scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "totalvi", on_reference=True)
         return _model_class()(model, scvi_tools.record([recorder], device))
+
+    @classmethod
+    def from_pretrained(cls, saved: dict, counts, where: str):
+        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of these counts, whose proteins are the model's in its order."""
+        return _model_class().from_pretrained(saved, counts, where)
 
     @classmethod
     def load(cls, file, counts):
@@ -135,7 +141,7 @@ def _model_class() -> type:
     from refatlas.models import scvi_tools
 
     class TotalVIModel(scvi_tools.ScviToolsModel):
-        scvi_class = _scvi_class()
+        scvi_class, setup = _scvi_class(), SETUP
 
         def batches(self) -> list[str]:
             """Return the batches that the model knows, without those of hidden proteins."""
