@@ -1,5 +1,7 @@
 """The shipped configuration from its simulated files to the report, with two epochs a training: every format, two label levels."""
 
+import hashlib
+import json
 import shutil
 import sys
 
@@ -82,3 +84,19 @@ def test_totals_stand_only_where_all_metrics_do(folder):
     table = pd.read_csv(folder / "results/evaluation/integration.csv")
     assert table["n_cells"].between(400, 600).all()
     assert set(table["metric"]) == {"ilisi", "clisi", "bio", "batch", "total"}
+
+
+def test_every_result_says_where_it_comes_from(folder):
+    found = json.loads((folder / "results/provenance.json").read_text())
+    (checksum,) = (fact["sha256"] for fact in found["files"]["queries"]["inflamed"].values())
+    assert checksum == hashlib.sha256((folder / "demo/query_inflamed.h5ad").read_bytes()).hexdigest()
+    assert len(found["files"]["datasets"]["spleen"]) == 4
+    jobs = {tuple(sorted(job["wildcards"].items())): job for job in found["jobs"] if job["rule"] == "map_query"}
+    job = jobs[("model", "scanvi"), ("query", "inflamed"), ("split", "atlas")]
+    assert job["params"]["spec"]["surgery"]["max_epochs"] == 2
+    assert job["device"]
+    assert job["peak_mb"] > 100
+    importing = {(job["rule"], job["wildcards"].get("model")) for job in found["jobs"] if "scvi-tools" in job["packages"]}
+    assert importing == {(rule, model) for rule in ("train_reference", "map_query") for model in ("scvi", "scanvi")}
+    assert {"scan_dataset", "deliver_labels", "export_atlas"} <= {job["rule"] for job in found["jobs"]}
+    assert checksum in (folder / "results/report/index.html").read_text()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -10,18 +11,39 @@ import pytest
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, whole, write_tables
 from refatlas.models.interface import Training, train_again_if_not_finite
+from refatlas.provenance import read_records, summary, versions
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO
 
 
 def job(tmp_path):
-    return SimpleNamespace(rule="a_rule", wildcards={"x": "1"}, log=[str(tmp_path / "log")])
+    return SimpleNamespace(rule="a_rule", wildcards={"x": "1"}, params={"seed": 3}, input=["a.h5ad"], output=[str(tmp_path / "out")], threads=2, log=[str(tmp_path / "job.log")])
 
 
 def test_native_output_lands_in_the_log(tmp_path):
     run_job(lambda smk: subprocess.run(["echo", "from a child"], check=True), job(tmp_path))
-    assert (tmp_path / "log").read_text().startswith("a_rule x=1\nfrom a child\ndone in")
+    assert (tmp_path / "job.log").read_text().startswith("a_rule x=1\nfrom a child\ndone in")
+
+
+def test_a_job_leaves_a_record_of_what_it_was(tmp_path):
+    run_job(lambda smk: Path(smk.output[0]).write_text("done"), job(tmp_path))
+    (record,) = read_records(tmp_path, {"x": ["1"]})
+    assert (record["rule"], record["params"], record["inputs"], record["threads"]) == ("a_rule", {"seed": 3}, ["a.h5ad"], 2)
+    assert record["packages"]["pandas"] == pd.__version__
+    assert record["peak_mb"] > 10
+    assert read_records(tmp_path, {"x": ["2"]}) == []
+    (found,) = summary([record, {**record, "seconds": record["seconds"] + 1, "peak_mb": 5, "device": "a GPU"}])
+    assert (found["jobs"], found["peak_mb"], found["devices"]) == (2, record["peak_mb"], sorted({record["device"], "a GPU"}))
+    assert versions([record, {**record, "packages": {"pandas": "0.1"}}])["pandas"] == sorted(["0.1", pd.__version__])
+    (tmp_path / "out").unlink()
+    assert read_records(tmp_path, {}) == []
+
+
+def test_a_failed_job_leaves_no_record(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run_job(lambda smk: 1 / 0, job(tmp_path))
+    assert not (tmp_path / "job.json").exists()
 
 
 def test_a_users_mistake_is_told_without_a_traceback(tmp_path, capfd):
@@ -31,14 +53,14 @@ def test_a_users_mistake_is_told_without_a_traceback(tmp_path, capfd):
     with pytest.raises(SystemExit) as stop:
         run_job(main, job(tmp_path))
     assert stop.value.code == 1
-    assert (tmp_path / "log").read_text() == "a_rule x=1\nError: column 'x' is missing\n"
+    assert (tmp_path / "job.log").read_text() == "a_rule x=1\nError: column 'x' is missing\n"
     assert capfd.readouterr().err == "\nError in a_rule: column 'x' is missing\n\n"
 
 
 def test_another_error_leaves_its_traceback_in_the_log(tmp_path):
     with pytest.raises(ZeroDivisionError):
         run_job(lambda smk: 1 / 0, job(tmp_path))
-    assert "ZeroDivisionError" in (tmp_path / "log").read_text()
+    assert "ZeroDivisionError" in (tmp_path / "job.log").read_text()
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -12,6 +12,7 @@ sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, planned, small_counts, snakemake, write_sheets
 
 QUERY_RULES = {
+    "hash_files",
     "check_query",
     "build_query",
     "map_query",
@@ -24,7 +25,7 @@ QUERY_RULES = {
     "plot_query",
     "score_transfer",
 }
-SUMMARIES = {"collect_transfer", "plot_transfer", "export_atlas", "write_report"}
+SUMMARIES = {"collect_transfer", "plot_transfer", "export_atlas", "record_provenance", "write_report"}
 
 
 def make_project(folder):

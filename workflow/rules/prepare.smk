@@ -46,6 +46,27 @@ rule scan_dataset:
         "../scripts/scan_dataset.py"
 
 
+rule hash_files:
+    input:
+        lambda w: files_of((DATASETS if w.sheet == "datasets" else QUERIES)[w.name]),
+    output:
+        files="<results>/{sheet}/{name}/files.json",
+    log:
+        "<logs>/hash_files/{sheet}/{name}.log",
+    benchmark:
+        "<benchmarks>/hash_files/{sheet}/{name}.tsv"
+    wildcard_constraints:
+        sheet="datasets|queries",
+        name=one_of([*DATASETS, *QUERIES]),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=500,
+        runtime=120,
+    script:
+        "../scripts/hash_files.py"
+
+
 rule read_pretrained:
     input:
         model=lambda w: f"{MODELS[w.model]['pretrained']['path']}/model.pt",

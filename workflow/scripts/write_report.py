@@ -2,12 +2,11 @@
 
 in:  scan.json of the datasets; check.json, verdict.json and labels.csv of the queries; genes.parquet, score tables, figures, training.csv and mapping.json; folders of
      the types' own tables and figures, trees of labels;
-     fold.json of the folds, and calibration.json if there are any
+     fold.json of the folds, and calibration.json if there are any; provenance.json
 out: index.html
 """
 
 import base64
-from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
@@ -18,7 +17,6 @@ import refatlas
 from refatlas.jobs import read_json, run_job, write_text
 
 TEMPLATE = Path(refatlas.__file__).parents[2] / "report" / "index.html.j2"
-PACKAGES = ("snakemake", "scvi-tools", "scanpy", "anndata", "scib-metrics", "torch", "scikit-learn", "umap-learn", "numpy", "pandas")
 
 
 def figure(path: str) -> str:
@@ -105,7 +103,6 @@ def main(smk) -> None:
         found = {model: read_json(next(mappings)) for model in p.models}
         queries.append(query_facts(query, read_json(check), read_json(verdict), pd.read_csv(labels, dtype={"cell": str, "label": str}), found))
     context = {
-        "version": refatlas.__version__,
         "datasets": [read_json(path) for path in i.scans],
         "genes": gene_facts(pd.read_parquet(i.genes)),
         "trainings": [training_facts(m, spec["type"], pd.read_csv(path)) for (m, spec), path in zip(p.models.items(), i.trainings, strict=True)],
@@ -124,7 +121,7 @@ def main(smk) -> None:
         "further_figures": further_figures(p.described, p.queries, i.tables, i.query_tables, dict(zip(p.trees, i.trees, strict=True))),
         "query_figures": {q: figure(path) for q, path in zip(p.queries, i.query_figures, strict=True)},
         "deliver": p.config["deliver"],
-        "versions": {package: version(package) for package in PACKAGES},
+        "provenance": read_json(i.provenance),
         "config": yaml.safe_dump(p.config, sort_keys=False, allow_unicode=True),
     }
     write_text(render(context), smk.output.page)

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refatlas.errors import InputError
+from refatlas.provenance import job_record, record_file
 
 
 def run_job(main: Callable, smk) -> None:
-    """Run `main(smk)` with its output, native messages included, in the rule's log; an InputError is said on the screen as well.
+    """Run `main(smk)` with its output, native messages included, in the rule's log, and leave a record of the job beside it; an InputError is said on the screen as well.
 
     Raises:
         SystemExit: with code 1 after an InputError, whose message then stands alone in the log, without a traceback.
@@ -27,6 +28,7 @@ def run_job(main: Callable, smk) -> None:
             print(f"Error: {error}", flush=True)
             os.write(screen, f"\nError in {smk.rule}: {error}\n\n".encode())
             raise SystemExit(1) from None
+        write_text(json.dumps(job_record(smk, started), indent=1, default=str), record_file(smk.log[0]))
         print(f"done in {time.monotonic() - started:.1f} s", flush=True)
 
 

@@ -1,0 +1,30 @@
+"""Takes the checksum of the files that one row of a sheet names.
+
+in:  the files
+out: files.json: for each file its sha256, size in bytes and time of change
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from refatlas.jobs import run_job, write_json
+
+
+def facts(path: str) -> dict:
+    """Return sha256, bytes and time of change of a file."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    found = Path(path).stat()
+    return {"sha256": digest, "bytes": found.st_size, "modified": datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")}
+
+
+def main(smk) -> None:
+    found = {path: facts(path) for path in smk.input}
+    for path, fact in found.items():
+        print(f"{fact['sha256']}  {path}")
+    write_json(found, smk.output.files)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

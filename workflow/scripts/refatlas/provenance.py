@@ -1,0 +1,111 @@
+"""What a result came from: each job leaves a record beside its log, with versions, device, settings, time and memory as they were when it ran."""
+
+import json
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = {
+    "anndata": "anndata",
+    "h5py": "h5py",
+    "numba": "numba",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scanpy": "scanpy",
+    "scarches": "scarches",
+    "scib_metrics": "scib-metrics",
+    "scHPL": "scHPL",
+    "scipy": "scipy",
+    "scvi": "scvi-tools",
+    "sklearn": "scikit-learn",
+    "snakemake": "snakemake",
+    "torch": "torch",
+    "umap": "umap-learn",
+}
+
+
+def record_file(log: str) -> Path:
+    """Return where the record of the job with this log stands."""
+    return Path(log).with_suffix(".json")
+
+
+def job_record(smk, started: float) -> dict:
+    """Return what a job was: rule, wildcards, parameters, files, versions of the packages it used, device, seconds and peak memory (MB).
+
+    Args:
+        started: time.monotonic() at its start.
+    """
+    seconds = time.monotonic() - started
+    return {
+        "rule": smk.rule,
+        "wildcards": dict(smk.wildcards.items()),
+        "params": dict(smk.params.items()),
+        "inputs": list(smk.input),
+        "outputs": list(smk.output),
+        "packages": {"python": platform.python_version(), **loaded_versions()},
+        "device": device(),
+        "threads": smk.threads,
+        "started": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+        "peak_mb": round(peak_mb()),
+    }
+
+
+def loaded_versions() -> dict[str, str]:
+    """Return the versions of the packages that this process has imported."""
+    found = {}
+    for module, package in PACKAGES.items():
+        if module in sys.modules:
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                found[package] = str(getattr(sys.modules[module], "__version__", "unknown"))
+    return found
+
+
+def device() -> str:
+    """Return the name of the GPU that this process could use, or "cpu"."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held, in MB."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def read_records(logs: Path, known: dict[str, list[str]]) -> list[dict]:
+    """Return the records of the jobs whose outputs are there, in the order in which they ran.
+
+    Args:
+        logs: folder of all logs. known: the names that each wildcard has today; records of others are left out, because their results are no longer made.
+    """
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in logs.rglob("*.json")]
+    current = [r for r in records if all(value in known.get(name, [value]) for name, value in r["wildcards"].items()) and all(Path(path).exists() for path in r["outputs"])]
+    return sorted(current, key=lambda record: record["started"])
+
+
+def summary(records: list[dict]) -> list[dict]:
+    """Return for each rule its jobs, their seconds, the highest memory and the devices; slowest first."""
+    rows = {}
+    for record in records:
+        row = rows.setdefault(record["rule"], {"rule": record["rule"], "jobs": 0, "seconds": 0.0, "peak_mb": 0, "devices": []})
+        row["jobs"] += 1
+        row["seconds"] += record["seconds"]
+        row["peak_mb"] = max(row["peak_mb"], record["peak_mb"])
+        row["devices"] = sorted({*row["devices"], record["device"]})
+    return sorted(rows.values(), key=lambda row: -row["seconds"])
+
+
+def versions(records: list[dict]) -> dict[str, list[str]]:
+    """Return every version of every package that any job used."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for package, used in record["packages"].items():
+            found.setdefault(package, set()).add(used)
+    return {package: sorted(used) for package, used in sorted(found.items())}
