@@ -73,9 +73,10 @@ class Pipeline:
         assert np.isfinite(misfit(mapped, query, 0)).all()
         if MODEL_TYPES[kind].has_tables:
             assert all(len(table) == query.n_obs for table in mapped.tables(query.copy(), self.counts.copy()).values() if table.index.name == "cell")
-        transfer, labels = self.scripts("transfer_labels"), self.counts.obs["label"].astype(object)
-        assert np.isfinite(transfer.outlier_factors(latents[0], labels, latents[1], 0)).all()
-        tables = [transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names), transfer.logistic_table(latents[0], labels, latents[1], query.obs_names)]
+        transfer, indexing, labels = self.scripts("transfer_labels"), self.scripts("index_reference"), self.counts.obs["label"].astype(object)
+        made = indexing.index_cells(latents[0], labels, 0)
+        assert np.isfinite(transfer.outlier_factors(made.sample, latents[1])).all()
+        tables = [transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names), transfer.logistic_table(made.logistic, latents[1], query.obs_names)]
         return pick(tables[0], "knn").join(pick(tables[1], "logistic"), rsuffix="_logistic")
 
 

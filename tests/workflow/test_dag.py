@@ -92,7 +92,7 @@ def test_a_changed_model_reruns_that_model_alone(finished):
         models={"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}}},
     )
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert (jobs["train_reference"], jobs["map_query"], jobs["embed_reference"], jobs["score_integration"]) == (2, 2, 1, 1)
+    assert (jobs["train_reference"], jobs["map_query"], jobs["embed_reference"], jobs["index_reference"], jobs["score_integration"]) == (2, 2, 1, 2, 1)
     assert not {"scan_dataset", "plan_fold", "hold_out", "select_genes", "build_reference", "check_query", "build_query"} & set(jobs)
 
 

@@ -60,10 +60,10 @@ rule describe_query:
 rule transfer_labels:
     input:
         unpack(tree_labels_of),
+        index="<results>/{split}/models/{model}/reference/index.npz",
         reference="<results>/{split}/models/{model}/reference/latent.parquet",
         query="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
         classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
     output:
         labels="<results>/{split}/models/{model}/queries/{query}/labels.parquet",
         distance="<results>/{split}/models/{model}/queries/{query}/distance.parquet",
@@ -79,7 +79,6 @@ rule transfer_labels:
         runtime=60,
     params:
         k=CONFIG["transfer"]["k"],
-        seed=CONFIG["seed"],
     script:
         "../scripts/transfer_labels.py"
 

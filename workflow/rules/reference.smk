@@ -1,5 +1,5 @@
 # in:  the reference's counts
-# out: trained models, their latent spaces, and a UMAP of each
+# out: trained models, their latent spaces, and an index and a UMAP of each
 
 
 # One thread: the matrices are small, and a second thread adds a fifth of speed at most. More by --set-threads train_reference=8.
@@ -52,6 +52,28 @@ rule describe_reference:
         spec=outputs_of,
     script:
         "../scripts/describe_model.py"
+
+
+# Once per reference: every query reads it.
+rule index_reference:
+    input:
+        latent="<results>/{split}/models/{model}/reference/latent.parquet",
+        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+    output:
+        index="<results>/{split}/models/{model}/reference/index.npz",
+    log:
+        "<logs>/index_reference/{split}/{model}.log",
+    benchmark:
+        "<benchmarks>/index_reference/{split}/{model}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        runtime=60,
+    params:
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/index_reference.py"
 
 
 rule embed_reference:

@@ -1,23 +1,21 @@
 """Labels of query cells out of a latent space: a weighted vote of their nearest labelled reference cells, and a logistic regression.
 
-in:  latent.parquet of reference and query; labels of the reference's cells; classifier.parquet of the mapped model; tree_labels.parquet, if there is a tree
+in:  index.npz of the reference, and the latent.parquet that it was made of; latent.parquet of the query; classifier.parquet of the mapped model; tree_labels.parquet, if there is a tree
 out: labels.parquet: the sources "knn", "logistic" and, if there are such, the model's own "classifier" and "tree"; distance.parquet: how far each cell is from the reference
 """
 
 import numpy as np
 import pandas as pd
 
-from refatlas.cells import read_cells
-from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_table
-from refatlas.knn import nearest, vote, vote_weights
+from refatlas.knn import vote, vote_weights
 from refatlas.labels import label_table
-from refatlas.logistic import apply_logistic, fit_logistic
+from refatlas.logistic import apply_scaled
+from refatlas.reference_index import ReferenceIndex
 
-STRENGTH = 1.0
-MAX_CELLS = 20_000
-MIN_PER_LABEL = 100
 NEIGHBORS = 15
+# Query cells that vote at a time: what bounds the memory.
+BLOCK = 50_000
 
 
 def vote_table(labels: pd.Series, neighbors: np.ndarray, distances: np.ndarray, cells: pd.Index) -> pd.DataFrame:
@@ -26,45 +24,42 @@ def vote_table(labels: pd.Series, neighbors: np.ndarray, distances: np.ndarray, 
     Args:
         labels: of the reference's labelled cells. neighbors, distances: of each query cell among them, shape (n_query, k). cells: of the query.
     """
-    names, codes = np.unique(labels.astype(str).to_numpy(), return_inverse=True)
-    return label_table(cells, "knn", list(names), vote(codes, neighbors, vote_weights(distances), len(names)))
+    labels = pd.Categorical(labels)
+    names = list(labels.categories)
+    return label_table(cells, "knn", names, vote(labels.codes.astype(np.int64), neighbors, vote_weights(distances), len(names)))
 
 
-def logistic_table(reference: np.ndarray, labels: pd.Series, query: np.ndarray, cells: pd.Index) -> pd.DataFrame:
-    """Return the labels of a logistic regression on the latent space, each dimension scaled to the reference's spread."""
-    mean, spread = reference.mean(axis=0), reference.std(axis=0)
-    spread[spread == 0] = 1
-    arrays = fit_logistic((reference - mean) / spread, labels, STRENGTH)
-    return label_table(cells, "logistic", list(arrays["labels"]), apply_logistic(arrays, (query - mean) / spread))
+def vote_in_blocks(reference: ReferenceIndex, query: np.ndarray, cells: pd.Index, k: int, threads: int, block: int = BLOCK) -> pd.DataFrame:
+    """Return the vote of the k nearest reference cells of each query cell, a block of cells at a time."""
+    labels = reference.labels()
+    starts = range(0, len(query), block)
+    return pd.concat([vote_table(labels, *reference.index.search(query[start : start + block], k, threads), cells[start : start + block]) for start in starts], ignore_index=True)
 
 
-def outlier_factors(reference: np.ndarray, labels: pd.Series, query: np.ndarray, seed: int) -> np.ndarray:
+def logistic_table(arrays: dict[str, np.ndarray], query: np.ndarray, cells: pd.Index) -> pd.DataFrame:
+    """Return the labels of a logistic regression on the latent space; `arrays` is what `fit_scaled` returned."""
+    return label_table(cells, "logistic", list(arrays["labels"]), apply_scaled(arrays, query))
+
+
+def outlier_factors(sample: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Return how much sparser each query cell's surroundings are than those of its neighbours, about 1 for an inlier (Breunig 2000), by scikit-learn.
 
-    A ratio, so that latent spaces of different models can be compared. Of the reference at most 20,000 cells count, drawn evenly from its labels.
+    A ratio, so that latent spaces of different models can be compared. `sample` is of the reference.
     """
     from sklearn.neighbors import LocalOutlierFactor
 
-    per_label = max(MAX_CELLS // labels.nunique(), MIN_PER_LABEL)
-    shuffled = labels.reset_index(drop=True).sample(frac=1, random_state=seed)
-    drawn = shuffled.groupby(shuffled, observed=True).head(per_label).index
-    finder = LocalOutlierFactor(n_neighbors=min(NEIGHBORS, len(drawn) - 1), novelty=True).fit(reference[np.sort(drawn)])
+    finder = LocalOutlierFactor(n_neighbors=min(NEIGHBORS, len(sample) - 1), novelty=True).fit(sample)
     return -finder.score_samples(query)
 
 
 def main(smk) -> None:
-    reference, query = pd.read_parquet(smk.input.reference), pd.read_parquet(smk.input.query)
-    labels = read_cells(smk.input.cells).loc[reference.index].get("label", pd.Series(dtype=object)).dropna()
-    if labels.empty:
-        raise InputError("no reference cell has a label; set label_key")
-    labeled = reference.loc[labels.index].to_numpy()
-    neighbors, distances = nearest(labeled, query.to_numpy(), smk.params.k, smk.threads)
-    tables = [vote_table(labels, neighbors, distances, query.index), logistic_table(labeled, labels, query.to_numpy(), query.index)]
+    reference, query = ReferenceIndex.load(smk.input.index, smk.input.reference), pd.read_parquet(smk.input.query)
+    latent = query.to_numpy()
+    tables = [vote_in_blocks(reference, latent, query.index, smk.params.k, smk.threads), logistic_table(reference.logistic, latent, query.index)]
     others = [pd.read_parquet(path) for path in (smk.input.classifier, smk.input.get("tree")) if path]
     found = pd.concat([*tables, *(table for table in others if len(table))], ignore_index=True)
     write_table(found, smk.output.labels)
-    distance = outlier_factors(labeled, labels, query.to_numpy(), smk.params.seed)
-    write_table(pd.DataFrame({"distance": distance}, index=query.index), smk.output.distance)
+    write_table(pd.DataFrame({"distance": outlier_factors(reference.sample, latent)}, index=query.index), smk.output.distance)
     print(f"{len(query)} cells, sources: {', '.join(found['source'].unique())}")
 
 

@@ -31,3 +31,15 @@ def apply_logistic(arrays: dict[str, np.ndarray], x) -> np.ndarray:
     from scipy.special import softmax
 
     return softmax(x @ arrays["coef"].T + arrays["intercept"], axis=1)
+
+
+def fit_scaled(reference: np.ndarray, labels, strength: float) -> dict[str, np.ndarray]:
+    """Return what `fit_logistic` returns, with the mean and spread that each dimension was scaled by."""
+    mean, spread = reference.mean(axis=0), reference.std(axis=0)
+    spread[spread == 0] = 1
+    return fit_logistic((reference - mean) / spread, labels, strength) | {"mean": mean, "spread": spread}
+
+
+def apply_scaled(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Return the probability of each label by what `fit_scaled` returned, shape (n_cells, n_labels)."""
+    return apply_logistic(arrays, (x - arrays["mean"]) / arrays["spread"])
