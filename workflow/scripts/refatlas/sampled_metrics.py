@@ -234,7 +234,7 @@ def memberships(neighbors: np.ndarray, distances: np.ndarray) -> sparse.csr_matr
 def diffusion_map(graph: sparse.csr_matrix, n_comps: int) -> np.ndarray:
     """Return scanpy's multiscale diffusion components (Haghverdi 2016) of a connected symmetric graph, as scib-metrics makes them, shape (n_cells, n_comps).
 
-    Single precision halves the time. The first eigenvalue is 1 for any connected graph, and set so: its weight must not follow from rounding.
+    In single precision, which halves the memory. The first eigenvalue is 1 for any connected graph, and set so: its weight must not follow from rounding.
     """
     degrees = np.asarray(graph.sum(axis=0)).ravel()
     kernel = sparse.diags_array(1 / degrees) @ graph @ sparse.diags_array(1 / degrees)
@@ -345,36 +345,49 @@ class SampledMetrics:
         shape = (len(rows), K_LISI - 1)
         return lisi(distances[~own].reshape(shape), codes[neighbors[~own].reshape(shape)], perplexity=K_LISI // 3)
 
+    @cached_property
+    def label_lisi(self) -> Remembered:
+        """cLISI of cells, 1 if neighbours are of one label."""
+        return Remembered(lambda rows: (self.n_labels - self.lisi(rows, self.labels)) / (self.n_labels - 1), len(self.labels))
+
+    @cached_property
+    def batch_lisi(self) -> Remembered:
+        """iLISI of cells, 1 if neighbours are of all batches alike."""
+        return Remembered(lambda rows: (self.lisi(rows, self.batches) - 1) / (self.n_batches - 1), len(self.labels))
+
     def clisi(self) -> Estimate:
-        """Return the median LISI of labels, 1 if neighbours are of one label."""
-        return sampled_median(
-            Remembered(lambda rows: (self.n_labels - self.lisi(rows, self.labels)) / (self.n_labels - 1), len(self.labels)), len(self.labels), self.limit, self.seed
-        )
+        """Return the median of cells' cLISI."""
+        return sampled_median(self.label_lisi, len(self.labels), self.limit, self.seed)
 
     def ilisi(self) -> Estimate:
-        """Return the median LISI of batches, 1 if neighbours are of all batches alike."""
-        return sampled_median(Remembered(lambda rows: (self.lisi(rows, self.batches) - 1) / (self.n_batches - 1), len(self.labels)), len(self.labels), self.limit, self.seed)
+        """Return the median of cells' iLISI."""
+        return sampled_median(self.batch_lisi, len(self.labels), self.limit, self.seed)
 
-    def kbet(self) -> Estimate:
-        """Return the share of cells whose neighbourhood has the batches of its label, the mean of labels."""
+    @cached_property
+    def acceptance(self) -> tuple[Remembered, np.ndarray, float]:
+        """kBET's acceptance of cells; which of the labels with a diffusion map each cell is of, -1 for none; the share of these labels, the others' score being 0."""
         spaces = label_spaces(memberships(*self.graph), self.labels, self.batches)
         judged = [space for space in spaces if space is not None]
-        if not judged:
-            return Estimate(0.0 if spaces else np.nan)
         stratum, position = np.full(len(self.labels), -1), np.zeros(len(self.labels), int)
         for code, space in enumerate(judged):
             stratum[space.rows], position[space.rows] = code, np.arange(len(space.rows))
 
         def score(rows: np.ndarray) -> np.ndarray:
             found = np.zeros(len(rows))
-            for code, space in enumerate(judged):
+            for code in np.unique(stratum[rows]):
                 inside = stratum[rows] == code
-                if inside.any():
-                    found[inside] = space.accepted(position[rows[inside]], self.threads)
+                found[inside] = judged[code].accepted(position[rows[inside]], self.threads)
             return found
 
-        share = len(judged) / len(spaces)
-        mean = stratified_mean(Remembered(score, len(self.labels)), stratum, np.full(len(judged), 1 / len(judged)), self.limit / share, self.seed)
+        return Remembered(score, len(self.labels)), stratum, len(judged) / len(spaces) if spaces else np.nan
+
+    def kbet(self) -> Estimate:
+        """Return the share of cells whose neighbourhood has the batches of its label, the mean of labels."""
+        score, stratum, share = self.acceptance
+        if not share > 0:
+            return Estimate(share)
+        n_judged = stratum.max() + 1
+        mean = stratified_mean(score, stratum, np.full(n_judged, 1 / n_judged), self.limit / share, self.seed)
         return Estimate(share * mean.value, share * mean.half_width, mean.n_sampled)
 
     def bras(self) -> Estimate:
