@@ -24,11 +24,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
-from score_integration import full_functions
 from sklearn.decomposition import PCA
 
 from refatlas.knn import nearest
 from refatlas.sampled_metrics import SampledMetrics
+from score_integration import full_functions
 
 METRICS = ("isolated_labels", "silhouette_label", "clisi", "ilisi", "kbet", "bras", "pcr_comparison", "graph_connectivity", "kmeans_nmi", "kmeans_ari")
 THREADS, LIMIT, REPEATS = 2, 0.01, 200
