@@ -82,7 +82,9 @@ def test_the_panel_lacks_a_fifth_of_the_genes(folder):
 
 def test_totals_stand_only_where_all_metrics_do(folder):
     table = pd.read_csv(folder / "results/evaluation/integration.csv")
-    assert table["n_cells"].between(400, 600).all()
+    assert table["n_cells"].between(4000, 4500).all()
+    assert table["half_width"].dropna().between(0, 0.01).all()
+    assert (table["n_sampled"] <= table["n_cells"]).all()
     assert set(table["metric"]) == {"ilisi", "clisi", "bio", "batch", "total"}
 
 

@@ -1,10 +1,13 @@
 """scib metrics (Luecken 2022, by scib-metrics) of one model's reference latent space.
 
 in:  latent.parquet of the model, and of the baseline (the unintegrated PCA); cells.parquet of the datasets
-out: integration.csv: a row a metric: kind, value, or why it failed; with the version, the cells and the k behind it
+out: integration.csv: a row a metric: kind, value, half the width of its interval, or why it failed; with the version, the cells and the k behind it
+
+Small references are scored by scib-metrics itself; how large ones are, on all cells and their graph, says refatlas/sampled_metrics.py.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 
 import numpy as np
@@ -13,22 +16,19 @@ import pandas as pd
 from refatlas.cells import read_cells
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest
+from refatlas.sampled_metrics import Estimate, SampledMetrics
 
 K = 90
 BIO = ("isolated_labels", "kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi")
 
 
-def draw_cells(cells: pd.DataFrame, max_cells: int, seed: int) -> pd.DataFrame:
-    """Return at most `max_cells` labelled cells, each batch's share in proportion, the same for every model."""
-    cells = cells[cells["label"].notna()] if "label" in cells else cells.iloc[:0]
-    if len(cells) <= max_cells:
-        return cells
-    drawn = cells.groupby("batch", observed=True).sample(frac=max_cells / len(cells), random_state=seed)
-    return cells.loc[cells.index.isin(drawn.index)]
+def labelled(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that have a label: those that are scored, the same for every model."""
+    return cells[cells["label"].notna()] if "label" in cells else cells.iloc[:0]
 
 
-def metric_functions(latent: np.ndarray, unintegrated: np.ndarray, labels: np.ndarray, batches: np.ndarray, threads: int) -> dict[str, Callable[[], float]]:
-    """Return a function for each metric; calling it computes the value."""
+def full_functions(latent: np.ndarray, unintegrated: np.ndarray, labels: np.ndarray, batches: np.ndarray, threads: int) -> dict[str, Callable[[], float]]:
+    """Return a function for each metric; calling it computes the value on all cells, by scib-metrics."""
     import scib_metrics as scib
     from scib_metrics.nearest_neighbors import NeighborsResults
 
@@ -55,54 +55,67 @@ def metric_functions(latent: np.ndarray, unintegrated: np.ndarray, labels: np.nd
     }
 
 
-def compute(functions: dict[str, Callable[[], float]], wanted: list[str]) -> pd.DataFrame:
-    """Return a row a metric: metric, kind, value, failed. A metric that fails has no value, and says why."""
+def compute(functions: dict[str, Callable[[], float | Estimate]], wanted: list[str]) -> pd.DataFrame:
+    """Return a row a metric: metric, kind, value, half_width, n_sampled, failed. A metric that fails has no value, and says why."""
     rows = []
     for name in wanted:
-        value, failed = np.nan, ""
+        found, failed = Estimate(np.nan, np.nan), ""
         try:
-            value = float(functions[name]())
-            failed = "" if np.isfinite(value) else f"gave {value}"
+            found = functions[name]()
+            found = found if isinstance(found, Estimate) else Estimate(float(found))
+            failed = "" if np.isfinite(found.value) else f"gave {found.value}"
         except Exception as error:  # Any library may fail on any data; the table says so, and the totals go without a value.
             failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
-        rows.append({"metric": name, "kind": "bio" if name in BIO else "batch", "value": value, "failed": failed})
-        print(f"{name}: {failed or round(value, 4)}", flush=True)
+        rows.append({"metric": name, "kind": kind(name), **asdict(found), "failed": failed})
+        print(f"{name}: {failed or f'{found.value:.4f} ± {found.half_width:.4f}'}", flush=True)
     return pd.DataFrame(rows)
+
+
+def kind(metric: str) -> str:
+    """Return what a metric is of: bio or batch."""
+    return "bio" if metric in BIO else "batch"
 
 
 def refused(wanted: list[str], why: str) -> pd.DataFrame:
     """Return the table of metrics of which none can be computed."""
-    return pd.DataFrame([{"metric": name, "kind": "bio" if name in BIO else "batch", "value": np.nan, "failed": why} for name in wanted])
+    return pd.DataFrame([{"metric": name, "kind": kind(name), **asdict(Estimate(np.nan, np.nan)), "failed": why} for name in wanted])
 
 
 def add_totals(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the mean of each kind and 0.6 bio + 0.4 batch; a total has no value if one of its metrics failed."""
+    """Return the table with the mean of each kind and 0.6 bio + 0.4 batch; a total has no value if one of its metrics failed.
+
+    Half-widths are added up as the values are: scores share cells, so that their errors need not cancel.
+    """
     totals = {}
-    for kind in ("bio", "batch"):
-        part = table[table["kind"] == kind]
-        totals[kind] = part["value"].mean() if len(part) and part["value"].notna().all() and (part["failed"] == "").all() else np.nan
+    for name in ("bio", "batch"):
+        part = table[table["kind"] == name]
+        complete = len(part) and part["value"].notna().all() and (part["failed"] == "").all()
+        totals[name] = part[["value", "half_width"]].mean() if complete else pd.Series({"value": np.nan, "half_width": np.nan})
     totals["total"] = 0.6 * totals["bio"] + 0.4 * totals["batch"]
-    rows = [
-        {"metric": name, "kind": "total", "value": value, "failed": "" if np.isfinite(value) else "a metric of it failed or was not asked for"} for name, value in totals.items()
-    ]
+    why = "a metric of it failed or was not asked for"
+    rows = [{"metric": name, "kind": "total", **total, "failed": "" if np.isfinite(total["value"]) else why} for name, total in totals.items()]
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 
+def scores(latent: np.ndarray, unintegrated: np.ndarray, cells: pd.DataFrame, settings: dict, seed: int, threads: int) -> pd.DataFrame:
+    """Return the table of the metrics that `settings` asks for, computed in full up to `max_cells` cells."""
+    if len(cells) <= K:
+        return refused(settings["metrics"], f"needs more than {K} labelled cells, the reference has {len(cells)}")
+    arrays = latent, unintegrated, cells["label"].astype(str).to_numpy(), cells["batch"].astype(str).to_numpy()
+    if len(cells) <= settings["max_cells"]:
+        return compute(full_functions(*arrays, threads), settings["metrics"])
+    sampled = SampledMetrics(*arrays, settings["max_half_width"], threads, seed)
+    return compute({name: getattr(sampled, name) for name in settings["metrics"]}, settings["metrics"])
+
+
 def main(smk) -> None:
-    cells = read_cells(smk.input.cells)
     latent, unintegrated = pd.read_parquet(smk.input.latent), pd.read_parquet(smk.input.unintegrated)
-    cells = cells.loc[latent.index]
-    drawn = draw_cells(cells, smk.params.settings["max_cells"], smk.params.seed)
-    wanted = smk.params.settings["metrics"]
-    if len(drawn) > K:
-        arrays = [frame.loc[drawn.index].to_numpy() for frame in (latent, unintegrated)]
-        functions = metric_functions(*arrays, drawn["label"].astype(str).to_numpy(), drawn["batch"].astype(str).to_numpy(), smk.threads)
-        table = compute(functions, wanted)
-    else:
-        table = refused(wanted, f"needs more than {K} labelled cells, the reference has {len(drawn)}")
-    table = add_totals(table)
+    cells = labelled(read_cells(smk.input.cells).loc[latent.index])
+    arrays = [frame.loc[cells.index].to_numpy() for frame in (latent, unintegrated)]
+    table = add_totals(scores(*arrays, cells, smk.params.settings, smk.params.seed, smk.threads))
+    table["n_sampled"] = table["n_sampled"].fillna(len(cells)).astype(int)
     table.insert(0, "model", smk.wildcards.model)
-    table["n_cells"], table["k"], table["scib_metrics"] = len(drawn), K, version("scib-metrics")
+    table["n_cells"], table["k"], table["scib_metrics"] = len(cells), K, version("scib-metrics")
     write_table(table, smk.output.scores)
 
 

@@ -70,7 +70,8 @@ def integration_table(scores: pd.DataFrame) -> tuple[list[str], list[dict]]:
     metrics = list(dict.fromkeys(scores["metric"]))
     rows = []
     for model, part in scores.groupby("model", sort=False):
-        cells = {r["metric"]: {"value": None if pd.isna(r["value"]) else r["value"], "failed": "" if pd.isna(r["failed"]) else r["failed"]} for r in part.to_dict("records")}
+        part = part[["metric", "value", "half_width", "failed"]].astype({"failed": object}).fillna({"failed": ""}).set_index("metric").astype(object)
+        cells = part.where(part.notna(), None).to_dict("index")
         rows.append({"model": model, "cells": cells})
     return metrics, rows
 
