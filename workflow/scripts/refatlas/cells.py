@@ -10,6 +10,7 @@ from refatlas.errors import InputError, listed
 from refatlas.genes import gene_table
 from refatlas.labels import SEPARATOR, label_column
 from refatlas.proteins import read_proteins
+from refatlas.stream import Measures
 
 MITOCHONDRIAL = r"(?i)mt-.*"
 
@@ -30,7 +31,7 @@ class Scan:
     summary: dict
 
 
-def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) -> Scan:
+def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str], n_threads: int = 1) -> Scan:
     """Return the cells and genes of a file after one pass over all its values.
 
     Args:
@@ -56,7 +57,7 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
     proteins = read_proteins(file, row, cells["batch"].to_numpy())
     if proteins.shape[1]:
         cells["has_proteins"] = (proteins > 0).any(axis=1).groupby(cells["batch"].to_numpy()).transform("any").to_numpy()
-    n_cells = _measure(file, name, genes, cells)
+    n_cells = _measure(file, name, genes, cells, n_threads)
     genes["n_cells"] = n_cells
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
@@ -132,22 +133,18 @@ def _column(file: CountFile, name: str, key: str, setting: str) -> pd.Series:
     return file.cells[key]
 
 
-def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame) -> np.ndarray:
+def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame, n_threads: int) -> np.ndarray:
     """Fill in total_counts, n_genes and mito_share of `cells`; return in how many cells each gene was seen."""
-    mito = genes["symbol"].fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy()
-    totals, n_genes, mito_counts = (np.zeros(len(cells)) for _ in range(3))
-    seen, wrong = np.zeros(len(genes), dtype=np.int64), WrongValues()
+    mito = genes["symbol"].fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy(dtype=bool)
+    found, wrong = Measures(len(cells), mito.astype(np.float64), n_threads), WrongValues()
     for start, block in file.blocks():
-        stop = start + block.shape[0]
-        wrong.look_at(block, cells["batch"].to_numpy()[start:stop], cells["barcode"].to_numpy()[start:stop], genes["name"].to_numpy())
-        totals[start:stop] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
-        n_genes[start:stop] = _row_counts(block.data != 0, block.indptr)
-        mito_counts[start:stop] = block @ mito.astype(np.float64)
-        seen += np.bincount(block.indices[block.data != 0], minlength=len(genes))
+        if not found.add(start, block):
+            part = cells.iloc[start : start + block.shape[0]]
+            wrong.look_at(block, part["batch"].to_numpy(), part["barcode"].to_numpy(), genes["name"].to_numpy())
     wrong.refuse(f"{name!r} ({file.path}): {file.location}")
-    cells["total_counts"], cells["n_genes"] = totals, n_genes.astype(np.int64)
-    cells["mito_share"] = np.divide(mito_counts, totals, out=np.zeros(len(cells)), where=totals > 0) if mito.any() else np.nan
-    return seen
+    cells["total_counts"], cells["n_genes"] = found.totals, found.n_genes
+    cells["mito_share"] = np.divide(found.marked_counts, found.totals, out=np.zeros(len(cells)), where=found.totals > 0) if mito.any() else np.nan
+    return found.seen
 
 
 def _row_counts(flags: np.ndarray, indptr: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import gzip
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from refatlas.chunks import fast_reader
 from refatlas.errors import InputError, listed
 from refatlas.files import is_mtx, mtx_files
 
-BLOCK_VALUES = 4_000_000
+BLOCK_VALUES = 2_000_000
 GENES = "Gene Expression"
 RNA = "rna"
 LIKELY_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI", "umis")
@@ -38,12 +40,23 @@ class Rows:
     ends: np.ndarray
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell."""
+        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell; the next block is read while the caller has the last."""
+        with ThreadPoolExecutor(1) as reader:
+            waiting = None
+            for start, stop in self._ranges(n_values):
+                coming = start, reader.submit(self.read, start, stop)
+                if waiting:
+                    yield waiting[0], waiting[1].result()
+                waiting = coming
+            if waiting:
+                yield waiting[0], waiting[1].result()
+
+    def _ranges(self, n_values: int) -> Iterator[tuple[int, int]]:
         start = 0
         while start < self.shape[0]:
             before = self.ends[start - 1] if start else 0
             stop = max(int(np.searchsorted(self.ends, before + n_values, side="right")), start + 1)
-            yield start, self.read(start, stop)
+            yield start, stop
             start = stop
 
 
@@ -235,10 +248,12 @@ def _compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) 
     if len(indptr) != shape[0] + 1 or indptr[-1] != data.shape[0] or indices.shape[0] != data.shape[0]:
         raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {data.shape[0]} values")
 
+    read_data, read_indices = fast_reader(data), fast_reader(indices)
+
     def read(start: int, stop: int) -> sparse.csr_matrix:
-        first, last = indptr[start], indptr[stop]
+        first, last = int(indptr[start]), int(indptr[stop])
         block = sparse.csr_matrix((stop - start, shape[1]), dtype=data.dtype)
-        block.data, block.indices, block.indptr = np.asarray(data[first:last]), np.asarray(indices[first:last]), indptr[start : stop + 1] - first
+        block.data, block.indices, block.indptr = read_data(first, last), read_indices(first, last), indptr[start : stop + 1] - first
         return block
 
     return Rows(shape, read, indptr[1:])
