@@ -30,7 +30,7 @@ class Dataset:
 
     def blocks(self):
         """Yield (CSR block, batch code of each cell, gene of each column), -1 for a cell or a column that takes no part; columns ascend in each row, and no gene has two."""
-        for start, block in open_counts(self.row["path"], self.row["layer"]).blocks():
+        for start, block in open_counts(self.row["path"], self.row["layer"], with_cells=False).blocks():
             codes = self.codes[start : start + block.shape[0]]
             if self.once and ascends(block.indices, block.indptr):
                 yield block, codes, self.rows
