@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
@@ -30,7 +31,7 @@ class Dataset:
 
     def blocks(self):
         """Yield (CSR block, batch code of each cell, gene of each column), -1 for a cell or a column that takes no part; columns ascend in each row, and no gene has two."""
-        for start, block in open_counts(self.row["path"], self.row["layer"], with_cells=False).blocks():
+        for start, block in open_counts(self.row["path"], self.row["layer"], counts_only=True).blocks():
             codes = self.codes[start : start + block.shape[0]]
             if self.once and ascends(block.indices, block.indptr):
                 yield block, codes, self.rows
@@ -207,8 +208,15 @@ def take_pretrained(genes: pd.DataFrame, wanted: dict[str, list[str]]) -> pd.Dat
     return pd.concat([chosen.assign(reason="pretrained", selected=True), genes.drop(chosen.index).assign(reason="", selected=False)])
 
 
+def batches_of(path: str, fold: str | None) -> pd.DataFrame:
+    """Return the batch of a dataset's cells, and which of them to keep; the cells' names are read where a fold needs them."""
+    if fold is not None:
+        return training_cells(pd.read_parquet(path, columns=["batch", "keep"]), fold)
+    return parquet.read_table(path, columns=["batch", "keep"]).to_pandas(ignore_metadata=True)
+
+
 def main(smk) -> None:
-    cells = [training_cells(pd.read_parquet(path), smk.input.get("fold")) for path in smk.input.cells]
+    cells = [batches_of(path, smk.input.get("fold")) for path in smk.input.cells]
     tables = [pd.read_parquet(path) for path in smk.input.genes]
     genes = select(smk.params.rows, cells, tables, smk.params.settings, smk.threads)
     if smk.params.pretrained:

@@ -84,11 +84,16 @@ class ClippedSums:
 @njit(cache=True, nogil=True)
 def ascends(indices, indptr):
     """Tell whether the columns of each row ascend, none twice."""
-    ordered = True
-    for row in range(len(indptr) - 1):
-        for place in range(indptr[row] + 1, indptr[row + 1]):
-            ordered &= indices[place] > indices[place - 1]
-    return ordered
+    falls, between_rows = 0, 0
+    for place in range(1, len(indices)):
+        falls += indices[place] <= indices[place - 1]
+    last = 0
+    for row in range(1, len(indptr) - 1):
+        start = indptr[row]
+        if last < start < len(indices):
+            between_rows += indices[start] <= indices[start - 1]
+            last = start
+    return falls == between_rows
 
 
 @njit(cache=True, nogil=True)
@@ -152,18 +157,23 @@ class Measures:
         return all(are_counts for are_counts, _ in found)
 
 
-@njit(cache=True, nogil=True)
+# Sums of integers are exact in any order, so that the compiler may add several at once.
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
 def _measure(data, indices, indptr, first, last, start, marked, totals, n_genes, marked_counts):
-    seen, are_counts = np.zeros(len(marked), dtype=np.int64), True
+    seen, n_wrong, any_marked = np.zeros(len(marked), dtype=np.int64), 0, marked.any()
     for row in range(first, last):
-        total, of_marked, n = 0.0, 0.0, 0
+        total, n, of_marked = 0.0, 0, 0.0
         for place in range(indptr[row], indptr[row + 1]):
-            value, gene = np.float64(data[place]), indices[place]
-            are_counts &= (value >= 0) & (value == np.floor(value)) & (value < np.inf)
-            is_there = value != 0
-            n += is_there
-            seen[gene] += is_there
+            value = np.float64(data[place])
+            n_wrong += not ((value >= 0) & (value == np.floor(value)) & (value < np.inf))
+            n += value != 0
             total += value
-            of_marked += value * marked[gene]
+        if any_marked:
+            for place in range(indptr[row], indptr[row + 1]):
+                seen[indices[place]] += data[place] != 0
+                of_marked += data[place] * marked[indices[place]]
+        else:
+            for place in range(indptr[row], indptr[row + 1]):
+                seen[indices[place]] += data[place] != 0
         totals[start + row], n_genes[start + row], marked_counts[start + row] = total, n, of_marked
-    return are_counts, seen
+    return n_wrong == 0, seen
