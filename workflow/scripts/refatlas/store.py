@@ -1,6 +1,6 @@
 """The kept cells × selected genes that models see, as h5ad: written once by the build rules, read by every model.
 
-X is CSR: data of the smallest unsigned integers that hold them, indices, both in chunks of 32,768 values, shuffled and gzipped: about a seventh of the bytes of float32 and
+X is CSR: data of the smallest unsigned integers that hold them, indices, both in chunks of 32,768 values, shuffled and gzipped: about a sixth of the bytes of float32 and
 int32, readable by any anndata, and in any order of rows.
 """
 
