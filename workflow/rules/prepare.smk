@@ -34,6 +34,7 @@ rule scan_dataset:
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
+    threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
         runtime=60,
@@ -106,6 +107,7 @@ rule select_genes:
         "<benchmarks>/select_genes/{split}.tsv"
     conda:
         "../../envs/refatlas.yaml"
+    threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=0.5),
         runtime=120,

@@ -38,7 +38,7 @@ def main(smk) -> None:
     name, row = smk.wildcards.query, smk.params.row
     genes = pd.read_parquet(smk.input.genes)
     selected = genes[genes["selected"]]
-    found = scan(open_counts(row["path"], row["layer"], row["metadata"]), name, row, smk.params.qc, smk.params.unlabeled)
+    found = scan(open_counts(row["path"], row["layer"], row["metadata"]), name, row, smk.params.qc, smk.params.unlabeled, smk.threads)
     missing = missing_genes(genes, found.genes)
     require_overlap(f"query {name!r} ({row['path']})", selected, found.genes, missing, smk.params.min_gene_overlap)
     summary = found.summary

@@ -28,6 +28,7 @@ def draw_reference(path: str, seed: int, n_cells: int = 2 * N_CELLS) -> tuple[ad
     stored = ad.read_h5ad(path, backed="r")
     drawn = np.sort(np.random.default_rng(seed).permutation(stored.n_obs)[:n_cells])
     cells = stored[drawn].to_memory()
+    cells.X = cells.X.astype(np.float32)
     labels = set(stored.obs["label"].dropna().astype(str))
     stored.file.close()
     return cells, labels

@@ -46,7 +46,7 @@ def report_scan(found: Scan) -> None:
 def main(smk) -> None:
     row, qc = smk.params.row, smk.params.qc
     file = open_counts(row["path"], row["layer"], row["metadata"])
-    found = scan(file, smk.wildcards.dataset, row, qc, smk.params.unlabeled)
+    found = scan(file, smk.wildcards.dataset, row, qc, smk.params.unlabeled, smk.threads)
     if qc["doublets"]:
         drop_doublets(found, file, smk.params.seed)
         found.summary["n_kept"] = int(found.cells["keep"].sum())

@@ -8,47 +8,53 @@ import re
 
 import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.genes import match_genes, named_genes, take_genes, unite
 from refatlas.jobs import read_json, run_job, write_table
-from refatlas.stream import Moments, add_clipped
+from refatlas.stream import ClippedSums, Moments, ascends
 
 MIN_FITTED_GENES = 50
 
 
 class Dataset:
-    """One dataset as a stream of blocks of candidate genes, with each cell's batch."""
+    """One dataset as a stream of blocks, with each cell's batch and each column's candidate gene."""
 
     def __init__(self, row: dict, cells: pd.DataFrame, rows: np.ndarray, n_genes: int, batches: list[str]) -> None:
         self.row, self.rows, self.n_genes = row, rows, n_genes
         codes = pd.Categorical(cells["batch"], categories=batches).codes.astype(np.int64)
         self.codes = np.where(cells["keep"].to_numpy(), codes, -1)
+        self.once = len(np.unique(rows[rows >= 0])) == int((rows >= 0).sum())
 
     def blocks(self):
-        """Yield (CSR block of cells × candidate genes, batch code of each cell, -1 for a cell that takes no part)."""
-        for start, block in open_counts(self.row["path"], self.row["layer"]).blocks():
-            yield take_genes(block, self.rows, self.n_genes), self.codes[start : start + block.shape[0]]
+        """Yield (CSR block, batch code of each cell, gene of each column), -1 for a cell or a column that takes no part; columns ascend in each row, and no gene has two."""
+        for start, block in open_counts(self.row["path"], self.row["layer"], counts_only=True).blocks():
+            codes = self.codes[start : start + block.shape[0]]
+            if self.once and ascends(block.indices, block.indptr):
+                yield block, codes, self.rows
+            else:
+                yield take_genes(block, self.rows, self.n_genes), codes, np.arange(self.n_genes)
 
 
-def moments(datasets: list[Dataset], sizes: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+def moments(datasets: list[Dataset], sizes: np.ndarray, n_genes: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance by batch and gene, each of shape (n_batches, n_genes)."""
-    found = Moments(len(sizes), n_genes)
+    found = Moments(len(sizes), n_genes, n_threads)
     for dataset in datasets:
-        for block, codes in dataset.blocks():
-            found.add(block, codes)
+        for block in dataset.blocks():
+            found.add(*block)
     return found.finish(sizes)
 
 
-def clipped_sums(datasets: list[Dataset], limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def clipped_sums(datasets: list[Dataset], limits: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Return sums and sums of squares of values cut to `limits`, by batch and gene, all of shape (n_batches, n_genes)."""
-    sums, squares = np.zeros_like(limits), np.zeros_like(limits)
+    found = ClippedSums(limits, n_threads)
     for dataset in datasets:
-        for block, codes in dataset.blocks():
-            add_clipped(block.data, block.indices, block.indptr, codes, limits, sums, squares)
-    return sums, squares
+        for block in dataset.blocks():
+            found.add(*block)
+    return found.finish()
 
 
 def expected_sd(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray:
@@ -79,9 +85,9 @@ def expected_sd(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarr
         return np.sqrt(10**logarithm)
 
 
-def normalized_variances(datasets: list[Dataset], batches: list[str], sizes: np.ndarray, n_genes: int, span: float) -> tuple[pd.DataFrame, np.ndarray]:
+def normalized_variances(datasets: list[Dataset], batches: list[str], sizes: np.ndarray, n_genes: int, span: float, n_threads: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the statistics of all cells and the normalised variance by batch (Stuart 2019), shape (n_fitted_batches, n_genes)."""
-    mean, variance = moments(datasets, sizes, n_genes)
+    mean, variance = moments(datasets, sizes, n_genes, n_threads)
     sd, fitted = np.ones_like(mean), np.zeros(len(batches), dtype=bool)
     for i, batch in enumerate(batches):
         try:
@@ -90,7 +96,7 @@ def normalized_variances(datasets: list[Dataset], batches: list[str], sizes: np.
         except InputError as error:
             print(f"  batch {batch} takes no part: {error}")
     n = sizes[:, None]
-    sums, squares = clipped_sums(datasets, sd * np.sqrt(n) + mean)
+    sums, squares = clipped_sums(datasets, sd * np.sqrt(n) + mean, n_threads)
     normalized = (1 / ((n - 1) * np.square(sd))) * ((n * np.square(mean)) + squares - 2 * sums * mean)
     return pooled(mean, variance, sizes), normalized[fitted]
 
@@ -151,7 +157,7 @@ def sizes_of_batches(cells: list[pd.DataFrame], min_cells: int) -> pd.Series:
     return large
 
 
-def select(rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFrame], settings: dict) -> pd.DataFrame:
+def select(rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFrame], settings: dict, n_threads: int = 1) -> pd.DataFrame:
     """Return the genes of all datasets, with statistics, rank, and why each is selected.
 
     Args:
@@ -165,7 +171,7 @@ def select(rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFram
     place = np.where(genes["candidate"], np.cumsum(genes["candidate"]) - 1, -1)
     n_candidates = int(genes["candidate"].sum())
     streams = [Dataset(row, c, np.where(m >= 0, place[m], -1), n_candidates, list(sizes.index)) for row, c, m in zip(rows, cells, matches, strict=True)]
-    statistics, normalized = normalized_variances(streams, list(sizes.index), sizes.to_numpy(), n_candidates, settings["span"])
+    statistics, normalized = normalized_variances(streams, list(sizes.index), sizes.to_numpy(), n_candidates, settings["span"], n_threads)
     if len(normalized) == 0 and n_candidates > settings["n_top"]:
         raise InputError(
             f"variance could not be fitted on mean in any batch, so {settings['n_top']} of {n_candidates} genes cannot be selected; give more cells, or set genes.n_top to at least {n_candidates} to take all genes"
@@ -202,10 +208,17 @@ def take_pretrained(genes: pd.DataFrame, wanted: dict[str, list[str]]) -> pd.Dat
     return pd.concat([chosen.assign(reason="pretrained", selected=True), genes.drop(chosen.index).assign(reason="", selected=False)])
 
 
+def batches_of(path: str, fold: str | None) -> pd.DataFrame:
+    """Return the batch of a dataset's cells, and which of them to keep; the cells' names are read where a fold needs them."""
+    if fold is not None:
+        return training_cells(pd.read_parquet(path, columns=["batch", "keep"]), fold)
+    return parquet.read_table(path, columns=["batch", "keep"]).to_pandas(ignore_metadata=True)
+
+
 def main(smk) -> None:
-    cells = [training_cells(pd.read_parquet(path), smk.input.get("fold")) for path in smk.input.cells]
+    cells = [batches_of(path, smk.input.get("fold")) for path in smk.input.cells]
     tables = [pd.read_parquet(path) for path in smk.input.genes]
-    genes = select(smk.params.rows, cells, tables, smk.params.settings)
+    genes = select(smk.params.rows, cells, tables, smk.params.settings, smk.threads)
     if smk.params.pretrained:
         genes = take_pretrained(genes, {name: read_json(path)["genes"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)})
     print(f"{int(genes['selected'].sum())} of {len(genes)} genes selected; {int(genes['candidate'].sum())} were candidates")

@@ -10,6 +10,7 @@ from refatlas.errors import InputError, listed
 from refatlas.genes import gene_table
 from refatlas.labels import SEPARATOR, label_column
 from refatlas.proteins import read_proteins
+from refatlas.stream import Measures
 
 MITOCHONDRIAL = r"(?i)mt-.*"
 
@@ -30,7 +31,7 @@ class Scan:
     summary: dict
 
 
-def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) -> Scan:
+def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str], n_threads: int = 1) -> Scan:
     """Return the cells and genes of a file after one pass over all its values.
 
     Args:
@@ -56,7 +57,7 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str]) 
     proteins = read_proteins(file, row, cells["batch"].to_numpy())
     if proteins.shape[1]:
         cells["has_proteins"] = (proteins > 0).any(axis=1).groupby(cells["batch"].to_numpy()).transform("any").to_numpy()
-    n_cells = _measure(file, name, genes, cells)
+    n_cells = _measure(file, name, genes, cells, n_threads)
     genes["n_cells"] = n_cells
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
@@ -93,35 +94,42 @@ def _batches(file: CountFile, name: str, row: dict) -> pd.Series:
     if key == "-" or (key not in file.cells and not has_columns and row["batch_is_default"]):
         file.notes.append(f"batches: none named, so {name!r} is one batch")
         return pd.Series(f"{name}:{name}", index=file.cells.index)
-    column = _column(file, name, key, "batch_key")
-    missing = column.isna() | (column.astype(str).str.strip() == "")
+    codes, values = _distinct(_column(file, name, key, "batch_key"))
+    missing = codes < 0
+    missing |= np.isin(codes, [code for code, value in enumerate(values) if not str(value).strip()])
     if missing.any():
         raise InputError(
-            f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r} ({listed(column.index[missing], 3)}); fill it in, or name another column as batch_key"
+            f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r} ({listed(file.cells.index[missing], 3)}); fill it in, or name another column as batch_key"
         )
-    return name + ":" + _as_text(column)
+    return pd.Series(np.array([f"{name}:{_as_text(value)}" for value in values], dtype=object)[codes], index=file.cells.index)
 
 
 def _labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> pd.Series:
-    column = _column(file, name, key, "label_key")
-    labels = _as_text(column).where(column.notna(), None)
-    labels = labels.where(~labels.isin(unlabeled), None)
-    broken = labels.dropna()[labels.dropna().str.contains(SEPARATOR, regex=False)]
-    if len(broken):
-        raise InputError(f"{name!r} ({file.path}): label {broken.iloc[0]!r} in column {key!r} contains {SEPARATOR!r}, which separates the labels of a prediction set; rename it")
-    if labels.isna().all():
+    codes, values = _distinct(_column(file, name, key, "label_key"))
+    labels = [None if _as_text(value) in unlabeled else _as_text(value) for value in values]
+    used = [label for code, label in enumerate(labels) if label is not None and (codes == code).any()]
+    broken = [label for label in used if SEPARATOR in label]
+    if broken:
+        raise InputError(f"{name!r} ({file.path}): label {broken[0]!r} in column {key!r} contains {SEPARATOR!r}, which separates the labels of a prediction set; rename it")
+    if not used:
+        found = file.cells[key].astype(str).unique()
         raise InputError(
-            f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(column.astype(str).unique(), 5)}); name another column as label_key, or '-' if there are no labels"
+            f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(found, 5)}); name another column as label_key, or '-' if there are no labels"
         )
-    return labels
+    return pd.Series(np.array([*labels, None], dtype=object)[codes], index=file.cells.index)
 
 
-def _as_text(column: pd.Series) -> pd.Series:
-    """Return a column as strings; whole numbers stored as floats lose their ".0"."""
+def _distinct(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of each cell's value among the distinct ones, -1 where it is missing, and these values: text is made of each of them once, not of each cell."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    is_whole = column.map(lambda value: isinstance(value, float) and value.is_integer())
-    return column.astype(str).astype(object).where(~is_whole, column[is_whole].map(lambda value: str(int(value))))
+        return column.cat.codes.to_numpy(), column.cat.categories.to_numpy(dtype=object)
+    codes, values = pd.factorize(column)
+    return codes, np.asarray(values, dtype=object)
+
+
+def _as_text(value) -> str:
+    """Return a value as text; whole numbers stored as floats lose their ".0"."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _column(file: CountFile, name: str, key: str, setting: str) -> pd.Series:
@@ -132,22 +140,18 @@ def _column(file: CountFile, name: str, key: str, setting: str) -> pd.Series:
     return file.cells[key]
 
 
-def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame) -> np.ndarray:
+def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame, n_threads: int) -> np.ndarray:
     """Fill in total_counts, n_genes and mito_share of `cells`; return in how many cells each gene was seen."""
-    mito = genes["symbol"].fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy()
-    totals, n_genes, mito_counts = (np.zeros(len(cells)) for _ in range(3))
-    seen, wrong = np.zeros(len(genes), dtype=np.int64), WrongValues()
+    mito = genes["symbol"].fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy(dtype=bool)
+    found, wrong = Measures(len(cells), mito.astype(np.float64), n_threads), WrongValues()
     for start, block in file.blocks():
-        stop = start + block.shape[0]
-        wrong.look_at(block, cells["batch"].to_numpy()[start:stop], cells["barcode"].to_numpy()[start:stop], genes["name"].to_numpy())
-        totals[start:stop] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
-        n_genes[start:stop] = _row_counts(block.data != 0, block.indptr)
-        mito_counts[start:stop] = block @ mito.astype(np.float64)
-        seen += np.bincount(block.indices[block.data != 0], minlength=len(genes))
+        if not found.add(start, block):
+            part = cells.iloc[start : start + block.shape[0]]
+            wrong.look_at(block, part["batch"].to_numpy(), part["barcode"].to_numpy(), genes["name"].to_numpy())
     wrong.refuse(f"{name!r} ({file.path}): {file.location}")
-    cells["total_counts"], cells["n_genes"] = totals, n_genes.astype(np.int64)
-    cells["mito_share"] = np.divide(mito_counts, totals, out=np.zeros(len(cells)), where=totals > 0) if mito.any() else np.nan
-    return seen
+    cells["total_counts"], cells["n_genes"] = found.totals, found.n_genes
+    cells["mito_share"] = np.divide(found.marked_counts, found.totals, out=np.zeros(len(cells)), where=found.totals > 0) if mito.any() else np.nan
+    return found.seen
 
 
 def _row_counts(flags: np.ndarray, indptr: np.ndarray) -> np.ndarray:
@@ -196,20 +200,23 @@ def quality_reasons(cells: pd.DataFrame, qc: dict) -> pd.Series:
     Absolute limits come first. Outliers lie more than `mads` median absolute deviations (scaled to a normal's standard deviation) from
     their batch's median in log1p counts or log1p genes (Germain et al. 2020). A deviation of zero sets no limit.
     """
-    reasons = pd.Series("", index=cells.index)
+    reasons = np.full(len(cells), "", dtype=object)
     limits = {
         "too few counts": cells["total_counts"] < qc["min_counts"],
         "too few genes": cells["n_genes"] < qc["min_genes"],
         "mitochondrial share": cells["mito_share"] > (1.0 if qc["max_mito_share"] is None else qc["max_mito_share"]),
     }
+    good = np.ones(len(cells), dtype=bool)
     for reason, failed in limits.items():
-        reasons[(reasons == "") & failed] = reason
+        reasons[good & failed.to_numpy()] = reason
+        good &= ~failed.to_numpy()
     if qc["mads"] is not None:
-        good = reasons == ""
+        measured, batches = np.flatnonzero(good), pd.Series(_distinct(cells["batch"])[0][good])
         for column in ("total_counts", "n_genes"):
-            outlier = _outliers(np.log1p(cells.loc[good, column]), cells.loc[good, "batch"], qc["mads"], qc["min_batch_cells"])
-            reasons[outlier.index[outlier & (reasons[outlier.index] == "")]] = f"outlier in {column.replace('_', ' ').replace('n genes', 'genes')}"
-    return reasons
+            outlier = _outliers(pd.Series(np.log1p(cells[column].to_numpy()[measured])), batches, qc["mads"], qc["min_batch_cells"]).to_numpy()
+            reasons[measured[outlier & good[measured]]] = f"outlier in {column.replace('_', ' ').replace('n genes', 'genes')}"
+            good[measured[outlier]] = False
+    return pd.Series(reasons, index=cells.index)
 
 
 def _outliers(values: pd.Series, batches: pd.Series, mads: float, min_cells: int) -> pd.Series:

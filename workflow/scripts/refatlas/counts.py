@@ -7,6 +7,7 @@ import gzip
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from refatlas.chunks import fast_reader
 from refatlas.errors import InputError, listed
 from refatlas.files import is_mtx, mtx_files
 
-BLOCK_VALUES = 4_000_000
+BLOCK_VALUES = 1_000_000
 GENES = "Gene Expression"
 RNA = "rna"
 LIKELY_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI", "umis")
@@ -38,12 +40,23 @@ class Rows:
     ends: np.ndarray
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell."""
+        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell; the next block is read while the caller has the last."""
+        with ThreadPoolExecutor(1) as reader:
+            waiting = None
+            for start, stop in self._ranges(n_values):
+                coming = start, reader.submit(self.read, start, stop)
+                if waiting:
+                    yield waiting[0], waiting[1].result()
+                waiting = coming
+            if waiting:
+                yield waiting[0], waiting[1].result()
+
+    def _ranges(self, n_values: int) -> Iterator[tuple[int, int]]:
         start = 0
         while start < self.shape[0]:
             before = self.ends[start - 1] if start else 0
             stop = max(int(np.searchsorted(self.ends, before + n_values, side="right")), start + 1)
-            yield start, self.read(start, stop)
+            yield start, stop
             start = stop
 
 
@@ -73,18 +86,19 @@ class CountFile:
         return self.rows.blocks(n_values)
 
 
-def open_counts(path: str, layer: str | None = None, metadata: str | None = None) -> CountFile:
+def open_counts(path: str, layer: str | None = None, metadata: str | None = None, counts_only: bool = False) -> CountFile:
     """Return the counts of a file, opened but not read.
 
     Args:
         layer: "X", "raw" or a layer's name; None looks for integers in X, then in the layers, then in raw.
         metadata: table of further cell columns, whose first column is the cell's name.
+        counts_only: leaves out what an AnnData file says of its cells and, where all columns are genes, of these: the names of a million cells take longer to read than their counts.
 
     Raises:
         InputError: the file is unreadable, of no known format, empty, or has no such layer.
     """
     try:
-        file = _open(path, layer)
+        file = _open(path, layer, counts_only)
     except InputError:
         raise
     except (OSError, KeyError, ValueError, EOFError) as error:
@@ -96,34 +110,42 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
     return file
 
 
-def _open(path: str, layer: str | None) -> CountFile:
+def _open(path: str, layer: str | None, counts_only: bool = False) -> CountFile:
     if os.path.isdir(path):
-        return _open_mtx(path) if is_mtx(path) else _open_zarr(path, layer)
+        return _open_mtx(path) if is_mtx(path) else _open_zarr(path, layer, counts_only)
     import h5py
 
     file = h5py.File(path, "r")
     if "mod" in file:
-        return _open_mudata(file, path, layer)
+        return _open_mudata(file, path, layer, counts_only)
     if "X" in file or "layers" in file or "raw" in file:
-        return _open_anndata(file, path, layer)
+        return _open_anndata(file, path, layer, counts_only)
     return _open_10x_h5(file, path)
 
 
-def _open_zarr(path: str, layer: str | None) -> CountFile:
+def _open_zarr(path: str, layer: str | None, counts_only: bool) -> CountFile:
     import zarr
 
-    return _open_anndata(zarr.open_group(path, mode="r"), path, layer)
+    return _open_anndata(zarr.open_group(path, mode="r"), path, layer, counts_only)
 
 
-def _open_anndata(group, path: str, layer: str | None) -> CountFile:
+def _table(element, unread: int | None) -> pd.DataFrame:
+    """Return a stored table of cells or genes; where it is not wanted, one of `unread` rows without columns or names."""
+    if unread is not None:
+        return pd.DataFrame(index=pd.RangeIndex(unread))
     from anndata.io import read_elem
 
+    table = read_elem(element)
+    return table.set_axis(table.index.astype(str))
+
+
+def _open_anndata(group, path: str, layer: str | None, counts_only: bool) -> CountFile:
     candidates = _locations(group)
     location, note = _choose_location(group, candidates, path, layer)
-    cells = read_elem(group["obs"])
-    genes = read_elem(group["raw/var" if location == "raw/X" else "var"])
-    cells.index, genes.index = cells.index.astype(str), genes.index.astype(str)
     rows = _rows_of(group[location])
+    described = group["raw/var" if location == "raw/X" else "var"]
+    cells = _table(group["obs"], None if not counts_only else rows.shape[0])
+    genes = _table(described, None if not counts_only or "feature_types" in described else rows.shape[1])
     if rows.shape != (len(cells), len(genes)):
         raise InputError(f"{path}: {location} is {rows.shape[0]} × {rows.shape[1]}, but the file names {len(cells)} cells and {len(genes)} genes")
     proteins = {key: partial(_obsm_table, group, path, key, cells.index) for key in group.get("obsm", ())}
@@ -132,16 +154,16 @@ def _open_anndata(group, path: str, layer: str | None) -> CountFile:
     return _split_features(file, kinds, genes.index) if (kinds == GENES).any() else file
 
 
-def _open_mudata(file, path: str, layer: str | None) -> CountFile:
+def _open_mudata(file, path: str, layer: str | None, counts_only: bool) -> CountFile:
     """Return the RNA of an h5mu; cell columns of the whole stand beside the RNA's own, every other modality may hold proteins."""
     from anndata.io import read_elem
 
     if RNA not in file["mod"]:
         raise InputError(f"{path}: no modality {RNA!r} in the file; it has {listed(file['mod'])}; rename the one that holds the counts of RNA")
-    found = _open_anndata(file["mod"][RNA], path, layer)
+    found = _open_anndata(file["mod"][RNA], path, layer, counts_only)
     found.location = f"mod/{RNA}/{found.location}"
     found.notes[0] = f"{found.notes[0]} (modality {RNA!r})"
-    shared = read_elem(file["obs"]) if "obs" in file else pd.DataFrame(index=found.cells.index)
+    shared = read_elem(file["obs"]) if "obs" in file and not counts_only else pd.DataFrame(index=found.cells.index)
     found.cells = found.cells.join(shared.set_axis(shared.index.astype(str))[shared.columns.difference(found.cells.columns, sort=False)])
     found.proteins |= {key: partial(_modality_table, file["mod"][key]) for key in file["mod"] if key != RNA and "X" in file["mod"][key]}
     return found
@@ -235,10 +257,12 @@ def _compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) 
     if len(indptr) != shape[0] + 1 or indptr[-1] != data.shape[0] or indices.shape[0] != data.shape[0]:
         raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {data.shape[0]} values")
 
+    read_data, read_indices = fast_reader(data), fast_reader(indices)
+
     def read(start: int, stop: int) -> sparse.csr_matrix:
-        first, last = indptr[start], indptr[stop]
+        first, last = int(indptr[start]), int(indptr[stop])
         block = sparse.csr_matrix((stop - start, shape[1]), dtype=data.dtype)
-        block.data, block.indices, block.indptr = np.asarray(data[first:last]), np.asarray(indices[first:last]), indptr[start : stop + 1] - first
+        block.data, block.indices, block.indptr = read_data(first, last), read_indices(first, last), indptr[start : stop + 1] - first
         return block
 
     return Rows(shape, read, indptr[1:])

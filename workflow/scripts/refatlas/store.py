@@ -1,6 +1,11 @@
-"""The kept cells × selected genes that models see, as h5ad: written once by the build rules, read by every model."""
+"""The kept cells × selected genes that models see, as h5ad: written once by the build rules, read by every model.
+
+X is CSR: data of the smallest unsigned integers that hold them, indices, both in chunks of 32,768 values, shuffled and gzipped: about a sixth of the bytes of float32 and
+int32, readable by any anndata, and in any order of rows.
+"""
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -8,6 +13,8 @@ from scipy import sparse
 from refatlas.counts import CountFile
 from refatlas.genes import match_selected, take_genes
 from refatlas.jobs import whole
+
+CHUNK = 32_768
 
 
 def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.DataFrame) -> sparse.csr_matrix:
@@ -40,23 +47,41 @@ def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes:
     var["measured"] = True if measured is None else measured
     var.index.name = None
     obs.index.name = None
-    counts = ad.AnnData(matrix, obs=obs, var=var)
+    counts = ad.AnnData(obs=obs, var=var)
     if proteins is not None and proteins.shape[1]:
         # An array with names apart: a protein's name may hold a "/", which a data frame in an h5ad may not.
         counts.obsm["proteins"], counts.uns["protein_names"] = proteins.to_numpy(dtype=np.float32), proteins.columns.to_numpy(dtype=str).astype(object)
     with whole(path) as part:
         counts.write_h5ad(part, compression="lzf")
+        with h5py.File(part, "a") as file:
+            write_matrix(file, matrix)
+
+
+def write_matrix(file: h5py.File, matrix: sparse.csr_matrix) -> None:
+    """Write the X of an h5ad."""
+    file.pop("X", None)
+    group = file.create_group("X")
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(matrix.shape)})
+    for name, values in (("data", _smallest(matrix.data)), ("indices", matrix.indices), ("indptr", matrix.indptr)):
+        packed = {"chunks": (min(CHUNK, len(values)),), "compression": "gzip", "compression_opts": 1, "shuffle": True} if len(values) else {}
+        group.create_dataset(name, data=values, **packed)
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """Return counts as the smallest unsigned integers that hold them."""
+    small = values.astype(np.min_scalar_type(int(values.max(initial=0))))
+    return small if np.array_equal(small, values) else values
 
 
 def read_counts(path: str) -> ad.AnnData:
-    """Return counts that `write_counts` wrote."""
-    return ad.read_h5ad(path)
+    """Return counts that `write_counts` wrote, as float32."""
+    counts = ad.read_h5ad(path)
+    counts.X = counts.X.astype(np.float32)
+    return counts
 
 
 def protein_names(path: str | None) -> list[str]:
     """Return the proteins in counts that `write_counts` wrote; none without a file, or where nothing measured any."""
-    import h5py
-
     if path is None:
         return []
     with h5py.File(path, "r") as file:
