@@ -6,7 +6,7 @@ speed: sides take turns in one process; an epoch of scVI and of scANVI, of STEPS
     on the machine does not count in.
 memory: a process for each side and size, which trains MEMORY_STEPS of scVI (two pools are in memory from the first on) and computes a part of the latent space.
 quality: held-out ELBO and labels of real cells, three seeds; the file is sorted by donor and label, and blocks are so small that a pool is a part of the cells.
-Synthetic cells are real ones drawn anew, their counts replaced by Poisson counts of these means, in blocks; they are sorted by donor.
+Synthetic cells are real ones drawn anew, their counts replaced by Poisson counts of these means, in the format of the store; they are sorted by donor.
 """
 
 import json
@@ -24,6 +24,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
@@ -51,13 +52,10 @@ def synthetic(real: str, work: Path, n_cells: int) -> str:
     drawn = drawn[np.argsort(cells.obs["batch"].cat.codes.to_numpy()[drawn], kind="stable")]
     obs = cells.obs.iloc[drawn][["batch"]].assign(label=cells.obs["cell_type"].iloc[drawn].to_numpy())
     obs.index = np.arange(n_cells).astype(str)
-    parts = (resampled(cells.X[drawn[start : start + WRITTEN]], random) for start in range(0, n_cells, WRITTEN))
-    ad.AnnData(next(parts), obs=obs.iloc[:WRITTEN], var=cells.var[[]]).write_h5ad(path, compression="lzf")
-    with h5py.File(path, "r+") as file:
-        for part in parts:
-            ad.io.sparse_dataset(file["X"]).append(part)
-        del file["obs"]
-        ad.io.write_elem(file, "obs", obs)
+    parts = [resampled(cells.X[drawn[start : start + WRITTEN]], random) for start in range(0, n_cells, WRITTEN)]
+    ad.AnnData(obs=obs, var=cells.var[[]]).write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        store.write_matrix(file, sparse.vstack(parts, format="csr"))
     return str(path)
 
 
@@ -151,7 +149,10 @@ def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:
     cells = cells[cells.obs[cells.obs["batch"].isin(donors)].sort_values(["batch", "label"], kind="stable").index].copy()
     held_out = np.random.default_rng(0).random(cells.n_obs) < TEST_SHARE
     test, path = cells[held_out].copy(), str(work / "quality.h5ad")
-    cells[~held_out].copy().write_h5ad(path, compression="lzf")
+    reference = cells[~held_out].copy()
+    reference.write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        store.write_matrix(file, reference.X)
     rows = []
     with patch.object(stored, "BLOCK", QUALITY_BLOCK), patch.object(store, "BLOCK", QUALITY_BLOCK), patch.object(stored, "POOL_CELLS", 64 * QUALITY_BLOCK):
         for seed in range(3):
