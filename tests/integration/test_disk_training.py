@@ -23,7 +23,7 @@ from refatlas.store import read_counts  # noqa: E402
 pytestmark = pytest.mark.slow
 TRAIN = {"max_epochs": 6, "batch_size": 128, "lr": 2e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.25}
 MODEL = {"n_latent": 10, "n_layers": 1, "n_hidden": 64, "dropout_rate": 0.1, "gene_likelihood": "nb"}
-SPEC = {"model": MODEL, "pretrain": TRAIN, "train": {**TRAIN, "max_epochs": 3, "n_samples_per_label": 50}, "surgery": {**TRAIN, "max_epochs": 2}, "seed": 0, "threads": 1}
+SPEC = {"model": MODEL, "pretrain": TRAIN, "train": {**TRAIN, "max_epochs": 8, "n_samples_per_label": 50}, "surgery": {**TRAIN, "max_epochs": 2}, "seed": 0, "threads": 1}
 
 
 @pytest.fixture(scope="module")
