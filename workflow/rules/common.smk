@@ -173,6 +173,21 @@ def scaled_mem_mb(base, per_input_mb):
     return mem_mb
 
 
+def memory_of_model(base, per_input_mb):
+    """Memory of a rule that loads a model's counts; what the counts take on disk hardly matters where they stay there."""
+
+    def mem_mb(wildcards, input, attempt):
+        in_memory = scaled_mem_mb(base, per_input_mb)(wildcards, input, attempt)
+        stays = {"always": True, "never": False}.get(
+            CONFIG["memory"]["from_disk"], in_memory > CONFIG["memory"]["max_mb"]
+        )
+        if stays and MODEL_TYPES[MODELS[wildcards.model]["type"]].from_disk:
+            return scaled_mem_mb(base, per_input_mb=0.5)(wildcards, input, attempt)
+        return in_memory
+
+    return mem_mb
+
+
 def gpus_of(wildcards):
     """One GPU for a type that can use it, none for the others."""
     return int(MODEL_TYPES[MODELS[wildcards.model]["type"]].uses_gpu)

@@ -23,7 +23,7 @@ rule map_query:
         "../../envs/refatlas.yaml"
     resources:
         gpu=gpus_of,
-        mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
+        mem_mb=memory_of_model(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         spec=lambda w: spec_of(

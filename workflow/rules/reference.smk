@@ -22,9 +22,10 @@ rule train_reference:
         "../../envs/refatlas.yaml"
     resources:
         gpu=gpus_of,
-        mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
+        mem_mb=memory_of_model(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
+        from_disk=CONFIG["memory"]["from_disk"],
         spec=lambda w: spec_of(w, "surgery", "outputs"),
         seed=CONFIG["seed"],
     script:

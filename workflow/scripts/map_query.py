@@ -61,10 +61,12 @@ def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
 
 
 def main(smk) -> None:
-    reference_counts, counts = read_counts(smk.input.reference), read_counts(smk.input.query)
-    require_same_genes(reference_counts, counts)
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
-    reference = MODEL_TYPES[spec["type"]].load_class().load(Path(smk.input.model), reference_counts)
+    kind = MODEL_TYPES[spec["type"]]
+    # Of the reference, a thousand cells are read at most.
+    reference_counts, counts = read_counts(smk.input.reference, kind.from_disk), read_counts(smk.input.query)
+    require_same_genes(reference_counts, counts)
+    reference = kind.load_class().load(Path(smk.input.model), reference_counts)
     started = time.monotonic()
     mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), spec)
     latent = mapped.latent(counts.copy())

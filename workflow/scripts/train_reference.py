@@ -4,6 +4,7 @@ in:  counts.h5ad of the split; for a model with init_from, the model that it sta
 out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read)
 """
 
+import os
 import platform
 import time
 from importlib.metadata import version
@@ -14,12 +15,49 @@ from refatlas.jobs import run_job, write_table, write_text
 from refatlas.models import MODEL_TYPES
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
-from refatlas.store import latent_table, read_counts
+from refatlas.store import latent_table, memory_mb, on_disk, read_counts, sharing
+
+# What imports take, and how often training holds the counts: some types concatenate or convert them.
+IMPORTED_MB, COPIES = 1500, 1.5
+FROM_DISK = [kind for kind, known in MODEL_TYPES.items() if known.from_disk]
 
 
 def load_base(base_type: str | None, file: str | None, counts):
     """Return the model that training starts from, or None."""
-    return MODEL_TYPES[base_type].load_class().load(Path(file), counts.copy()) if file else None
+    return MODEL_TYPES[base_type].load_class().load(Path(file), sharing(counts)) if file else None
+
+
+def stays_on_disk(name: str, kind: str, path: str, from_disk: str, mem_mb: int) -> bool:
+    """Return whether a model trains on counts that stay in their file, and say why; warn where a type that cannot may run out of memory.
+
+    Args:
+        from_disk: auto, always or never. mem_mb: memory of the job.
+
+    Raises:
+        InputError: the counts are larger than the machine's memory, and cannot or must not stay on disk.
+    """
+    counts, allowed = memory_mb(path), min(mem_mb, machine_mb())
+    needed, can = IMPORTED_MB + COPIES * counts, MODEL_TYPES[kind].from_disk
+    if can and (from_disk == "always" or (from_disk == "auto" and needed > allowed)):
+        print(f"trains from disk: in memory it would take about {needed:,.0f} MB, {allowed:,.0f} MB are allowed (memory.from_disk: {from_disk})", flush=True)
+        return True
+    if counts > machine_mb():
+        remedy = "set memory.from_disk to auto" if can else f"take fewer genes (genes.n_top), a machine with more memory, or a type that trains from disk: {listed(FROM_DISK)}"
+        raise InputError(f"config: models: {name}: the counts take {counts:,.0f} MB, and this machine has {machine_mb():,.0f} MB; {remedy}")
+    if needed > allowed:
+        print(
+            f"Warning: {name}: training takes about {needed:,.0f} MB, and {allowed:,.0f} MB are allowed; {listed(FROM_DISK)} train from disk, type {kind} loads all counts",
+            flush=True,
+        )
+    return False
+
+
+def machine_mb() -> float:
+    """Return the memory of this machine, or of the container that the job runs in, in MB."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    found = limit.read_text().strip() if limit.exists() else "max"
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(physical, physical if found == "max" else int(found)) / 1e6
 
 
 def require_labels(name: str, kind: str, counts) -> None:
@@ -54,6 +92,7 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
         "final loss": "none (closed form)" if loss is None else f"{loss:.3f} ({training.monitor})",
         "converged": "yes" if training.converged else "no: the loss was still falling when the epochs ended; raise max_epochs",
         "device": training.device,
+        "counts": "read from disk" if on_disk(counts.X) else "in memory",
         "seconds": f"{seconds:.1f}",
         "versions": ", ".join(f"{package} {version(package)}" for package in ("scvi-tools", "scarches", "torch", "anndata", "scikit-learn"))
         + f", Python {platform.python_version()}",
@@ -65,9 +104,9 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
 
 
 def main(smk) -> None:
-    counts = read_counts(smk.input.counts)
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
     name, kind = smk.wildcards.model, smk.params.spec["type"]
+    counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, smk.params.from_disk, smk.resources.mem_mb))
     require_labels(name, kind, counts)
     require_proteins(name, kind, counts)
     started = time.monotonic()

@@ -4,6 +4,8 @@ X is CSR: data of the smallest unsigned integers that hold them, indices, both i
 int32, readable by any anndata, and in any order of rows.
 """
 
+from collections.abc import Iterator
+
 import anndata as ad
 import h5py
 import numpy as np
@@ -15,6 +17,9 @@ from refatlas.genes import match_selected, take_genes
 from refatlas.jobs import whole
 
 CHUNK = 32_768
+# Rows that are read at once, and rows that it is quicker to read than to skip.
+BLOCK, GAP = 256, 24
+OBS_BYTES = 300
 
 
 def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.DataFrame) -> sparse.csr_matrix:
@@ -73,11 +78,50 @@ def _smallest(values: np.ndarray) -> np.ndarray:
     return small if np.array_equal(small, values) else values
 
 
-def read_counts(path: str) -> ad.AnnData:
-    """Return counts that `write_counts` wrote, as float32."""
-    counts = ad.read_h5ad(path)
-    counts.X = counts.X.astype(np.float32)
-    return counts
+def read_counts(path: str, from_disk: bool = False) -> ad.AnnData:
+    """Return counts that `write_counts` wrote, as float32; if `from_disk`, X stays in the file, of which parts are read, as stored, when they are asked for."""
+    if not from_disk:
+        counts = ad.read_h5ad(path)
+        counts.X = counts.X.astype(np.float32)
+        return counts
+    file = h5py.File(path, "r")
+    return ad.AnnData(ad.io.sparse_dataset(file["X"]), **{name: ad.io.read_elem(file[name]) for name in ("obs", "var", "obsm", "uns")})
+
+
+def on_disk(matrix) -> bool:
+    """Return whether a matrix of counts is one that stays in its file."""
+    return isinstance(matrix, ad.abc.CSRDataset)
+
+
+def sharing(counts: ad.AnnData) -> ad.AnnData:
+    """Return an AnnData with the same matrix, and columns of cells that can be changed without changing those of the other."""
+    return ad.AnnData(counts.X, obs=counts.obs.copy(), var=counts.var.copy(), obsm=dict(counts.obsm), uns=dict(counts.uns))
+
+
+def take_rows(matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    """Return rows in any order, as stored; of a file, near rows are read together, at most BLOCK at once."""
+    if not on_disk(matrix):
+        return matrix[rows]
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    apart = (np.diff(ascending) > GAP) | (np.diff(ascending // BLOCK) > 0)
+    runs = np.split(ascending, np.flatnonzero(apart) + 1) if len(rows) else []
+    parts = [matrix[int(run[0]) : int(run[-1]) + 1][run - run[0]] for run in runs]
+    found = sparse.vstack([sparse.csr_matrix((0, matrix.shape[1]), dtype=matrix.dtype), *parts], format="csr")
+    return found if (order[1:] > order[:-1]).all() else found[np.argsort(order)]
+
+
+def row_blocks(matrix, size: int = 4096) -> Iterator[sparse.csr_matrix]:
+    """Yield all rows of a matrix in their order, `size` at a time, whether it is in memory or in a file."""
+    for start in range(0, max(matrix.shape[0], 1), size):
+        yield matrix[start : start + size]
+
+
+def memory_mb(path: str) -> float:
+    """Return how many MB counts that `write_counts` wrote take when loaded: values of 4 bytes, positions of 4, or of 8 beyond 2^31 values, and OBS_BYTES a cell."""
+    with h5py.File(path, "r") as file:
+        n_values, n_cells = len(file["X/data"]), len(file["X/indptr"]) - 1
+    return (n_values * (8 if n_values < 2**31 else 12) + n_cells * OBS_BYTES) / 1e6
 
 
 def protein_names(path: str | None) -> list[str]:

@@ -17,6 +17,7 @@ class ModelType:
         needs_labels: whether the reference must have labels.
         needs_proteins: whether some of the reference's cells must have proteins.
         has_classifier: whether a mapped model gives label probabilities of its own.
+        from_disk: whether it trains on counts that stay in their file.
         has_tables: whether it has more to tell than its latent space; the setting section `outputs` says what.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be taken instead of training, or None.
@@ -28,6 +29,7 @@ class ModelType:
     needs_labels: bool = False
     needs_proteins: bool = False
     has_classifier: bool = False
+    from_disk: bool = False
     has_tables: bool = False
     init_from: str | None = None
     pretrained: str | None = None
@@ -46,9 +48,9 @@ class ModelType:
 
 BASELINE = "linear"
 MODEL_TYPES = {
-    "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True),
-    "scvi": ModelType("refatlas.models.scvi:ScVI", pretrained="SCVI"),
-    "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, init_from="scvi", pretrained="SCANVI"),
+    "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True, from_disk=True),
+    "scvi": ModelType("refatlas.models.scvi:ScVI", from_disk=True, pretrained="SCVI"),
+    "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, from_disk=True, init_from="scvi", pretrained="SCANVI"),
     "expimap": ModelType("refatlas.models.expimap:ExpiMap", has_tables=True, files=("model.gmt",)),
     "trvae": ModelType("refatlas.models.trvae:TrVAE"),
     "scpoli": ModelType("refatlas.models.scpoli:ScPoli", needs_labels=True, has_classifier=True, has_tables=True),

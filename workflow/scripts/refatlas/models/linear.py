@@ -33,11 +33,11 @@ class Linear:
         from sklearn.decomposition import PCA
 
         from refatlas.logistic import fit_logistic
-        from refatlas.store import log_normalized
+        from refatlas.store import log_normalized, take_rows
 
         settings, random = spec["model"], np.random.default_rng(spec["seed"])
         drawn = np.sort(random.permutation(counts.n_obs)[: settings["max_cells"]])
-        x = log_normalized(counts.X[drawn])
+        x = log_normalized(take_rows(counts.X, drawn))
         n_latent = min(settings["n_latent"], min(x.shape) - 1)
         pca = PCA(n_latent, svd_solver="arpack", random_state=spec["seed"]).fit(x)
         arrays = {"components": pca.components_, "mean": pca.mean_, "batches": np.unique(counts.obs["batch"].to_numpy(dtype=str))}
@@ -60,10 +60,11 @@ class Linear:
 
     def latent(self, counts) -> np.ndarray:
         """Return the principal components, shape (n_cells, n_latent), float32."""
-        from refatlas.store import log_normalized
+        from refatlas.store import log_normalized, row_blocks
 
         components = self.arrays["components"]
-        return np.asarray(log_normalized(counts.X) @ components.T - self.arrays["mean"] @ components.T, dtype=np.float32)
+        mean = self.arrays["mean"] @ components.T
+        return np.concatenate([np.asarray(log_normalized(block) @ components.T - mean, dtype=np.float32) for block in row_blocks(counts.X)])
 
     def map_query(self, counts, spec: dict) -> "Linear":
         """Return the same projection with the query's batches noted."""
@@ -75,11 +76,12 @@ class Linear:
         import pandas as pd
 
         from refatlas.logistic import apply_logistic
-        from refatlas.store import log_normalized
+        from refatlas.store import log_normalized, row_blocks
 
         if "coef" not in self.arrays:
             return None
-        return pd.DataFrame(apply_logistic(self.arrays, log_normalized(counts.X)), index=counts.obs_names, columns=self.arrays["labels"])
+        shares = np.concatenate([apply_logistic(self.arrays, log_normalized(block)) for block in row_blocks(counts.X)])
+        return pd.DataFrame(shares, index=counts.obs_names, columns=self.arrays["labels"])
 
     def expected(self, counts) -> np.ndarray:
         """Return what the principal components leave of each cell, as counts at its own depth, shape (n_cells, n_genes)."""

@@ -26,6 +26,8 @@ from scvi.train._callbacks import SubSampleLabels
 from refatlas.models.interface import UNLABELED, Training
 from refatlas.models.likelihood import on_counted_alone
 from refatlas.models.pretrained import adapted, require_usable
+from refatlas.models.stored import SemiSupervisedStoredSplitter, StoredSplitter, cells_of
+from refatlas.store import on_disk, sharing
 
 # Said at every training, of no use to a user: the first at surgery, where the reference's layers stay as they are by design.
 SAID_IN_VAIN = (
@@ -35,6 +37,7 @@ SAID_IN_VAIN = (
     "Some proteins have all 0 counts in some batches",
     "We recommend using setup_mudata",
     "The lr scheduler dict contains",
+    "SCANVI sampler is not available with custom dataloader",
 )
 for message in SAID_IN_VAIN:
     warnings.filterwarnings("ignore", message=message)
@@ -150,10 +153,13 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
     if not on_reference:
         plan["weight_decay"] = 0.0
     callbacks, extra = [recorder, LoggedOnce()], own_arguments(model, settings, plan, on_reference, validated)
+    sampled = {}
     if isinstance(model, scvi.model.SCANVI):
         # Passing callbacks drops the sampler that scANVI would add by itself.
         callbacks += [SubSampleLabels()] if len(model._labeled_indices) else []
-        extra["n_samples_per_label"] = settings.get("n_samples_per_label")
+        sampled["n_samples_per_label"] = settings.get("n_samples_per_label")
+    if on_disk(model.adata.X):
+        extra["datamodule"] = stored_cells(model, settings, validated, sampled)
     with not_finite_is_said(stage), on_counted_alone(), unread_left_out(model.module):
         model.train(
             max_epochs=settings["max_epochs"],
@@ -165,9 +171,16 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
             enable_progress_bar=False,
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=1,
+            **sampled,
             **extra,
         )
     return recorder
+
+
+def stored_cells(model, settings: dict, validated: bool, sampled: dict):
+    """Return the data module by which a model is trained on counts that stay in their file."""
+    splitter = SemiSupervisedStoredSplitter if isinstance(model, scvi.model.SCANVI) else StoredSplitter
+    return splitter(model.adata_manager, train_size=TRAINED_SHARE if validated else 1.0, batch_size=settings["batch_size"], **sampled)
 
 
 @contextmanager
@@ -226,6 +239,7 @@ class ScviToolsModel:
 
     def __init__(self, model, training: Training | None = None) -> None:
         self.model = model
+        self.model._data_loader_cls = cells_of
         self.training = training or Training()
 
     @classmethod
@@ -300,6 +314,6 @@ class ScviToolsModel:
 def with_labels(counts):
     """Return a view of counts whose label column says UNLABELED where there is no label; all of a query's cells have none."""
     labels = counts.obs["label"].astype(object) if "label" in counts.obs else pd.Series(None, index=counts.obs_names, dtype=object)
-    counts = counts.copy()
+    counts = sharing(counts)
     counts.obs["label"] = pd.Categorical(labels.where(labels.notna(), UNLABELED))
     return counts

@@ -1,0 +1,119 @@
+"""Counts that stay in their file: the same rows as in memory, and the choice of where they are."""
+
+import anndata as ad
+import h5py
+import numpy as np
+import pytest
+from scipy import sparse
+
+from refatlas import store
+from refatlas.errors import InputError
+from refatlas.models import MODEL_TYPES
+from refatlas.models.linear import Linear
+from refatlas.store import memory_mb, on_disk, read_counts, row_blocks, sharing, take_rows
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A file of 700 cells × 30 genes, of which cell 5 has no count, with proteins."""
+    random = np.random.default_rng(0)
+    x = random.poisson(0.5, (700, 30)).astype(np.float32)
+    x[5] = 0
+    cells = ad.AnnData(sparse.csr_matrix(x), obsm={"proteins": np.ones((700, 1), dtype=np.float32)}, uns={"protein_names": np.array(["CD3"], dtype=object)})
+    cells.obs["batch"], cells.obs["label"] = np.where(np.arange(700) < 350, "b1", "b2"), np.where(x[:, 0] > 0, "A", "B")
+    cells.obs["label"] = cells.obs["label"].astype("category")
+    path = tmp_path_factory.mktemp("store") / "counts.h5ad"
+    cells.write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        store.write_matrix(file, cells.X)
+    return str(path)
+
+
+def test_what_stays_on_disk_is_otherwise_the_same(stored):
+    here, there = read_counts(stored), read_counts(stored, from_disk=True)
+    assert on_disk(there.X)
+    assert not on_disk(here.X)
+    assert here.obs.equals(there.obs)
+    assert here.var.equals(there.var)
+    assert np.array_equal(here.obsm["proteins"], there.obsm["proteins"])
+    assert list(there.uns["protein_names"]) == ["CD3"]
+    assert (there[[3, 600]].copy().X != here[[3, 600]].X).nnz == 0
+
+
+@pytest.mark.parametrize("rows", [[], [5], [699, 0, 3, 3, 650], list(range(700)), list(range(0, 700, 30)), list(range(699, -1, -1))])
+def test_rows_come_in_the_order_asked_for(stored, monkeypatch, rows):
+    monkeypatch.setattr(store, "BLOCK", 64)
+    here, rows = read_counts(stored).X, np.array(rows, dtype=int)
+    for matrix in (here, read_counts(stored, from_disk=True).X):
+        found = take_rows(matrix, rows)
+        assert found.shape == (len(rows), 30)
+        assert (found != here[rows]).nnz == 0
+
+
+def test_no_more_than_a_block_is_read_at_once(stored, monkeypatch):
+    monkeypatch.setattr(store, "BLOCK", 64)
+    matrix, asked = read_counts(stored, from_disk=True).X, []
+    read = type(matrix).__getitem__
+    monkeypatch.setattr(type(matrix), "__getitem__", lambda self, rows: asked.append(rows) or read(self, rows))
+    take_rows(matrix, np.array([0, 10, 200, 201, 260, *range(300, 600)]))
+    assert max(rows.stop - rows.start for rows in asked) <= 64
+    assert sum(rows.stop - rows.start for rows in asked) == 11 + 2 + 1 + 300
+
+
+def test_blocks_are_all_rows_in_their_order(stored):
+    blocks = [list(row_blocks(read_counts(stored, from_disk).X, 300)) for from_disk in (False, True)]
+    assert [b.shape[0] for b in blocks[0]] == [300, 300, 100]
+    assert all((a != b).nnz == 0 for a, b in zip(*blocks, strict=True))
+    assert [b.shape for b in row_blocks(sparse.csr_matrix((0, 4)))] == [(0, 4)]
+
+
+def test_columns_are_ones_own_and_the_matrix_is_shared(stored):
+    counts = read_counts(stored, from_disk=True)
+    other = sharing(counts)
+    other.obs["label"] = "C"
+    assert other.X is counts.X
+    assert "C" not in set(counts.obs["label"])
+
+
+def test_memory_is_that_of_values_positions_and_cells(stored):
+    assert memory_mb(stored) == pytest.approx((read_counts(stored).X.nnz * 8 + 700 * store.OBS_BYTES) / 1e6)
+
+
+def test_the_baseline_is_the_same_from_disk(stored):
+    settings = {name: setting["default"] for name, setting in Linear.settings["model"].items()} | {"n_latent": 5}
+    models = [(Linear.fit(counts, {"model": settings, "seed": 0}), counts) for counts in (read_counts(stored), read_counts(stored, from_disk=True))]
+    (here, counts), (there, counts_there) = models
+    np.testing.assert_allclose(here.latent(counts), there.latent(counts_there), atol=1e-5)
+    np.testing.assert_allclose(here.predict(counts), there.predict(counts_there), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("from_disk", "mem_mb", "kind", "expected"),
+    [("auto", 3000, "scvi", False), ("auto", 1400, "scvi", True), ("always", 3000, "scanvi", True), ("never", 1400, "scvi", False), ("always", 1400, "trvae", False)],
+)
+def test_counts_stay_on_disk_where_they_do_not_fit(scripts, stored, capsys, from_disk, mem_mb, kind, expected):
+    assert scripts("train_reference").stays_on_disk("mine", kind, stored, from_disk, mem_mb) == expected
+    said = capsys.readouterr().out
+    assert ("trains from disk" in said) == expected
+    assert ("Warning: mine: training takes about" in said) == (mem_mb == 1400 and not expected)
+
+
+@pytest.mark.parametrize(("from_disk", "kind", "remedy"), [("never", "scvi", "from_disk to auto"), ("auto", "trvae", "scanvi"), ("always", "totalvi", "genes.n_top")])
+def test_what_cannot_fit_the_machine_is_refused(scripts, stored, monkeypatch, from_disk, kind, remedy):
+    script = scripts("train_reference")
+    monkeypatch.setattr(script, "machine_mb", lambda: 0.1)
+    with pytest.raises(InputError, match=rf"models: mine: the counts take 0 MB, and this machine has 0 MB; .*{remedy}"):
+        script.stays_on_disk("mine", kind, stored, from_disk, 3000)
+    assert script.stays_on_disk("mine", "scvi", stored, "auto", 3000)
+
+
+def test_machine_has_memory(scripts):
+    assert 100 < scripts("train_reference").machine_mb() < 1e8
+
+
+def test_types_that_train_from_disk_are_known():
+    assert {kind for kind, known in MODEL_TYPES.items() if known.from_disk} == {"linear", "scvi", "scanvi"}
+
+
+def test_memory_is_set_in_the_config(config):
+    assert config["memory"] == {"from_disk": "auto", "max_mb": 32000}
