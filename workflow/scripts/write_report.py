@@ -117,6 +117,7 @@ def main(smk) -> None:
         "integration": rows,
         "integration_cells": int(integration["n_cells"].iloc[0]),
         "integration_k": int(integration["k"].iloc[0]),
+        "integration_version": integration["scib_metrics"].iloc[0],
         "training_figures": {m: figure(path) for m, path in zip(p.models, i.training_figures, strict=True)},
         "umap_figures": {m: figure(path) for m, path in zip(p.models, i.umap_figures, strict=True)},
         "further_figures": further_figures(p.described, p.queries, i.tables, i.query_tables, dict(zip(p.trees, i.trees, strict=True))),
