@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import anndata as ad
@@ -50,6 +51,19 @@ def config():
     from refatlas.config import complete_config
 
     return complete_config({"reference": "reference.tsv", "queries": "queries.tsv"})
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A SLURM cluster of one node on this machine, or a skip with the reason."""
+    from slurm_cluster import CannotStart, running_cluster
+
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running_cluster())
+        except CannotStart as reason:
+            pytest.skip(str(reason))
+        yield cluster
 
 
 def sheet_row(path, **keys) -> dict:
