@@ -1,6 +1,6 @@
 """A SLURM cluster of one node, this machine, for tests: partitions cpu and gpu, two pretend GPUs, memory limits that hold, no accounting database.
 
-It needs root and Debian's packages slurm-wlm and munge, and /etc/slurm for as long as it lives (jobs lose SLURM_CONF); what was there is put back.
+It needs root and Debian's packages slurm-wlm, slurm-wlm-hdf5-plugin and munge, and /etc/slurm for as long as it lives (jobs lose SLURM_CONF); what was there is put back.
 Sessions on the same machine take turns. A test takes the fixture `cluster` of conftest.py.
 """
 
@@ -19,7 +19,8 @@ import h5py
 
 CONFIGURATION = Path("/etc/slurm")
 LOCK = Path("/run/lock/refatlas_slurm_tests")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
+PLUGIN = "usr/lib/*/slurm-wlm/acct_gather_profile_hdf5.so"
 START_SECONDS = 60
 
 # No partition is the default: a job that names none is refused. Two files stand for GPUs, because SLURM wants one for each.
@@ -40,6 +41,7 @@ MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
 KillWait=10
+MinJobAge=3600
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0
@@ -52,13 +54,13 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={root}/finished.txt
 TaskProlog={root}/task_prolog
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:2
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:pretend:2
 PartitionName=cpu Nodes={host} MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 """
 GRES_CONF = """
-NodeName={host} Name=gpu File=/dev/null
-NodeName={host} Name=gpu File=/dev/zero
+NodeName={host} Name=gpu Type=pretend File=/dev/null
+NodeName={host} Name=gpu Type=pretend File=/dev/zero
 """
 ACCT_GATHER_CONF = """
 ProfileHDF5Dir={root}/profile
@@ -87,7 +89,7 @@ class Cluster:
         return {record["JobId"]: record for record in records}
 
     def show(self, job: str) -> dict[str, str]:
-        """Return what `scontrol show job` says of a job; SLURM forgets an ended job after five minutes."""
+        """Return what `scontrol show job` says of a job; also of one that has ended."""
         text = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=True).stdout
         return dict(field.split("=", 1) for field in text.split(" ") if "=" in field)
 
@@ -97,12 +99,21 @@ class Cluster:
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def used_mb(self, job: str) -> float:
-        """Return the most memory that SLURM found in use at once by one step of a job, sampled every second."""
-        used = [0.0]
-        for path in (self.root / "profile").rglob(f"{job}_*.h5"):
-            with h5py.File(path) as file:
-                file.visititems(lambda name, item: used.append(item["RSS"].max() / 1024) if isinstance(item, h5py.Dataset) and "RSS" in (item.dtype.names or ()) else None)
-        return max(used)
+        """Return the most memory that SLURM found in use by a job's batch script, plus the most by its step, each sampled every second."""
+        return sum(most_memory(path) for path in (self.root / "profile").rglob(f"{job}_*.h5"))
+
+
+def most_memory(path: Path) -> float:
+    """Return the most memory in MB in SLURM's record of one step."""
+    used = [0.0]
+
+    def look(_, item) -> None:
+        if isinstance(item, h5py.Dataset) and "RSS" in (item.dtype.names or ()):
+            used.append(item["RSS"].max() / 1024)
+
+    with h5py.File(path) as file:
+        file.visititems(look)
+    return max(used)
 
 
 def missing() -> str | None:
@@ -110,8 +121,10 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "a SLURM cluster for tests needs root"
     absent = [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+    if not list(Path("/").glob(PLUGIN)):
+        absent.append(f"/{PLUGIN}")
     if absent:
-        return f"{', '.join(absent)} not found; on Debian: apt-get install slurm-wlm munge"
+        return f"{', '.join(absent)} not found; on Debian: apt-get install slurm-wlm slurm-wlm-hdf5-plugin munge"
     return "this machine is part of a SLURM cluster" if already_running() else None
 
 
