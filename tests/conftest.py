@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -122,6 +124,18 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.C
     if check and run.returncode:
         pytest.fail(f"snakemake ended with {run.returncode}:\n{run.stdout[-3000:]}\n{run.stderr[-5000:]}")
     return run
+
+
+def site_profile(folder: Path, **site: str) -> Path:
+    """Return a copy of the shipped profile with lines of its SITE block set."""
+    shutil.copytree(REPO / "profiles/slurm", folder, dirs_exist_ok=True)
+    path = folder / "profile.v9+.yaml"
+    text = path.read_text()
+    for key, value in site.items():
+        text, n = re.subn(rf"^  {key}: [^ \n]+", f"  {key}: {value}", text, flags=re.MULTILINE)
+        assert n == 1
+    path.write_text(text)
+    return folder
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """The workflow on a real SLURM of one node, with the shipped profile and the lines that a site would set in it."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import REPO, small_counts, snakemake, write_sheets
+from conftest import REPO, site_profile, small_counts, snakemake, write_sheets
 
 GPU_JOBS = ("train_reference_scvi", "map_query_scvi_q")
 PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
@@ -27,20 +26,8 @@ rule train_reference:
 rule take_memory:
     output: "memory.txt"
     resources: mem_mb=scaled_mem_mb(base=500), runtime=3
-    shell: "python -c 'import time; x = b\"x\" * (400 * 2**20); time.sleep(3)' && echo {{resources.mem_mb}} > {{output}}"
+    shell: "python -c 'import time; x = [0] * (50 * 2**20); time.sleep(3)' && echo {{resources.mem_mb}} > {{output}}"
 """
-
-
-def site_profile(folder: Path, **site: str) -> Path:
-    """Return a copy of the shipped profile with lines of its SITE block set."""
-    shutil.copytree(REPO / "profiles/slurm", folder, dirs_exist_ok=True)
-    path = folder / "profile.v9+.yaml"
-    text = path.read_text()
-    for key, value in site.items():
-        text, n = re.subn(rf"^  {key}: [^ \n]+", f"  {key}: {value}", text, flags=re.MULTILINE)
-        assert n == 1
-    path.write_text(text)
-    return folder
 
 
 def on_cluster(folder: Path, profile: Path, *arguments: str) -> subprocess.CompletedProcess:
