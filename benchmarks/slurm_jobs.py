@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 
-def read_job(path: Path) -> dict:
-    """Return one job's row of its benchmark file: rule, what it asked for, what it used."""
+def read_job(path: Path) -> dict | None:
+    """Return one job's row of its benchmark file: rule, what it asked for, what it used; None if it does not tell what was asked for."""
     job = pd.read_csv(path, sep="\t").iloc[-1]
     if "resources" not in job:
-        raise SystemExit(f"{path} does not tell what was asked for; run with profiles/slurm, or with --benchmark-extended")
+        return None
     asked = ast.literal_eval(job["resources"])
     return {
         "rule": job["rule_name"],
@@ -38,7 +38,7 @@ def summary(jobs: pd.DataFrame) -> pd.DataFrame:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "benchmarks")
-    files = sorted(folder.rglob("*.tsv"))
-    if not files:
-        raise SystemExit(f"no benchmark files in {folder}")
-    print(summary(pd.DataFrame([read_job(path) for path in files])).reset_index().to_string(index=False, float_format="{:.1f}".format))
+    jobs = [job for path in sorted(folder.rglob("*.tsv")) if (job := read_job(path))]
+    if not jobs:
+        raise SystemExit(f"no benchmark file in {folder} tells what was asked for; run with profiles/slurm, or with --benchmark-extended")
+    print(summary(pd.DataFrame(jobs)).reset_index().to_string(index=False, float_format="{:.1f}".format))

@@ -1,4 +1,6 @@
-"""A SLURM cluster of one node, this machine, for tests: partitions cpu and gpu, two pretend GPUs, memory limits that hold, no accounting database.
+"""A SLURM cluster of one node, this machine, for tests: two pretend GPUs, memory limits that hold, no accounting database.
+
+Partitions cpu and gpu, and urgent, whose jobs take the place of theirs: these get SIGTERM, ten seconds later SIGKILL, and are queued again.
 
 It needs root and Debian's packages slurm-wlm, slurm-wlm-hdf5-plugin and munge, and /etc/slurm for as long as it lives (jobs lose SLURM_CONF); what was there is put back.
 Sessions on the same machine take turns. A test takes the fixture `cluster` of conftest.py.
@@ -55,8 +57,11 @@ JobCompLoc={root}/finished.txt
 TaskProlog={root}/task_prolog
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:pretend:2
-PartitionName=cpu Nodes={host} MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=cpu Nodes={host} PriorityTier=1 GraceTime=10
+PartitionName=gpu Nodes={host} PriorityTier=1 GraceTime=10
+PartitionName=urgent Nodes={host} PriorityTier=2
 """
 GRES_CONF = """
 NodeName={host} Name=gpu Type=pretend File=/dev/null
@@ -212,8 +217,8 @@ def node_is_idle() -> bool:
 
 def cancel_all() -> None:
     """Cancel all jobs, and wait until they have ended."""
-    subprocess.run(["scancel", "--signal=KILL", "--full", "--partition=cpu,gpu"], capture_output=True, check=False)
-    subprocess.run(["scancel", "--partition=cpu,gpu"], capture_output=True, check=False)
+    subprocess.run(["scancel", "--signal=KILL", "--full", "--user=root"], capture_output=True, check=False)
+    subprocess.run(["scancel", "--user=root"], capture_output=True, check=False)
     wait_for("the end of all jobs", lambda: not subprocess.run(["squeue", "--noheader"], capture_output=True, check=False).stdout)
 
 
