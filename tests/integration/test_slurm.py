@@ -21,7 +21,7 @@ include: "{repo}/workflow/rules/common.smk"
 rule train_reference:
     output: "gpu_of_{{model}}.txt"
     resources: gpu=gpus_of, mem_mb=600, runtime=3
-    shell: "echo gpu $CUDA_VISIBLE_DEVICES > {{output}}"
+    shell: "printenv CUDA_VISIBLE_DEVICES > {{output}} || true"
 
 rule take_memory:
     output: "memory.txt"
@@ -136,8 +136,8 @@ def test_a_site_of_gres_and_models(stand_ins, folder):
         "scvi": ("gres:gpu:pretend:1", "gpu"),
         "linear": (None, "cpu"),
     }
-    assert (folder / "gpu_of_scvi.txt").read_text().split() in (["gpu", "0"], ["gpu", "1"])
-    assert (folder / "gpu_of_linear.txt").read_text().split() == ["gpu"]
+    assert (folder / "gpu_of_scvi.txt").read_text().strip() in ("0", "1")
+    assert (folder / "gpu_of_linear.txt").read_text() == ""
 
 
 def test_a_job_killed_for_memory_is_tried_again_with_twice_as_much(stand_ins, folder):
