@@ -23,6 +23,12 @@ def test_the_profile_knows_all_rules_that_ask_for_a_gpu(tmp_path):
     assert {setting.split(":")[0] for setting in settings} == rules
 
 
+def test_every_rule_asks_for_more_memory_when_it_is_tried_again():
+    asked = [line.strip() for path in (REPO / "workflow/rules").iterdir() for line in path.read_text().splitlines() if "mem_mb=" in line]
+    assert asked
+    assert [line for line in asked if not line.startswith("mem_mb=scaled_mem_mb(")] == []
+
+
 def test_as_it_stands_nothing_is_of_a_site():
     profile = filled_in(REPO / "profiles/slurm")
     assert profile["default-resources"] == ["mem_mb=2000", "runtime=60"]
