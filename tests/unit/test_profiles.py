@@ -26,7 +26,7 @@ def test_the_profile_knows_all_rules_that_ask_for_a_gpu(tmp_path):
 def test_every_rule_asks_for_more_memory_when_it_is_tried_again():
     asked = [line.strip() for path in (REPO / "workflow/rules").iterdir() for line in path.read_text().splitlines() if "mem_mb=" in line]
     assert asked
-    assert [line for line in asked if not line.startswith("mem_mb=scaled_mem_mb(")] == []
+    assert [line for line in asked if not line.startswith(("mem_mb=scaled_mem_mb(", "mem_mb=memory_of_model("))] == []
 
 
 def test_as_it_stands_nothing_is_of_a_site():
@@ -60,3 +60,10 @@ def test_gpus_of_a_workstation_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU 0\necho GPU 1\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     assert filled_in(REPO / "profiles/default")["resources"] == ["gpu=2"]
+
+
+def test_amounts_of_single_rules_stand_beside_partitions(tmp_path):
+    path = site_profile(tmp_path, gpu_partition='"gpu"') / "profile.v9+.yaml"
+    path.write_text(path.read_text().replace("amounts: {}", "amounts: {select_genes: {runtime: 300}, map_query: {mem_mb: 9000}}"))
+    settings = filled_in(tmp_path)["set-resources"]
+    assert {"select_genes:runtime=300", "map_query:mem_mb=9000", "map_query:slurm_partition='gpu' if wildcards.model != 'linear' else None"} <= set(settings)
