@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import anndata as ad
@@ -50,6 +53,19 @@ def config():
     from refatlas.config import complete_config
 
     return complete_config({"reference": "reference.tsv", "queries": "queries.tsv"})
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A SLURM cluster of one node on this machine, or a skip with the reason."""
+    from slurm_cluster import CannotStart, running_cluster
+
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running_cluster())
+        except CannotStart as reason:
+            pytest.skip(str(reason))
+        yield cluster
 
 
 def sheet_row(path, **keys) -> dict:
@@ -108,6 +124,18 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.C
     if check and run.returncode:
         pytest.fail(f"snakemake ended with {run.returncode}:\n{run.stdout[-3000:]}\n{run.stderr[-5000:]}")
     return run
+
+
+def site_profile(folder: Path, **site: str) -> Path:
+    """Return a copy of the shipped profile with lines of its SITE block set."""
+    shutil.copytree(REPO / "profiles/slurm", folder, dirs_exist_ok=True)
+    path = folder / "profile.v9+.yaml"
+    text = path.read_text()
+    for key, value in site.items():
+        text, n = re.subn(rf"^  {key}: [^ \n]+", f"  {key}: {value}", text, flags=re.MULTILINE)
+        assert n == 1
+    path.write_text(text)
+    return folder
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:

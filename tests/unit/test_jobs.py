@@ -18,7 +18,9 @@ from conftest import REPO
 
 
 def job(tmp_path):
-    return SimpleNamespace(rule="a_rule", wildcards={"x": "1"}, params={"seed": 3}, input=["a.h5ad"], output=[str(tmp_path / "out")], threads=2, log=[str(tmp_path / "job.log")])
+    return SimpleNamespace(
+        rule="a_rule", wildcards={"x": "1"}, params={"seed": 3}, input=["a.h5ad"], output=[str(tmp_path / "out")], threads=2, resources={}, log=[str(tmp_path / "job.log")]
+    )
 
 
 def test_native_output_lands_in_the_log(tmp_path):

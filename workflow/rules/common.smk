@@ -162,7 +162,7 @@ def scored(table):
     ) + expand(f"<results>/{{split}}/queries/{HELD_OUT}/{table}.csv", split=FOLDS)
 
 
-def scaled_mem_mb(base, per_input_mb):
+def scaled_mem_mb(base, per_input_mb=0):
     """Memory of a rule: a base and a multiple of its inputs' size; twice as much at each retry."""
 
     # Not input.size_mb, which starts an event loop for each job: half a minute for the jobs of a thousand queries.

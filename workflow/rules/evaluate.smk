@@ -97,7 +97,7 @@ rule collect_integration:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=10,
     script:
         "../scripts/collect_tables.py"
@@ -187,7 +187,7 @@ rule collect_transfer:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=10,
     script:
         "../scripts/collect_transfer.py"

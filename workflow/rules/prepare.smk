@@ -12,7 +12,7 @@ rule make_demo:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=3000,
+        mem_mb=scaled_mem_mb(base=3000),
         runtime=10,
     params:
         seed=20,
@@ -62,7 +62,7 @@ rule hash_files:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=120,
     script:
         "../scripts/hash_files.py"

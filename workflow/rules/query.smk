@@ -224,7 +224,7 @@ rule assess_query:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=10,
     script:
         "../scripts/assess_query.py"

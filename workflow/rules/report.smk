@@ -87,7 +87,7 @@ rule plot_transfer:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=scaled_mem_mb(base=1500),
         runtime=10,
     script:
         "../scripts/plot_transfer.py"
@@ -148,7 +148,7 @@ rule record_provenance:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=10,
     params:
         sheets={"datasets": list(DATASETS), "queries": list(QUERIES)},

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refatlas.errors import InputError
+from refatlas.gpus import own_gpus
 from refatlas.provenance import job_record, record_file
 
 
 def run_job(main: Callable, smk) -> None:
-    """Run `main(smk)` with its output, native messages included, in the rule's log, and leave a record of the job beside it; an InputError is said on the screen as well.
+    """Run `main(smk)` with its output, native messages included, in the rule's log, on GPUs of its own, and leave a record of the job beside it; an InputError is said on the screen as well.
 
     Raises:
         SystemExit: with code 1 after an InputError, whose message then stands alone in the log, without a traceback.
@@ -23,7 +24,8 @@ def run_job(main: Callable, smk) -> None:
     with output_to(smk.log[0]) as screen:
         print(f"{smk.rule} {' '.join(f'{k}={v}' for k, v in smk.wildcards.items())}".rstrip(), flush=True)
         try:
-            main(smk)
+            with own_gpus(smk.resources.get("gpu", 0)):
+                main(smk)
         except InputError as error:
             print(f"Error: {error}", flush=True)
             os.write(screen, f"\nError in {smk.rule}: {error}\n\n".encode())
