@@ -23,7 +23,7 @@ demo: env
 	@echo "report: results/report/index.html"
 
 test: env check
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 2 --dist loadfile
 
 # Lint and format, without changing anything.
 check: env
