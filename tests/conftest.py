@@ -55,7 +55,8 @@ def config():
     return complete_config({"reference": "reference.tsv", "queries": "queries.tsv"})
 
 
-@pytest.fixture(scope="session")
+# For one file of tests at a time, because a machine has one cluster, and other processes may test beside this one.
+@pytest.fixture(scope="module")
 def cluster():
     """A SLURM cluster of one node on this machine, or a skip with the reason."""
     from slurm_cluster import CannotStart, running_cluster
