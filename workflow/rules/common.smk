@@ -112,6 +112,11 @@ def cells_of(wildcards):
     return f"<results>/{wildcards.split}/queries/{wildcards.query}/cells.parquet"
 
 
+def unlabeled(wildcards):
+    """Values that mean no label; a function, because Snakemake would look for {wildcards} in the texts of a list."""
+    return CONFIG["unlabeled"]
+
+
 def fold_of(wildcards):
     """Which cells a fold trains on, as an input named fold; nothing for the atlas, which trains on all."""
     return (

@@ -41,7 +41,7 @@ rule scan_dataset:
     params:
         row=lambda w: DATASETS[w.dataset],
         qc=CONFIG["qc"],
-        unlabeled=CONFIG["unlabeled"],
+        unlabeled=unlabeled,
         seed=CONFIG["seed"],
     script:
         "../scripts/scan_dataset.py"
@@ -169,7 +169,7 @@ rule check_query:
     params:
         row=lambda w: QUERIES[w.query],
         qc=CONFIG["qc"],
-        unlabeled=CONFIG["unlabeled"],
+        unlabeled=unlabeled,
         min_gene_overlap=CONFIG["query"]["min_gene_overlap"],
     script:
         "../scripts/check_query.py"

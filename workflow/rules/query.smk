@@ -9,6 +9,7 @@ rule map_query:
         query="<results>/{split}/queries/{query}/counts.h5ad",
     output:
         model="<results>/{split}/models/{model}/queries/{query}/model.pt",
+        checksum="<results>/{split}/models/{model}/queries/{query}/model.pt.sha256",
         latent="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
         training="<results>/{split}/models/{model}/queries/{query}/training.csv",
         classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",

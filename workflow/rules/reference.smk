@@ -10,6 +10,7 @@ rule train_reference:
         files=setting_files_of,
     output:
         model="<results>/{split}/models/{model}/reference/model.pt",
+        checksum="<results>/{split}/models/{model}/reference/model.pt.sha256",
         training="<results>/{split}/models/{model}/reference/training.csv",
         latent="<results>/{split}/models/{model}/reference/latent.parquet",
         record="<results>/{split}/models/{model}/reference/training.md",

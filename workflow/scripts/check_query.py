@@ -6,11 +6,12 @@ out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.pa
 
 import pandas as pd
 
+from refatlas.apart import run_apart
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.genes import match_selected
-from refatlas.jobs import run_job, write_json, write_table
+from refatlas.jobs import write_json, write_table
 
 
 def missing_genes(genes: pd.DataFrame, table: pd.DataFrame) -> list[str]:
@@ -54,4 +55,4 @@ def main(smk) -> None:
 
 
 if "snakemake" in globals():
-    run_job(main, snakemake)  # noqa: F821
+    run_apart(main, snakemake)  # noqa: F821

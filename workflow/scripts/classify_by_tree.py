@@ -9,9 +9,7 @@ import pandas as pd
 
 from refatlas.jobs import run_job, write_table
 from refatlas.labels import label_table
-from refatlas.tree import Decision, TreeClassifier
-
-REJECTED = "rejected"
+from refatlas.tree import REJECTED, Decision, TreeClassifier
 
 
 def node_table(cells: pd.Index, names: list[str], found: Decision) -> pd.DataFrame:

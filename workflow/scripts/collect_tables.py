@@ -6,7 +6,7 @@ out: one csv
 
 import pandas as pd
 
-from refatlas.jobs import run_job, write_table
+from refatlas.jobs import read_csv, run_job, write_table
 
 
 def stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -15,7 +15,7 @@ def stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def main(smk) -> None:
-    write_table(stack([pd.read_csv(path) for path in smk.input.scores]), smk.output.table)
+    write_table(stack([read_csv(path) for path in smk.input.scores]), smk.output.table)
 
 
 if "snakemake" in globals():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from refatlas.jobs import run_job, write_table
+from refatlas.jobs import read_csv, run_job, write_table
 
 KEY = ["split", "query", "model", "source", "level"]
 MEANS = ["accuracy", "macro_f1", "ece", "ece_calibrated", "aurc", "coverage", "set_size"]
@@ -16,7 +16,7 @@ MEANS = ["accuracy", "macro_f1", "ece", "ece_calibrated", "aurc", "coverage", "s
 
 def gathered(paths: list[str]) -> pd.DataFrame:
     """Return the rows of all tables; those without rows lend only their columns."""
-    tables = [pd.read_csv(path) for path in paths]
+    tables = [read_csv(path) for path in paths]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 

@@ -4,10 +4,8 @@ in:  model.pt and counts.h5ad of the reference, or of a query and then the refer
 out: a folder of tables (with a row a cell as parquet, others as csv) and figures
 """
 
-from pathlib import Path
-
 from refatlas.jobs import run_job, write_tables
-from refatlas.models import MODEL_TYPES
+from refatlas.models.saved import load_model
 from refatlas.plots import apply_style, save
 from refatlas.store import read_counts
 
@@ -15,7 +13,7 @@ from refatlas.store import read_counts
 def main(smk) -> None:
     counts = read_counts(smk.input.counts)
     reference = read_counts(smk.input.reference) if smk.input.get("reference") else None
-    model = MODEL_TYPES[smk.params.spec["type"]].load_class().load(Path(smk.input.model), counts.copy())
+    model = load_model(smk.params.spec["type"], smk.input.model, counts.copy())
     tables = model.tables(counts, reference, smk.params.spec)
     write_tables(tables, smk.output.tables)
     apply_style()

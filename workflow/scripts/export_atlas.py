@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from refatlas.jobs import run_job, whole
+from refatlas.jobs import read_csv, run_job, whole
 from refatlas.labels import pick
 from refatlas.store import read_counts
 
@@ -50,7 +50,7 @@ def main(smk) -> None:
     obs, latents, umaps = [reference_cells(reference)], [pd.read_parquet(smk.input.latent)], [pd.read_parquet(smk.input.umap)]
     for i, query in enumerate(smk.params.queries):
         labels, cells = pd.read_parquet(smk.input.query_labels[i]), pd.read_parquet(smk.input.query_cells[i])
-        obs.append(query_cells(query, read_counts(smk.input.queries[i]), labels, pd.read_csv(smk.input.delivered[i]), cells))
+        obs.append(query_cells(query, read_counts(smk.input.queries[i]), labels, read_csv(smk.input.delivered[i]), cells))
         latents.append(pd.read_parquet(smk.input.query_latents[i]))
         umaps.append(pd.read_parquet(smk.input.query_umaps[i]))
     everything = pd.concat(obs)

@@ -1,12 +1,11 @@
 """Maps a query onto a reference model by surgery.
 
 in:  the reference's model.pt and counts.h5ad; the query's counts.h5ad, which has no labels
-out: model.pt (of the query), latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier),
+out: model.pt (of the query) and its checksum, latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier),
      fit.parquet (how well the model explains each cell), mapping.json
 """
 
 import time
-from pathlib import Path
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
 from refatlas.models.interface import train_again_if_not_finite
+from refatlas.models.saved import load_model, save_model
 from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
 
@@ -62,17 +62,16 @@ def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
 
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
-    kind = MODEL_TYPES[spec["type"]]
+    kind = spec["type"]
     # Of the reference, a thousand cells are read at most.
-    reference_counts, counts = read_counts(smk.input.reference, kind.from_disk), read_counts(smk.input.query)
+    reference_counts, counts = read_counts(smk.input.reference, MODEL_TYPES[kind].from_disk), read_counts(smk.input.query)
     require_same_genes(reference_counts, counts)
-    reference = kind.load_class().load(Path(smk.input.model), reference_counts)
+    reference = load_model(kind, smk.input.model, reference_counts)
     started = time.monotonic()
     mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), spec)
     latent = mapped.latent(counts.copy())
     seconds = time.monotonic() - started
-    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
-    mapped.save(Path(smk.output.model))
+    save_model(mapped, smk.output.model)
     write_table(latent_table(latent, counts), smk.output.latent)
     write_table(mapped.training.history, smk.output.training)
     write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)

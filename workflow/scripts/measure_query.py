@@ -5,8 +5,6 @@ in:  counts.h5ad of reference and query; genes.parquet; cells of the query; each
 out: measures.json: the measures of the query, and of each of its batches as if it were a query
 """
 
-from pathlib import Path
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -15,7 +13,8 @@ from scipy import sparse
 from refatlas.jobs import read_json, run_job, write_json
 from refatlas.knn import nearest
 from refatlas.lisi import lisi
-from refatlas.models import BASELINE, MODEL_TYPES
+from refatlas.models import BASELINE
+from refatlas.models.saved import load_model
 from refatlas.store import read_counts
 
 N_CELLS = 1000
@@ -151,7 +150,7 @@ def main(smk) -> None:
         }
         for i, model in enumerate(smk.params.models)
     }
-    linear = MODEL_TYPES[BASELINE].load_class().load(Path(smk.input.baseline))
+    linear = load_model(BASELINE, smk.input.baseline)
     delivered = pd.read_parquet(smk.input.delivered).loc[counts.obs_names]
     measurer = Measurer(reference, counts, cells, delivered, models, linear, seed)
     batches = cells["batch"].value_counts()

@@ -10,6 +10,7 @@ import pandas as pd
 from refatlas.cells import read_cells
 from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job, write_json, write_table
+from refatlas.labels import as_text
 
 LEAST_GROUPS = 3
 MIN_HIDDEN_CELLS = 20
@@ -51,7 +52,7 @@ def named_batches(cells: pd.DataFrame, names: list[str]) -> list[str]:
     known = pd.Index(cells["batch"].unique())
     short = known.str.split(":", n=1).str[1]
     found = []
-    for name in names:
+    for name in map(as_text, names):
         matches = known[(known == name) | (short == name)]
         if len(matches) != 1:
             reason = "is in several datasets" if len(matches) else "is no batch of the reference"
@@ -66,6 +67,7 @@ def hidden_label(cells: pd.DataFrame, held_out: pd.Series, hide: str | int) -> s
     """Return the label to hide: the named one, or the n-th by its number of held-out cells."""
     sizes = cells.loc[held_out, "label"].dropna().value_counts().sort_index().sort_values(ascending=False, kind="stable")
     if isinstance(hide, str):
+        hide = as_text(hide)
         if hide not in set(cells["label"].dropna()):
             raise InputError(f"config: evaluation: hide: {hide!r} is no label of the reference; it has {listed(sorted(cells['label'].dropna().unique()), 30)}")
         return hide

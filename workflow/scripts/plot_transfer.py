@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from refatlas.jobs import run_job
+from refatlas.jobs import read_csv, run_job
 from refatlas.plots import GREY, save
 
 ACCENT = "#2457a6"
@@ -56,7 +56,7 @@ def draw(transfer: pd.DataFrame, bins: pd.DataFrame) -> plt.Figure:
 
 
 def main(smk) -> None:
-    save(draw(pd.read_csv(smk.input.transfer), pd.read_csv(smk.input.reliability)), smk.output.figure)
+    save(draw(read_csv(smk.input.transfer), read_csv(smk.input.reliability)), smk.output.figure)
 
 
 if "snakemake" in globals():

@@ -7,10 +7,11 @@ out: cells.parquet (one row a cell), genes.parquet (one row a gene column), scan
 import numpy as np
 import pandas as pd
 
+from refatlas.apart import run_apart
 from refatlas.cells import Scan, scan
 from refatlas.counts import CountFile, open_counts
 from refatlas.errors import InputError
-from refatlas.jobs import run_job, write_json, write_table
+from refatlas.jobs import write_json, write_table
 
 
 def drop_doublets(found: Scan, file: CountFile, seed: int) -> None:
@@ -62,4 +63,4 @@ def main(smk) -> None:
 
 
 if "snakemake" in globals():
-    run_job(main, snakemake)  # noqa: F821
+    run_apart(main, snakemake)  # noqa: F821

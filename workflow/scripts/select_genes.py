@@ -15,6 +15,7 @@ from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.genes import match_genes, named_genes, take_genes, unite
 from refatlas.jobs import read_json, run_job, write_table
+from refatlas.labels import as_text
 from refatlas.stream import ClippedSums, Moments, ascends
 
 MIN_FITTED_GENES = 50
@@ -121,6 +122,7 @@ def rank_genes(normalized: np.ndarray, n_top: int) -> pd.DataFrame:
 def choose(genes: pd.DataFrame, n_top: int, include: list[str]) -> pd.Series:
     """Return why each gene is selected: "included" by name, "variable" by rank, or "" if it is not; at most `n_top` in all."""
     reason = pd.Series("", index=genes.index)
+    include = [as_text(gene) for gene in include]
     wanted = genes.index.isin(include) | genes["symbol"].isin(include)
     unknown = [gene for gene in include if gene not in genes.index and gene not in set(genes["symbol"])]
     if unknown:

@@ -1,7 +1,7 @@
 """Trains one model on the reference, or takes one that was made elsewhere.
 
 in:  counts.h5ad of the split; for a model with init_from, the model that it starts from; the pretrained model, if the config names one
-out: model.pt, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read)
+out: model.pt and its checksum, training.csv (one row an epoch), latent.parquet (of every reference cell), training.md (the record, to read)
 """
 
 import os
@@ -15,6 +15,7 @@ from refatlas.jobs import run_job, write_table, write_text
 from refatlas.models import MODEL_TYPES
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
+from refatlas.models.saved import load_model, save_model
 from refatlas.store import latent_table, memory_mb, on_disk, read_counts, sharing
 
 # What imports take, and how often training holds the counts: some types concatenate or convert them.
@@ -24,7 +25,7 @@ FROM_DISK = [kind for kind, known in MODEL_TYPES.items() if known.from_disk]
 
 def load_base(base_type: str | None, file: str | None, counts):
     """Return the model that training starts from, or None."""
-    return MODEL_TYPES[base_type].load_class().load(Path(file), sharing(counts)) if file else None
+    return load_model(base_type, file, sharing(counts)) if file else None
 
 
 def stays_on_disk(name: str, kind: str, path: str, from_disk: str, mem_mb: int) -> bool:
@@ -98,7 +99,8 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
         + f", Python {platform.python_version()}",
         "artifacts": ", ".join(artifacts),
     }
-    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    # Names of batches are the users': no column and no element of HTML begins in them.
+    rows = "\n".join(f"| {key} | {value.replace('|', chr(92) + '|').replace('<', '&lt;')} |" for key, value in facts.items())
     notes = "".join(f"\n- {note}" for note in training.notes)
     return f"# Training of {name}\n\n| | |\n|---|---|\n{rows}\n\n## Settings\n{settings}\n- seed: {spec['seed']}\n" + (f"\n## Notes{notes}\n" if notes else "")
 
@@ -120,8 +122,7 @@ def main(smk) -> None:
 
     model = train_again_if_not_finite(fit, spec)
     seconds = time.monotonic() - started
-    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
-    model.save(Path(smk.output.model))
+    save_model(model, smk.output.model)
     write_table(model.training.history, smk.output.training)
     write_table(latent_table(model.latent(counts), counts), smk.output.latent)
     artifacts = [Path(path).name for path in (smk.output.model, smk.output.training, smk.output.latent)]

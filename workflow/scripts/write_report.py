@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 import refatlas
-from refatlas.jobs import read_json, run_job, write_text
+from refatlas.jobs import read_csv, read_json, run_job, write_text
 
 TEMPLATE = Path(refatlas.__file__).parents[2] / "report" / "index.html.j2"
 
@@ -96,19 +96,19 @@ def render(context: dict) -> str:
 
 def main(smk) -> None:
     p, i = smk.params, smk.input
-    integration = pd.read_csv(i.integration)
+    integration = read_csv(i.integration)
     metrics, rows = integration_table(integration)
     mappings = iter(i.mappings)
     queries = []
     for query, check, verdict, labels in zip(p.queries, i.checks, i.verdicts, i.labels, strict=True):
         found = {model: read_json(next(mappings)) for model in p.models}
-        queries.append(query_facts(query, read_json(check), read_json(verdict), pd.read_csv(labels, dtype={"cell": str, "label": str}), found))
+        queries.append(query_facts(query, read_json(check), read_json(verdict), read_csv(labels), found))
     context = {
         "datasets": [read_json(path) for path in i.scans],
         "genes": gene_facts(pd.read_parquet(i.genes)),
         "trainings": [training_facts(m, spec["type"], pd.read_csv(path)) for (m, spec), path in zip(p.models.items(), i.trainings, strict=True)],
         "queries": queries,
-        "transfer": transfer_tables(pd.read_csv(i.transfer)),
+        "transfer": transfer_tables(read_csv(i.transfer)),
         "transfer_figure": figure(i.transfer_figure),
         "folds": [{"name": name, **read_json(path)} for name, path in zip(p.folds, i.folds, strict=True)],
         "zip": zip,

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 
 from refatlas.counts import CountFile
-from refatlas.errors import InputError, listed
+from refatlas.errors import InputError, listed, shown
 from refatlas.genes import gene_table
-from refatlas.labels import SEPARATOR, label_column
+from refatlas.labels import SEPARATOR, as_text, label_column
+from refatlas.models.interface import UNLABELED
 from refatlas.proteins import read_proteins
 from refatlas.stream import Measures
 
+# Arrays of text take the room of their longest value for each.
+MAX_LENGTH = 200
 MITOCHONDRIAL = r"(?i)mt-.*"
 
 
@@ -46,6 +49,8 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str], 
     genes = gene_table(file, row["gene_key"])
     cells = pd.DataFrame(index=pd.Index(name + ":" + file.cells.index, name="cell"))
     cells["barcode"] = file.cells.index
+    _require_text(cells["barcode"], f"{name!r} ({file.path}): cell")
+    _require_text(genes["name"], f"{name!r} ({file.path}): gene")
     duplicated = cells["barcode"].duplicated(keep=False)
     if duplicated.any():
         raise InputError(f"{name!r} ({file.path}): {int(duplicated.sum())} cells share a name ({listed(cells.barcode[duplicated].unique(), 3)}); make the cells' names unique")
@@ -82,7 +87,7 @@ def _controls(file: CountFile, name: str, control: str) -> pd.Series:
     column, value = (part.strip() for part in control.split("=", 1))
     if column not in file.cells:
         raise InputError(f"{name!r} ({file.path}): cell column {column!r} of control {control!r} is not in the file; it has {listed(file.cells.columns, 20)}")
-    found = file.cells[column].astype(str) == value
+    found = file.cells[column].astype(str).map(as_text) == as_text(value)
     if not found.any():
         raise InputError(f"{name!r} ({file.path}): no cell has {value!r} in column {column!r}, which control names; it has {listed(file.cells[column].astype(str).unique(), 20)}")
     return found
@@ -101,16 +106,24 @@ def _batches(file: CountFile, name: str, row: dict) -> pd.Series:
         raise InputError(
             f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r} ({listed(file.cells.index[missing], 3)}); fill it in, or name another column as batch_key"
         )
-    return pd.Series(np.array([f"{name}:{_as_text(value)}" for value in values], dtype=object)[codes], index=file.cells.index)
+    batches = [as_text(value) for value in values]
+    _require_text(batches, f"{name!r} ({file.path}): batch", MAX_LENGTH)
+    return pd.Series(np.array([f"{name}:{batch}" for batch in batches], dtype=object)[codes], index=file.cells.index)
 
 
 def _labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> pd.Series:
     codes, values = _distinct(_column(file, name, key, "label_key"))
-    labels = [None if _as_text(value) in unlabeled else _as_text(value) for value in values]
+    known_as_none = {"", *map(as_text, unlabeled)}
+    labels = [None if label in known_as_none or not label.strip() else label for label in map(as_text, values)]
     used = [label for code, label in enumerate(labels) if label is not None and (codes == code).any()]
-    broken = [label for label in used if SEPARATOR in label]
+    where = f"{name!r} ({file.path}): label"
+    _require_text(used, where, MAX_LENGTH)
+    # With its neighbours: "a |" before " | " would be another set of labels.
+    broken = [label for label in used if SEPARATOR in f" {label} "]
     if broken:
-        raise InputError(f"{name!r} ({file.path}): label {broken[0]!r} in column {key!r} contains {SEPARATOR!r}, which separates the labels of a prediction set; rename it")
+        raise InputError(f"{where} {broken[0]!r} in column {key!r} contains {SEPARATOR!r}, which separates the labels of a prediction set; rename it")
+    if UNLABELED in used:
+        raise InputError(f"{where} {UNLABELED!r} in column {key!r} is what models call cells without a label; rename it, or name it in the config's unlabeled if it means no label")
     if not used:
         found = file.cells[key].astype(str).unique()
         raise InputError(
@@ -127,9 +140,15 @@ def _distinct(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return codes, np.asarray(values, dtype=object)
 
 
-def _as_text(value) -> str:
-    """Return a value as text; whole numbers stored as floats lose their ".0"."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _require_text(names, where: str, longest: int | None = None) -> None:
+    """Raise an InputError if one of the names cannot be stored in the results: it is too long, or has a NUL or half of a surrogate pair."""
+    names = list(names)
+    text = "".join(names)
+    if "\0" in text or text.encode("utf-8", errors="ignore").decode() != text:
+        broken = next(name for name in names if "\0" in name or name.encode("utf-8", errors="ignore").decode() != name)
+        raise InputError(f"{where} {shown(repr(broken))} has characters that no file can hold (NUL, or half of a surrogate pair); rename it")
+    if longest is not None and (long := [name for name in names if len(name) > longest]):
+        raise InputError(f"{where} {shown(repr(long[0]))} is longer than {longest} characters; rename it")
 
 
 def _column(file: CountFile, name: str, key: str, setting: str) -> pd.Series:

@@ -82,6 +82,8 @@ def _chunked(array, table: np.ndarray, shuffled: bool, packed: bool) -> Callable
         raw = np.empty(table[chunk, 1], dtype=np.uint8)
         _read_at(descriptor, raw, int(table[chunk, 0]))
         content = np.frombuffer(zlib.decompress(raw, bufsize=length * dtype.itemsize), dtype=np.uint8) if packed else raw
+        if len(content) != length * dtype.itemsize:
+            raise ValueError(f"a chunk of {len(content)} bytes, {length * dtype.itemsize} expected")
         if shuffled:
             content = np.ascontiguousarray(content.reshape(dtype.itemsize, length).T)
         return content.view(dtype).reshape(-1)

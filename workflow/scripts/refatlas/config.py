@@ -2,23 +2,38 @@
 
 import csv
 import difflib
+import io
+import math
 import os
 import re
 from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
-from refatlas.errors import InputError, listed
+from refatlas.errors import InputError, listed, shown
 from refatlas.models import BASELINE, MODEL_TYPES, settings_schema
 from refatlas.newick import read_newick
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-RESERVED = ("counts",)
+# Names become names of files, with something before and after them.
+MAX_NAME = 100
+# Other results, columns of labels.csv and rows of transfer.csv have these names.
+RESERVED = ("counts", "set", "delivered", "majority")
+# Snakemake puts its own values in place of {name} and <name> in a path.
+PLACEHOLDER = re.compile(r"[{}<>]")
+# What a configuration may hold: YAML's anchors can make a few lines stand for more than a memory holds.
+MAX_VALUES, MAX_DEPTH, LARGEST = 100_000, 20, 2**31 - 1
+MAX_PARSED = 1000
 # The cells that a fold holds out take a query's place under this name.
 HELD_OUT = "heldout"
 SHEETS = {"reference": "dataset", "queries": "query"}
+# 1.0 is no integer here, because it is none in Python.
+Validator = extend(
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool))
+)
 
 
 def load_schema(name: str) -> dict:
@@ -53,18 +68,30 @@ def complete_config(config: dict) -> dict:
 
 
 def _complete_model(name: str, spec: dict) -> dict:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InputError(f"config: models: name {name!r} is not allowed; use letters, digits, '.', '_' and '-'")
+    _require_name(name, "config: models: name")
     if name in RESERVED:
         raise InputError(f"config: models: name {name!r} is taken by another result; rename the model")
     if name == BASELINE and spec.get("type") != BASELINE:
         raise InputError(f"config: models: {BASELINE!r} is the baseline's name and must have type {BASELINE}; rename the model")
     spec = _checked(spec, settings_schema(spec["type"]), where=f"config: models: {name}")
     for setting, path in MODEL_TYPES[spec["type"]].files_in(spec).items():
+        where = f"config: models: {name}: {setting.replace('.', ': ')}"
+        _require_plain_path(path, where)
         if not os.path.isfile(path):
-            where = f"config: models: {name}: {setting.replace('.', ': ')}"
             raise InputError(f"{where}: no file {path!r} (from {os.getcwd()}); give an absolute path, or one relative to the working directory")
     return spec
+
+
+def _require_name(name, where: str) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InputError(f"{where} {shown(repr(name))} is not allowed; use letters, digits, '.', '_' and '-', and begin with a letter or digit")
+    if len(name) > MAX_NAME:
+        raise InputError(f"{where} {shown(repr(name))} is too long for a part of a file's name; use at most {MAX_NAME} characters")
+
+
+def _require_plain_path(path: str, where: str) -> None:
+    if PLACEHOLDER.search(path):
+        raise InputError(f"{where}: {shown(repr(path), 300)} has one of {{ }} < >, in which Snakemake looks for placeholders; rename the file, or give a symbolic link to it")
 
 
 def _check_names(models: dict) -> None:
@@ -89,6 +116,7 @@ def _check_pretrained(name: str, spec: dict) -> None:
     if not made:
         return
     where, file = f"config: models: {name}: pretrained", Path(made["path"]) / "model.pt"
+    _require_plain_path(made["path"], where)
     if spec.get("init_from"):
         raise InputError(f"{where}: the model starts from init_from {spec['init_from']!r} already; give one of the two")
     if not file.is_file():
@@ -141,9 +169,11 @@ def shortened(spec: dict, evaluation: dict) -> dict:
 
 
 def _check_folds(evaluation: dict) -> None:
-    for name in evaluation["folds"] if isinstance(evaluation["folds"], dict) else ():
-        if not NAME.fullmatch(str(name)):
-            raise InputError(f"config: evaluation: folds: name {name!r} is not allowed; use letters, digits, '.', '_' and '-'")
+    names = [str(name) for name in evaluation["folds"]] if isinstance(evaluation["folds"], dict) else []
+    for name in names:
+        _require_name(name, "config: evaluation: folds: name")
+        if names.count(name) > 1:
+            raise InputError(f"config: evaluation: folds: name {name!r} stands twice; names must be unique")
     if evaluation["hide"] and not folds(evaluation):
         raise InputError("config: evaluation: hide needs at least one fold; set folds to 1")
 
@@ -180,18 +210,62 @@ def _check_tree(config: dict) -> None:
         raise InputError("config: tree: update needs a tree to update; name at least one of models in tree.models")
     if tree["file"] is None:
         return
+    where = f"config: tree: file {tree['file']!r}"
+    _require_plain_path(tree["file"], where)
     if not os.path.isfile(tree["file"]):
-        raise InputError(f"config: tree: file {tree['file']!r} does not exist (from {os.getcwd()}); give a Newick file, or leave it out to have the tree learned")
-    read_newick(Path(tree["file"]).read_text(encoding="utf-8"), f"config: tree: file {tree['file']!r}")
+        raise InputError(f"{where} does not exist (from {os.getcwd()}); give a Newick file, or leave it out to have the tree learned")
+    read_newick(_text_of(tree["file"], where), where)
 
 
 def _checked(value: dict, schema: dict, where: str) -> dict:
     """Return a copy of a mapping with the schema's defaults, or raise an InputError for the first thing wrong in it."""
     value = _with_defaults(value, schema)
-    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: [str(p) for p in e.absolute_path])
+    n_values = _count_values(value, where, {})
+    if n_values > MAX_VALUES:
+        raise InputError(f"{where}: {n_values:,} values, with what its anchors (&, *) repeat; no configuration needs more than {MAX_VALUES:,}")
+    errors = sorted(Validator(schema).iter_errors(value), key=lambda e: [str(p) for p in e.absolute_path])
     if errors:
         raise InputError(_message(errors[0], where))
     return value
+
+
+def _count_values(value, where: str, counted: dict[int, int], depth: int = 0) -> int:
+    """Return how many values a nested value holds, with repetitions, but looking at each once.
+
+    Args:
+        counted: of the lists and mappings that were looked at.
+
+    Raises:
+        InputError: it is nested too deep (for ever, if it holds itself), or a number or a text is none that a setting can have.
+    """
+    if not isinstance(value, dict | list):
+        _require_plain_value(value, where)
+        return 1
+    if depth > MAX_DEPTH:
+        raise InputError(f"{where}: nested more than {MAX_DEPTH} levels deep, as no setting is")
+    if id(value) not in counted:
+        for key in value if isinstance(value, dict) else ():
+            _require_plain_value(key, where)
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        counted[id(value)] = 1 + sum(_count_values(part, f"{where}: {shown(key)}" if isinstance(key, str) else where, counted, depth + 1) for key, part in parts)
+    return counted[id(value)]
+
+
+def _require_plain_value(value, where: str) -> None:
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InputError(f"{where}: a number of {value.bit_length()} bits; numbers may be at most {LARGEST:,}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: {value} is not a finite number")
+    if isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
+        raise InputError(f"{where}: {shown(repr(value))} has characters that no file can hold (NUL, or half of a surrogate pair)")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_defaults(value, schema: dict):
@@ -209,10 +283,12 @@ def _with_defaults(value, schema: dict):
 
 
 def _parsed(value: str):
-    """Return what a string means as YAML: nested values of --config come as strings."""
+    """Return what a string means as YAML: nested values of --config come as strings. Long ones are not looked at: YAML takes minutes for some."""
+    if len(value) > MAX_PARSED:
+        return value
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return value
 
 
@@ -229,16 +305,16 @@ def _message(error, where: str) -> str:
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in known]
-        return f"{place}: unknown key {unknown[0]!r}{_meant(unknown[0], known)}; known keys: {', '.join(known)}"
+        return f"{place}: unknown key {shown(repr(unknown[0]))}{_meant(unknown[0], known)}; known keys: {', '.join(known)}"
     if error.validator == "enum":
-        return f"{place}: {error.instance!r} is none of {listed(error.validator_value, 20)}{_meant(error.instance, error.validator_value)}"
+        return f"{place}: {shown(repr(error.instance))} is none of {listed(error.validator_value, 20)}{_meant(error.instance, error.validator_value)}"
     if error.validator == "type":
-        return f"{place}: {error.instance!r} is of the wrong type; expected {error.validator_value}"
-    return f"{place}: {error.message}" + (f" ({error.schema['description']})" if "description" in error.schema else "")
+        return f"{place}: {shown(repr(error.instance))} is of the wrong type; expected {error.validator_value}"
+    return f"{place}: {shown(error.message, 300)}" + (f" ({error.schema['description']})" if "description" in error.schema else "")
 
 
 def _meant(word, known) -> str:
-    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    near = difflib.get_close_matches(str(word)[:MAX_NAME], [str(k) for k in known], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -254,47 +330,79 @@ def load_sheet(path: str, kind: str, config: dict, made: tuple[str, ...] = ()) -
     """
     name_column = SHEETS[kind]
     columns = list(load_schema(kind)["properties"])
+    taken = {HELD_OUT, *folds(config["evaluation"])} if kind == "queries" else set()
     rows = {}
-    for number, row in enumerate(_read_rows(path, kind, columns), start=2):
+    for number, row in _read_rows(path, kind, columns):
         where = f"{path}, line {number}"
-        name, file = row.get(name_column, ""), row.get("path", "")
-        if not NAME.fullmatch(name):
-            raise InputError(f"{where}: {name_column} {name!r} is not allowed; use letters, digits, '.', '_' and '-', and begin with a letter or digit")
-        if kind == "queries" and name == HELD_OUT:
+        name = row.get(name_column, "")
+        _require_name(name, f"{where}: {name_column}")
+        if name in taken:
             raise InputError(f"{where}: query {name!r} is the name of the cells that folds hold out; rename the query")
         if name in rows:
             raise InputError(f"{where}: {name_column} {name!r} stands twice in the sheet; names must be unique")
         for key in ("path", "metadata"):
-            if (key == "path" or row.get(key)) and not os.path.exists(row.get(key, "")) and not _is_made(row.get(key, ""), made):
-                raise InputError(
-                    f"{where}: {name_column} {name!r}: {key} {row.get(key, '')!r} does not exist (from {os.getcwd()}); give an absolute path, or one relative to the working directory"
-                )
+            if key == "path" or row.get(key):
+                _require_file(row.get(key, ""), f"{where}: {name_column} {name!r}: {key}", made)
         if row.get("control") and not re.fullmatch(r"[^=]+=[^=]+", row["control"]):
             raise InputError(f"{where}: control {row['control']!r} is not like COLUMN=VALUE, such as condition=healthy")
-        rows[name] = {"path": file, **_keys(row, kind, config)}
+        rows[name] = {"path": row["path"], **_keys(row, kind, config)}
     if not rows:
         raise InputError(f"{path}: the sheet has no row; give one a {name_column}, with the columns {name_column} and path")
     return rows
+
+
+def _require_file(path: str, where: str, made: tuple[str, ...]) -> None:
+    _require_plain_path(path, where)
+    if os.path.isfile(path) or os.path.isdir(path) or _is_made(path, made):
+        return
+    reason = "is neither a file nor a folder" if os.path.exists(path) else "does not exist"
+    raise InputError(f"{where} {shown(repr(path), 300)} {reason} (from {os.getcwd()}); give an absolute path, or one relative to the working directory")
 
 
 def _is_made(path: str, made: tuple[str, ...]) -> bool:
     return any(file == path or os.path.dirname(file) == path.rstrip("/") for file in made)
 
 
-def _read_rows(path: str, kind: str, columns: list[str]) -> list[dict]:
-    if not os.path.exists(path):
-        raise InputError(f"config: {kind}: {path!r} does not exist (from {os.getcwd()}); give a tab-separated file with the columns {SHEETS[kind]} and path")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t")
-        header = [h.strip() for h in reader.fieldnames or []]
-        for column in header:
-            if column not in columns:
-                raise InputError(f"{path}: unknown column {column!r}{_meant(column, columns)}; known columns: {', '.join(columns)} (tab-separated)")
-        for column in columns[:2]:
-            if column not in header:
-                raise InputError(f"{path}: column {column!r} is missing; the sheet has {listed(header)} (columns are separated by tabs)")
-        reader.fieldnames = header
-        return [{k: (v or "").strip() for k, v in row.items() if k} for row in reader if any(v and v.strip() for k, v in row.items() if k)]
+def _text_of(path: str, where: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: byte {error.start} is no text in UTF-8; save the file as plain text in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
+    if "\0" in text:
+        raise InputError(f"{where}: has NUL characters; save the file as plain text in UTF-8")
+    return text
+
+
+def _read_rows(path: str, kind: str, columns: list[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the line and the values by column of each row that is neither empty nor a comment."""
+    if not os.path.isfile(path):
+        reason = "is no file" if os.path.exists(path) else "does not exist"
+        raise InputError(f"config: {kind}: {path!r} {reason} (from {os.getcwd()}); give a tab-separated file with the columns {SHEETS[kind]} and path")
+    reader = csv.reader(("\n" if line.startswith("#") else line for line in io.StringIO(_text_of(path, path))), delimiter="\t", strict=True)
+    try:
+        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; put values that begin with a quote in quotes, and double the quotes in them") from None
+    rows = [(number, row) for number, row in rows if any(row)]
+    header = rows[0][1] if rows else []
+    _check_header(header, path, columns)
+    for number, row in rows[1:]:
+        if any(row[len(header) :]):
+            raise InputError(f"{path}, line {number}: {len(row)} values for {len(header)} columns; is there a tab within a value?")
+    return [(number, dict(zip(header, row, strict=False))) for number, row in rows[1:]]
+
+
+def _check_header(header: list[str], path: str, columns: list[str]) -> None:
+    for column in header:
+        if column not in columns:
+            raise InputError(f"{path}: unknown column {shown(repr(column))}{_meant(column, columns)}; known columns: {', '.join(columns)} (tab-separated)")
+        if header.count(column) > 1:
+            raise InputError(f"{path}: column {column!r} stands twice; columns must be unique")
+    for column in columns[:2]:
+        if column not in header:
+            raise InputError(f"{path}: column {column!r} is missing; the sheet has {listed(header)} (columns are separated by tabs)")
 
 
 def _keys(row: dict, kind: str, config: dict) -> dict:
@@ -328,6 +436,7 @@ def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dic
     datasets = load_sheet(config["reference"], "reference", config, made)
     queries = load_sheet(config["queries"], "queries", config, made)
     _check_updates(config["tree"]["update"], queries, config["queries"])
+    _check_figures(config["models"], queries, config["queries"])
     both = [name for name in queries if name in datasets]
     if both:
         raise InputError(f"{config['queries']}: query {both[0]!r} has the name of a dataset in {config['reference']}; rename one of them")
@@ -353,6 +462,13 @@ def _check_updates(names: list[str], queries: dict[str, dict], sheet: str) -> No
             raise InputError(f"config: tree: update: {name!r} is no query of {sheet}; it holds {listed(queries)}")
         if not queries[name]["label_keys"]:
             raise InputError(f"config: tree: update: query {name!r} has no labels to extend the tree with; name its column as label_key in {sheet}")
+
+
+def _check_figures(models: dict, queries: dict[str, dict], sheet: str) -> None:
+    drawn = {f"{model}_{figure}": model for model in models for figure in ("training", "umap")}
+    for query in queries:
+        if model := drawn.get(f"query_{query}"):
+            raise InputError(f"{sheet}: the figure of query {query!r} would have the name of one of model {model!r}; rename one of them")
 
 
 def models_with_proteins(config: dict) -> list[str]:

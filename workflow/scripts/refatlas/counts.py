@@ -3,11 +3,12 @@
 Files that are not stored cell by cell (CSC matrices, mtx text) are transposed once into a temporary file on disk.
 """
 
+import csv
 import gzip
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from refatlas.apart import watch
 from refatlas.chunks import fast_reader
-from refatlas.errors import InputError, listed
+from refatlas.errors import InputError, listed, shown
 from refatlas.files import is_mtx, mtx_files
 
 BLOCK_VALUES = 1_000_000
@@ -46,10 +48,10 @@ class Rows:
             for start, stop in self._ranges(n_values):
                 coming = start, reader.submit(self.read, start, stop)
                 if waiting:
-                    yield waiting[0], waiting[1].result()
+                    yield waiting[0], _waited_for(waiting[1])
                 waiting = coming
             if waiting:
-                yield waiting[0], waiting[1].result()
+                yield waiting[0], _waited_for(waiting[1])
 
     def _ranges(self, n_values: int) -> Iterator[tuple[int, int]]:
         start = 0
@@ -58,6 +60,13 @@ class Rows:
             stop = max(int(np.searchsorted(self.ends, before + n_values, side="right")), start + 1)
             yield start, stop
             start = stop
+
+
+def _waited_for(coming: Future):
+    watch(True)
+    block = coming.result()
+    watch(False)
+    return block
 
 
 @dataclass
@@ -82,8 +91,28 @@ class CountFile:
     proteins: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Yield (first cell, CSR block of cells × genes)."""
-        return self.rows.blocks(n_values)
+        """Yield (first cell, CSR block of cells × genes).
+
+        Raises:
+            InputError: a part of the file cannot be read.
+        """
+        try:
+            yield from self.rows.blocks(n_values)
+        except Exception as error:
+            raise unreadable(self.path, error) from error
+
+    def read_proteins(self, key: str) -> pd.DataFrame:
+        """Return one of the tables that a protein_key may name.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            return self.proteins[key]()
+        except InputError:
+            raise
+        except Exception as error:
+            raise unreadable(self.path, error) from error
 
 
 def open_counts(path: str, layer: str | None = None, metadata: str | None = None, counts_only: bool = False) -> CountFile:
@@ -97,17 +126,29 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
     Raises:
         InputError: the file is unreadable, of no known format, empty, or has no such layer.
     """
+    watch(True)
     try:
         file = _open(path, layer, counts_only)
     except InputError:
         raise
-    except (OSError, KeyError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as h5ad, h5mu, zarr, 10x h5 or 10x mtx ({error}); is it complete? Write or download it again") from error
+    except Exception as error:
+        raise unreadable(path, error) from error
+    finally:
+        watch(False)
     if 0 in file.rows.shape:
         raise InputError(f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one of each")
     if metadata:
         _add_metadata(file, metadata)
+    for kind, table in (("cell", file.cells), ("gene", file.genes)):
+        if table.columns.has_duplicates:
+            raise InputError(f"{path}: {kind} column {shown(repr(table.columns[table.columns.duplicated()][0]))} stands twice; columns must be unique")
     return file
+
+
+def unreadable(path: str, error: Exception) -> InputError:
+    """Return the error for a file that a library fails on, in whatever way: those of h5py, anndata, zarr and zlib have no common class."""
+    reason = f"{type(error).__name__}: {shown(error, 300)}"
+    return InputError(f"{path}: cannot be read as h5ad, h5mu, zarr, 10x h5 or 10x mtx ({reason}); is it complete? Write or download it again")
 
 
 def _open(path: str, layer: str | None, counts_only: bool = False) -> CountFile:
@@ -248,7 +289,7 @@ def _rows_of(element, sample: bool = False) -> Rows:
             element["data"].dtype,
         )
     if len(getattr(element, "shape", ())) != 2:
-        raise InputError(f"matrix of encoding {encoding!r} is not supported; write the file again with a recent anndata")
+        raise ValueError(f"a matrix of encoding {encoding!r} is not supported; write it with a recent anndata")
     return _dense_rows(element)
 
 
@@ -256,19 +297,30 @@ def _compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) 
     indptr = np.asarray(indptr, dtype=np.int64)
     if len(indptr) != shape[0] + 1 or indptr[-1] != data.shape[0] or indices.shape[0] != data.shape[0]:
         raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {data.shape[0]} values")
-
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
+        raise ValueError("the rows of a sparse matrix do not follow each other")
+    _require_numbers(data)
     read_data, read_indices = fast_reader(data), fast_reader(indices)
 
     def read(start: int, stop: int) -> sparse.csr_matrix:
         first, last = int(indptr[start]), int(indptr[stop])
         block = sparse.csr_matrix((stop - start, shape[1]), dtype=data.dtype)
         block.data, block.indices, block.indptr = read_data(first, last), read_indices(first, last), indptr[start : stop + 1] - first
+        # What computes on a block does not look, and would write beside its arrays.
+        if last > first and not (block.indices.min() >= 0 and block.indices.max() < shape[1]):
+            raise ValueError(f"a value of a sparse matrix is beyond its {shape[1]} columns")
         return block
 
     return Rows(shape, read, indptr[1:])
 
 
+def _require_numbers(array) -> None:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"a matrix of {array.dtype} holds no counts")
+
+
 def _dense_rows(array) -> Rows:
+    _require_numbers(array)
     shape = tuple(int(n) for n in array.shape)
     return Rows(shape, lambda start, stop: sparse.csr_matrix(array[start:stop]), np.arange(1, shape[0] + 1, dtype=np.int64) * shape[1])
 
@@ -354,8 +406,9 @@ def _open_mtx(folder: str) -> CountFile:
         raise InputError(
             f"{folder}: {listed(missing)} not found; a 10x mtx folder holds matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv, gzipped or not; it has {listed(sorted(os.listdir(folder)))}"
         )
-    features = pd.read_csv(files["features"], sep="\t", header=None, dtype=str, keep_default_na=False)
-    barcodes = pd.read_csv(files["barcodes"], sep="\t", header=None, dtype=str, usecols=[0])[0]
+    as_it_is = {"sep": "\t", "header": None, "dtype": str, "keep_default_na": False, "quoting": csv.QUOTE_NONE}
+    features = pd.read_csv(files["features"], **as_it_is)
+    barcodes = pd.read_csv(files["barcodes"], usecols=[0], **as_it_is)[0]
     kinds = features[2] if features.shape[1] > 2 else pd.Series(GENES, index=features.index)
     ids = features[0].to_numpy()
     symbols = features[1].to_numpy() if features.shape[1] > 1 else ids
@@ -393,7 +446,10 @@ def _mtx_rows(path: str, n_cells: int, n_genes: int) -> Rows:
 
 def _add_metadata(file: CountFile, metadata: str) -> None:
     """Give a file's cells the columns of a table, which stand above columns of the same name in the file."""
-    table, cells = _read_metadata(metadata), file.cells
+    try:
+        table, cells = _read_metadata(metadata), file.cells
+    except Exception as error:
+        raise InputError(f"{metadata}: cannot be read as a table ({type(error).__name__}: {shown(error, 300)}); give csv, tsv or parquet, text in UTF-8") from error
     if table.index.has_duplicates:
         raise InputError(f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} stands twice in the first column; cells must be unique")
     unknown = cells.index[~cells.index.isin(table.index)]

@@ -27,5 +27,9 @@ def mtx_files(folder: str) -> dict[str, str]:
 
 
 def zarr_files(path: str) -> list[str]:
-    """Return the files of a zarr that describe its arrays: writing an array writes them. None for what is no folder."""
-    return sorted(str(Path(folder) / name) for folder, _, names in os.walk(path) for name in names if name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"))
+    """Return the files of a zarr that describe its arrays: writing an array writes them. None for what is no folder.
+
+    Without those of arrays in whose names Snakemake would look for placeholders.
+    """
+    found = (str(Path(folder) / name) for folder, _, names in os.walk(path) for name in names if name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"))
+    return sorted(file for file in found if not set("{}<>") & set(file))

@@ -6,6 +6,7 @@ from scipy import sparse
 
 from refatlas.counts import CountFile
 from refatlas.errors import InputError, listed
+from refatlas.labels import as_text
 
 ENSEMBL = r"ENS[A-Z]*G\d{6,}(?:\.\d+)?(?:_PAR_Y)?"
 VERSION = r"\.\d+(?=$|_PAR_Y$)"
@@ -41,7 +42,9 @@ def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
         valid = columns[ids].astype(str).str.fullmatch(ENSEMBL)
         table["gene_id"] = columns[ids].astype(str).str.replace(VERSION, "", regex=True).where(valid, None)
     if symbols is not None:
-        table["symbol"] = columns[symbols].where(columns[symbols].notna() & (columns[symbols] != ""), None)
+        known = columns[symbols].notna() & (columns[symbols] != "")
+        table["symbol"] = columns[symbols].where(known, None)
+        table.loc[known, "symbol"] = columns[symbols][known].map(as_text)
     unnamed = table["gene_id"].isna() & table["symbol"].isna()
     table.loc[unnamed, "symbol"] = table.loc[unnamed, "name"]
     return table

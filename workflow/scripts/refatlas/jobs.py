@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from refatlas.damage import damage_told
 from refatlas.errors import InputError
 from refatlas.gpus import own_gpus
 from refatlas.provenance import job_record, record_file
+
+# Columns of our own csv tables that hold text, also where it looks like a number or a missing value ("NA", "nan").
+TEXT_COLUMNS = ("split", "query", "model", "source", "batch", "label", "truth", "cell", "status")
 
 
 def run_job(main: Callable, smk) -> None:
@@ -24,11 +28,11 @@ def run_job(main: Callable, smk) -> None:
     with output_to(smk.log[0]) as screen:
         print(f"{smk.rule} {' '.join(f'{k}={v}' for k, v in smk.wildcards.items())}".rstrip(), flush=True)
         try:
-            with own_gpus(smk.resources.get("gpu", 0)):
+            with own_gpus(smk.resources.get("gpu", 0)), damage_told(smk.input):
                 main(smk)
         except InputError as error:
             print(f"Error: {error}", flush=True)
-            os.write(screen, f"\nError in {smk.rule}: {error}\n\n".encode())
+            os.write(screen, f"\nError in {smk.rule}: {error}\n\n".encode(errors="backslashreplace"))
             raise SystemExit(1) from None
         write_text(json.dumps(job_record(smk, started), indent=1, default=str), record_file(smk.log[0]))
         print(f"done in {time.monotonic() - started:.1f} s", flush=True)
@@ -47,7 +51,7 @@ def output_to(log: str) -> Iterator[int]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", encoding="utf-8", buffering=1, closefd=False) for descriptor in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False) for descriptor in (1, 2))
         try:
             yield saved[1]
         except Exception:
@@ -90,6 +94,13 @@ def write_table(frame, path: str) -> None:
             frame.to_parquet(part)
         else:
             frame.to_csv(part, index=False)
+
+
+def read_csv(path: str):
+    """Return a csv that `write_table` wrote; text stays text, also if it is "NA" or "nan"."""
+    import pandas as pd
+
+    return pd.read_csv(path, converters=dict.fromkeys(TEXT_COLUMNS, str))
 
 
 def write_tables(tables: dict, folder: str) -> None:

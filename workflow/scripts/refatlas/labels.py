@@ -4,11 +4,18 @@ A table has one row a cell and source. Columns: cell, source ("knn", "logistic",
 probability), and one column `p:LABEL` for each label. Labels are of the finest level; coarser ones follow from `hierarchy`.
 """
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 
 # Between the labels of a prediction set.
 SEPARATOR = " | "
+
+
+def as_text(value) -> str:
+    """Return a batch, label or symbol as text: whole numbers stored as floats lose their ".0", and é is one character, however it was typed (Unicode's NFC)."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else unicodedata.normalize("NFC", str(value))
 
 
 def label_column(level: int) -> str:

@@ -4,11 +4,13 @@ A tree is two lists: the parent of each node and the node's name. Node 0 is the 
 """
 
 import re
+import unicodedata
 
 from refatlas.errors import InputError
 
 # A branch length or a comment; a sign; a quoted name; a plain name.
 TOKEN = re.compile(r"\s*(?::\s*[^\s(),;]+|\[[^\]]*\]|([(),;])|('(?:[^']|'')*')|([^\s(),;:'\[\]][^(),;:'\[\]]*))")
+MAX_DEPTH = 100
 EXAMPLE = "(('CD14 Mono','CD16 Mono')Monocytes,'B cells');"
 
 
@@ -29,8 +31,11 @@ def read_newick(text: str, where: str) -> tuple[list[int], list[str]]:
     Raises:
         InputError: `where` the text stands, and what is wrong with it.
     """
-    parents, names, node = [-1], [""], 0
+    parents, names, node, depth = [-1], [""], 0, 0
     for sign, name in _tokens(text, where):
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if depth > MAX_DEPTH:
+            raise _refused(where, f"more than {MAX_DEPTH} brackets stand within each other")
         if sign in ("(", ","):
             above = node if sign == "(" else parents[node]
             if above < 0:
@@ -43,7 +48,7 @@ def read_newick(text: str, where: str) -> tuple[list[int], list[str]]:
             if node < 0:
                 raise _refused(where, "a bracket is closed that was not opened")
         else:
-            names[node] = name
+            names[node] = unicodedata.normalize("NFC", name)
     if node != 0 or len(parents) == 1:
         raise _refused(where, "a bracket is not closed" if node else "it has no leaf")
     return parents, names

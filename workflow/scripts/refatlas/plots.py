@@ -11,7 +11,16 @@ import pandas as pd
 from refatlas.jobs import whole
 
 GREY = "#d7d9dc"
-STYLE = {"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "legend.frameon": False}
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+    "text.parse_math": False,
+}
 
 
 def apply_style() -> None:

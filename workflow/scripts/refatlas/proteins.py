@@ -34,7 +34,7 @@ def read_proteins(file: CountFile, row: dict, batches: np.ndarray) -> pd.DataFra
             file.notes.append(f"proteins: no {key!r} in the file, so none")
             return pd.DataFrame(index=cells)
         raise InputError(f"{file.path}: no proteins {key!r}; the file has {listed(file.proteins, 20)}; set protein_key in the sheet to one of them, or '-' for no proteins")
-    table = file.proteins[key]()
+    table = file.read_proteins(key)
     where = f"{file.path}: proteins {key!r}"
     _require_names(table, where)
     if len(table) != len(cells) or not table.index.equals(cells):

@@ -14,6 +14,8 @@ from refatlas.jobs import whole
 # Between the labels of one node, where units have different names for it.
 EQUALS = " = "
 ROOT = "root"
+# Where a cell stops that is no node.
+REJECTED = "rejected"
 
 
 @dataclass
@@ -67,7 +69,7 @@ class LabelTree:
         for node, entries in enumerate(held):
             if names[node] in twice:
                 names[node] += f" ({listed(dict.fromkeys(unit for _, unit in entries), 3)})"
-            if names[node] in names[1:node]:
+            if names[node] in (*names[1:node], ROOT, REJECTED):
                 names[node] += f" #{node}"
         return [ROOT, *names[1:]]
 

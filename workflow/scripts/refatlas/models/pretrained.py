@@ -1,11 +1,12 @@
 """Models made elsewhere with scvi-tools: read once they are trusted, and told this workflow's names of batches, labels and genes."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 
-from refatlas.errors import InputError, listed
+from refatlas.errors import InputError, listed, shown
 from refatlas.models.interface import UNLABELED
 
 # Classes that give the batch to the encoder unless told otherwise.
@@ -37,11 +38,16 @@ def read_saved(file: str, sha256: str | None) -> dict:
     """
     import torch
 
-    found = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    content = Path(file).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256:
         raise InputError(f"{file}: its sha256 is {found}, the config says {sha256}; it is not the file that you checked")
     print(f"{file}: sha256 {found}")
-    saved = torch.load(file, map_location="cpu", weights_only=False)
+    try:
+        # Of what was checked, not of a file that may have been changed since.
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise InputError(f"{file} cannot be loaded ({type(error).__name__}: {shown(error, 200)}); is it complete, and saved by scvi-tools?") from error
     if not isinstance(saved, dict) or not {"model_state_dict", "var_names", "attr_dict"} <= set(saved):
         raise InputError(f"{file} is no model saved by scvi-tools 0.15 or later; convert an older one with its convert_legacy_save")
     return saved

@@ -24,9 +24,9 @@ BLOCK = 1000
 EPS = 0.01
 
 NETWORK = {
-    "n_latent": {"description": "dimensions of the latent space", "type": "integer", "minimum": 2, "default": 10},
-    "n_layers": {"description": "hidden layers of encoder and decoder", "type": "integer", "minimum": 1, "default": 2},
-    "n_hidden": {"description": "nodes of a hidden layer", "type": "integer", "minimum": 1, "default": 128},
+    "n_latent": {"description": "dimensions of the latent space", "type": "integer", "minimum": 2, "maximum": 10000, "default": 10},
+    "n_layers": {"description": "hidden layers of encoder and decoder", "type": "integer", "minimum": 1, "maximum": 100, "default": 2},
+    "n_hidden": {"description": "nodes of a hidden layer", "type": "integer", "minimum": 1, "maximum": 100000, "default": 128},
     "dropout_rate": {"description": "share of nodes dropped in training", "type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.05},
 }
 

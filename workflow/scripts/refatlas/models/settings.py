@@ -14,9 +14,9 @@ def training(max_epochs: int | None, batch_size: int, lr: float, patience: int, 
 
 
 VAE = {
-    "n_latent": {"description": "dimensions of the latent space", "type": "integer", "minimum": 2, "default": 20},
-    "n_layers": {"description": "hidden layers of encoder and decoder", "type": "integer", "minimum": 1, "default": 2},
-    "n_hidden": {"description": "nodes of a hidden layer", "type": "integer", "minimum": 1, "default": 128},
+    "n_latent": {"description": "dimensions of the latent space", "type": "integer", "minimum": 2, "maximum": 10000, "default": 20},
+    "n_layers": {"description": "hidden layers of encoder and decoder", "type": "integer", "minimum": 1, "maximum": 100, "default": 2},
+    "n_hidden": {"description": "nodes of a hidden layer", "type": "integer", "minimum": 1, "maximum": 100000, "default": 128},
     "dropout_rate": {"description": "share of nodes dropped in training", "type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.1},
     "gene_likelihood": {"description": "distribution of counts", "enum": ["nb", "zinb", "poisson"], "default": "nb"},
 }

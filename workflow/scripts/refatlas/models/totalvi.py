@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from refatlas.errors import InputError
 from refatlas.models.settings import VAE, training
 
 HIDDEN = "|proteins hidden"
@@ -88,6 +89,9 @@ def with_hidden_proteins(counts, share: float, seed: int):
     """Return counts followed by a share of those cells that have proteins once more, without them and as batches of their own."""
     import anndata as ad
 
+    taken = [batch for batch in counts.obs["batch"].astype(str).unique() if batch.endswith(HIDDEN)]
+    if taken:
+        raise InputError(f"batch {taken[0]!r} ends as batches of hidden proteins do ({HIDDEN!r}); rename it")
     measured = np.flatnonzero(counts.obsm["proteins"].any(axis=1))
     drawn = np.sort(np.random.default_rng(seed).permutation(measured)[: round(share * len(measured))])
     if len(drawn) == 0:

@@ -1,0 +1,204 @@
+"""Input that is broken, or made to break things, and what becomes of it. Shared by the tests; run by itself, it tries more of it and prints a table."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from conftest import sheet_row, small_counts
+
+from refatlas.cells import scan
+from refatlas.config import complete_config
+from refatlas.counts import open_counts
+from refatlas.errors import InputError
+
+TIME_LIMIT_S = 60
+# Where a test is told what it should not do; a name of a file cannot be longer.
+SHELL = (
+    "$(touch pwned)",
+    "`touch pwned`",
+    "; touch pwned #",
+    "| touch pwned",
+    "&& touch pwned",
+    "--version",
+    "-rf",
+    "'\"",
+    "a\nb",
+    "../../pwned",
+    "/etc/passwd",
+    "~",
+    "*",
+    "%s",
+    "\\",
+)
+HTML = (
+    "<script>document.title='pwned'</script>",
+    "<img src=x onerror=\"document.title='pwned'\">",
+    "</pre></main><h1>pwned</h1>",
+    "{{ 7 * 7 }}",
+    "{% raw %}",
+    "&lt;b&gt;",
+    "' onload='x",
+)
+WORDS = (
+    "nan",
+    "NaN",
+    "NA",
+    "null",
+    "None",
+    "",
+    " ",
+    "unknown",
+    "delivered",
+    "majority",
+    "all",
+    "root",
+    "rejected",
+    "heldout",
+    "set",
+    "label",
+    "-",
+    "1",
+    "1.0",
+    "1e5",
+    "True",
+    "=1+1",
+    "#N/A",
+)
+UNICODE = ("naïve", "nai\u0308ve", "Ⅷ", "\u202egnp.exe", "細胞", "🧬", "a\u0000b", "\ud800", "\u2028", "ﬁ", "İ", "\x1b[31mred\x1b[0m", "a\rb", "\x7f")
+PLACEHOLDERS = ("{split}", "{x", "<results>", "<x>", "{", "}", "<NA>", "{0}", "%(x)s", "${HOME}")
+NASTY = (*SHELL, *HTML, *WORDS, *UNICODE, *PLACEHOLDERS, "x" * 10_000)
+
+
+def write_file(folder: Path, kind: str) -> Path:
+    """Write 60 cells × 80 genes as a file of some kind; return its path."""
+    counts, path = small_counts(), folder / f"{kind.replace(' ', '_')}.h5ad"
+    if kind == "csc":
+        counts.X = counts.X.tocsc()
+    if kind == "dense":
+        counts.X = counts.X.toarray()
+    if kind == "10x h5":
+        return _write_10x(counts, folder / "counts.h5")
+    counts.write_h5ad(path, compression="gzip" if kind == "csr gzip" else "lzf" if kind == "csr lzf" else None)
+    return path
+
+
+def _write_10x(counts: ad.AnnData, path: Path) -> Path:
+    by_gene = counts.X.tocsr()
+    with h5py.File(path, "w") as file:
+        matrix = file.create_group("matrix")
+        for name, values in (
+            ("data", by_gene.data.astype(np.int32)),
+            ("indices", by_gene.indices.astype(np.int64)),
+            ("indptr", by_gene.indptr.astype(np.int64)),
+            ("shape", [80, 60]),
+        ):
+            matrix.create_dataset(name, data=values, compression="gzip" if name != "shape" else None)
+        matrix.create_dataset("barcodes", data=np.array(counts.obs_names, dtype="S"))
+        for name, values in (("id", counts.var_names), ("name", counts.var_names), ("feature_type", ["Gene Expression"] * 80)):
+            matrix.create_dataset(f"features/{name}", data=np.array(values, dtype="S"))
+    return path
+
+
+FILES = ("csr", "csr gzip", "csr lzf", "csc", "dense", "10x h5")
+
+
+def damaged(content: bytes, random: np.random.Generator) -> tuple[str, bytes]:
+    """Return how a file's content was damaged, and the damaged content."""
+    kind, size = str(random.choice(["truncated", "bit flipped", "bits flipped", "zeroed", "overwritten", "part missing"])), len(content)
+    broken = bytearray(content)
+    place = int(random.integers(size))
+    if kind == "truncated":
+        return kind, content[:place]
+    if kind == "part missing":
+        return kind, content[:place] + content[place + int(random.integers(1, 512)) :]
+    if "flipped" in kind:
+        for at in random.integers(size, size=1 if kind == "bit flipped" else 64):
+            broken[at] ^= 1 << int(random.integers(8))
+    else:
+        n = min(int(random.integers(1, 512)), size - place)
+        broken[place : place + n] = bytes(n) if kind == "zeroed" else random.bytes(n)
+    return kind, bytes(broken)
+
+
+def read_as_scan_does(path: Path, config: dict):
+    """Return what scan_dataset finds in a file."""
+    row = sheet_row(path, batch_key="-" if path.suffix == ".h5" else "batch", label_keys=[] if path.suffix == ".h5" else ["cell_type"])
+    return scan(open_counts(str(path)), "d", row, config["qc"], config["unlabeled"])
+
+
+def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:
+    """Return how reading a file ends in a process of its own, and the message: "right", "other values" (nothing in the file tells), "refused", "traceback", "crashed", "hung"."""
+    said = path.with_suffix(".said")
+    said.write_text("")
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        said.write_text(json.dumps(_try(path, expected, config)))
+        os._exit(0)
+    started = time.monotonic()
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() - started > TIME_LIMIT_S:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return "hung", ""
+        time.sleep(0.002)
+    code = os.waitstatus_to_exitcode(ended[1])
+    return tuple(json.loads(said.read_text())) if code == 0 else ("crashed", signal.Signals(-code).name if code < 0 else str(code))
+
+
+def _try(path: Path, expected, config: dict) -> tuple[str, str]:
+    try:
+        found = read_as_scan_does(path, config)
+    except InputError as error:
+        return ("refused" if str(path) in str(error) else "refused without the file's name"), str(error)
+    except BaseException as error:  # noqa: BLE001  (what it is, is what is asked)
+        return "traceback", f"{type(error).__name__}: {error}"
+    same = found.cells.equals(expected.cells) and found.genes.equals(expected.genes)
+    return ("right" if same else "other values"), ""
+
+
+def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Counter], list[tuple[str, str, str]]]:
+    """Return how reading damaged files ended, by kind of file, and the cases that ended in any other way than refused or read: kind, damage, and what was said."""
+    config = complete_config({"reference": "r.tsv", "queries": "q.tsv", "qc": {"min_counts": 0, "min_genes": 0}})
+    ends, bad, random = {}, [], np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds:
+            path, ends[kind] = write_file(Path(folder), kind), Counter()
+            content, expected = path.read_bytes(), read_as_scan_does(path, config)
+            for i in range(n_each):
+                how, broken = damaged(content, random)
+                path.write_bytes(broken)
+                end, message = end_of_reading(path, expected, config)
+                ends[kind][end] += 1
+                if end not in ("right", "other values", "refused"):
+                    bad.append((kind, f"{how} (seed {seed}, case {i})", f"{end}: {message}"))
+    return ends, bad
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--each", type=int, default=500, help="damaged files of each kind")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    ends, bad = try_damaged_files(arguments.each, arguments.seed)
+    columns = ("refused", "right", "other values", "traceback", "crashed", "hung", "refused without the file's name")
+    print("| file | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
+    for kind, found in ends.items():
+        print(f"| {kind} | " + " | ".join(str(found[column]) for column in columns) + " |")
+    for case in bad:
+        print(*case, sep=": ")
+
+
+if __name__ == "__main__":
+    main()
