@@ -14,6 +14,7 @@ from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
+from refatlas.models.checkpoints import FOLDER, Checkpoints, identity
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
@@ -62,16 +63,18 @@ def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
 
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
+    folder = Path(smk.output.model).parent
+    checkpoints = Checkpoints(folder / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds)
     kind = MODEL_TYPES[spec["type"]]
     # Of the reference, a thousand cells are read at most.
     reference_counts, counts = read_counts(smk.input.reference, kind.from_disk), read_counts(smk.input.query)
     require_same_genes(reference_counts, counts)
     reference = kind.load_class().load(Path(smk.input.model), reference_counts)
     started = time.monotonic()
-    mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), spec)
+    mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), {**spec, "checkpoints": checkpoints})
     latent = mapped.latent(counts.copy())
     seconds = time.monotonic() - started
-    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     mapped.save(Path(smk.output.model))
     write_table(latent_table(latent, counts), smk.output.latent)
     write_table(mapped.training.history, smk.output.training)
@@ -80,6 +83,7 @@ def main(smk) -> None:
     facts = mapping_facts(reference, mapped, counts, seconds)
     facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
     write_json(facts, smk.output.mapping)
+    checkpoints.remove()
 
 
 if "snakemake" in globals():

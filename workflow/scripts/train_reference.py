@@ -13,6 +13,7 @@ from pathlib import Path
 from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job, write_table, write_text
 from refatlas.models import MODEL_TYPES
+from refatlas.models.checkpoints import FOLDER, Checkpoints, identity
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
 from refatlas.store import latent_table, memory_mb, on_disk, read_counts, sharing
@@ -105,6 +106,8 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
 
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
+    folder = Path(smk.output.model).parent
+    checkpoints = Checkpoints(folder / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds)
     name, kind = smk.wildcards.model, smk.params.spec["type"]
     counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, smk.params.from_disk, smk.resources.mem_mb))
     require_labels(name, kind, counts)
@@ -118,15 +121,17 @@ def main(smk) -> None:
         base = load_base(MODEL_TYPES[kind].init_from, smk.input.get("base"), counts)
         return MODEL_TYPES[kind].load_class().fit(counts, spec, base)
 
-    model = train_again_if_not_finite(fit, spec)
+    model = train_again_if_not_finite(fit, {**spec, "checkpoints": checkpoints})
+    model.training.notes += checkpoints.notes
     seconds = time.monotonic() - started
-    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     model.save(Path(smk.output.model))
     write_table(model.training.history, smk.output.training)
     write_table(latent_table(model.latent(counts), counts), smk.output.latent)
     artifacts = [Path(path).name for path in (smk.output.model, smk.output.training, smk.output.latent)]
     shown = {key: spec[key] for key in ("type", "seed", "pretrained")} if smk.input.get("pretrained") else spec
     write_text(record(name, shown, counts, model.training, seconds, artifacts), smk.output.record)
+    checkpoints.remove()
 
 
 if "snakemake" in globals():
