@@ -14,7 +14,7 @@ from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
-from refatlas.models.checkpoints import FOLDER, Checkpoints, identity
+from refatlas.models.checkpoints import checkpoints_of
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.predictive import masking_shift, misfit
 from refatlas.store import latent_table, read_counts
@@ -63,8 +63,7 @@ def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
 
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
-    folder = Path(smk.output.model).parent
-    checkpoints = Checkpoints(folder / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds)
+    checkpoints = checkpoints_of(smk, spec)
     kind = MODEL_TYPES[spec["type"]]
     # Of the reference, a thousand cells are read at most.
     reference_counts, counts = read_counts(smk.input.reference, kind.from_disk), read_counts(smk.input.query)
@@ -74,7 +73,7 @@ def main(smk) -> None:
     mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), {**spec, "checkpoints": checkpoints})
     latent = mapped.latent(counts.copy())
     seconds = time.monotonic() - started
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
     mapped.save(Path(smk.output.model))
     write_table(latent_table(latent, counts), smk.output.latent)
     write_table(mapped.training.history, smk.output.training)

@@ -13,7 +13,7 @@ from pathlib import Path
 from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job, write_table, write_text
 from refatlas.models import MODEL_TYPES
-from refatlas.models.checkpoints import FOLDER, Checkpoints, identity
+from refatlas.models.checkpoints import checkpoints_of
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
 from refatlas.store import latent_table, memory_mb, on_disk, read_counts, sharing
@@ -106,10 +106,10 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
 
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
-    folder = Path(smk.output.model).parent
-    checkpoints = Checkpoints(folder / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds)
     name, kind = smk.wildcards.model, smk.params.spec["type"]
     counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, smk.params.from_disk, smk.resources.mem_mb))
+    # Other cells are held out where counts are read from disk.
+    checkpoints = checkpoints_of(smk, {**spec, "from_disk": on_disk(counts.X)})
     require_labels(name, kind, counts)
     require_proteins(name, kind, counts)
     started = time.monotonic()
@@ -124,7 +124,7 @@ def main(smk) -> None:
     model = train_again_if_not_finite(fit, {**spec, "checkpoints": checkpoints})
     model.training.notes += checkpoints.notes
     seconds = time.monotonic() - started
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(smk.output.model).parent.mkdir(parents=True, exist_ok=True)
     model.save(Path(smk.output.model))
     write_table(model.training.history, smk.output.training)
     write_table(latent_table(model.latent(counts), counts), smk.output.latent)

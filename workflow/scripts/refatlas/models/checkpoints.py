@@ -32,6 +32,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SHORTEST_SECONDS = 1.0
 
 
+def checkpoints_of(smk, spec: dict) -> "Checkpoints":
+    """Return the checkpoint of a job that trains with these settings, in a folder beside its outputs."""
+    return Checkpoints(Path(smk.output.model).parent / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds)
+
+
 def identity(spec: dict, inputs: Iterable[str]) -> dict[str, str]:
     """Return by what the checkpoint of a job is known: its settings with the seed, its input files by size and time of change, the versions of packages."""
     settings = {key: value for key, value in spec.items() if key not in ("threads", "checkpoints")}
