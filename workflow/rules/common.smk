@@ -1,5 +1,6 @@
 # in:  config, the two sheets
 # out: DATASETS, QUERIES, MODELS: checked rows by name; PRETRAINED: models made elsewhere; FOLDS: the held-out splits; wildcards are constrained to these names
+import math
 import os
 import re
 import sys
@@ -50,6 +51,8 @@ MODELS = CONFIG["models"]
 FOLDS = folds(CONFIG["evaluation"])
 CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
 CONTROL_MODEL = CONFIG["deliver"]["model"]
+# A resource of the rules, not a parameter: a change must not train anything again.
+CHECKPOINT_SECONDS = math.ceil(60 * CONFIG["checkpoint"]["minutes"])
 DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 PRETRAINED_PROTEINS = [

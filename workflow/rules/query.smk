@@ -26,6 +26,7 @@ rule map_query:
         gpu=gpus_of,
         mem_mb=memory_of_model(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 240 * attempt,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         spec=lambda w: spec_of(
             w, "init_from", "model", "pretrain", "pretrained", "train", "outputs"

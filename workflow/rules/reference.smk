@@ -25,6 +25,7 @@ rule train_reference:
         gpu=gpus_of,
         mem_mb=memory_of_model(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 720 * attempt,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         from_disk=CONFIG["memory"]["from_disk"],
         spec=lambda w: spec_of(w, "surgery", "outputs"),

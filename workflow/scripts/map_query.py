@@ -13,6 +13,7 @@ from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
 from refatlas.models import MODEL_TYPES
+from refatlas.models.checkpoints import checkpoints_of
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.saved import load_model, save_model
 from refatlas.predictive import masking_shift, misfit
@@ -62,13 +63,13 @@ def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
 
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
-    kind = spec["type"]
+    checkpoints, kind = checkpoints_of(smk, spec), spec["type"]
     # Of the reference, a thousand cells are read at most.
     reference_counts, counts = read_counts(smk.input.reference, MODEL_TYPES[kind].from_disk), read_counts(smk.input.query)
     require_same_genes(reference_counts, counts)
     reference = load_model(kind, smk.input.model, reference_counts)
     started = time.monotonic()
-    mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), spec)
+    mapped = train_again_if_not_finite(lambda spec: reference.map_query(counts.copy(), spec), {**spec, "checkpoints": checkpoints})
     latent = mapped.latent(counts.copy())
     seconds = time.monotonic() - started
     save_model(mapped, smk.output.model)
@@ -79,6 +80,7 @@ def main(smk) -> None:
     facts = mapping_facts(reference, mapped, counts, seconds)
     facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
     write_json(facts, smk.output.mapping)
+    checkpoints.remove()
 
 
 if "snakemake" in globals():

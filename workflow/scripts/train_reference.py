@@ -13,6 +13,7 @@ from pathlib import Path
 from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job, write_table, write_text
 from refatlas.models import MODEL_TYPES
+from refatlas.models.checkpoints import checkpoints_of
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
 from refatlas.models.saved import load_model, save_model
@@ -109,6 +110,8 @@ def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
     name, kind = smk.wildcards.model, smk.params.spec["type"]
     counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, smk.params.from_disk, smk.resources.mem_mb))
+    # Other cells are held out where counts are read from disk.
+    checkpoints = checkpoints_of(smk, {**spec, "from_disk": on_disk(counts.X)})
     require_labels(name, kind, counts)
     require_proteins(name, kind, counts)
     started = time.monotonic()
@@ -120,7 +123,8 @@ def main(smk) -> None:
         base = load_base(MODEL_TYPES[kind].init_from, smk.input.get("base"), counts)
         return MODEL_TYPES[kind].load_class().fit(counts, spec, base)
 
-    model = train_again_if_not_finite(fit, spec)
+    model = train_again_if_not_finite(fit, {**spec, "checkpoints": checkpoints})
+    model.training.notes += checkpoints.notes
     seconds = time.monotonic() - started
     save_model(model, smk.output.model)
     write_table(model.training.history, smk.output.training)
@@ -128,6 +132,7 @@ def main(smk) -> None:
     artifacts = [Path(path).name for path in (smk.output.model, smk.output.training, smk.output.latent)]
     shown = {key: spec[key] for key in ("type", "seed", "pretrained")} if smk.input.get("pretrained") else spec
     write_text(record(name, shown, counts, model.training, seconds, artifacts), smk.output.record)
+    checkpoints.remove()
 
 
 if "snakemake" in globals():

@@ -62,7 +62,7 @@ class ExpiMap(ScArchesModel):
             mask=mask[:, used].astype(np.float32),
             soft_mask=settings["soft_mask"],
         )
-        recorder = model.train(counts, spec["train"], "train", spec["seed"], on_reference=True)
+        recorder = model.train(counts, spec["train"], "train", spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints"))
         model.training = scvi_tools.record([recorder], device)
         model.training.notes = [note, f"{int(model.wrapped.nonzero_terms().sum())} programs are active, the others explained too little"]
         return model

@@ -59,7 +59,7 @@ class Model(Protocol):
 
     @classmethod
     def fit(cls, counts: "AnnData", spec: dict, base: "Model | None" = None) -> "Model":
-        """Return a model trained on the reference; `base` is the model named by init_from. `spec` has the settings, `seed` and `threads`."""
+        """Return a model trained on the reference; `base` is the model named by init_from. `spec` has the settings, `seed`, `threads`, and `checkpoints` of the job if it has any."""
 
     @classmethod
     def load(cls, file: Path, counts: "AnnData") -> "Model":
@@ -103,14 +103,20 @@ def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Mod
     Raises:
         InputError: the second attempt fails as the first did.
     """
-    try:
-        return train(spec)
-    except FloatingPointError as error:
-        print(f"{error}; once more with a tenth of the learning rate", flush=True)
+    checkpoints = spec.get("checkpoints")
+    if checkpoints is None or checkpoints.attempt == 1:
+        try:
+            return train(spec)
+        except FloatingPointError as error:
+            print(f"{error}; once more with a tenth of the learning rate", flush=True)
+        if checkpoints:
+            checkpoints.begin_again()
     lower = {name: {**part, "lr": part["lr"] / 10} if isinstance(part, dict) and "lr" in part else part for name, part in spec.items()}
     try:
         model = train(lower)
     except FloatingPointError as error:
+        if checkpoints:
+            checkpoints.remove()
         raise InputError(f"{error}, also with a tenth of the learning rate; check the counts for extreme cells, or choose other settings of the model") from error
     model.training.notes.append("the loss was not finite at first; trained again with a tenth of the learning rate")
     return model

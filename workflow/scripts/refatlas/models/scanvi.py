@@ -35,7 +35,7 @@ class ScANVI:
         else:
             scvi_model = base.model
         model = scvi.model.SCANVI.from_scvi_model(scvi_model, adata=counts, unlabeled_category=UNLABELED, labels_key="label")
-        recorders.append(scvi_tools.train(model, spec["train"], "scanvi", on_reference=True))
+        recorders.append(scvi_tools.train(model, spec["train"], "scanvi", on_reference=True, checkpoints=spec.get("checkpoints")))
         return _model_class()(model, scvi_tools.record(recorders, device))
 
     @classmethod

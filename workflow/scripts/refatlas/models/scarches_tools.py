@@ -5,6 +5,7 @@ Memory: counts stay sparse; what is dense is one minibatch, or a block of 1,000 
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from refatlas.errors import InputError
+from refatlas.models.checkpoints import Checkpoints, set_random_state
 from refatlas.models.interface import Training
 from refatlas.models.settings import training
 
@@ -111,11 +113,18 @@ class Recorded:
     """Put before a trainer of scArches: it takes Minibatches, and records, stops and lowers the learning rate as the other types do.
 
     scArches' own loaders densify cell by cell, its early stopping counts epochs of the KL warm-up, and its "best state" is a reference to the last one.
+
+    Attributes:
+        own_state: tensors of the trainer, or None, that the model does not have while it is trained.
     """
 
-    def watch(self, recorder, settings: dict, valid, seed: int, stratified: bool) -> None:
+    own_state: tuple[str, ...] = ()
+
+    def watch(self, recorder, settings: dict, valid, seed: int, stratified: bool, checkpoints: Checkpoints) -> None:
         """Set what training is watched by; `valid` is a data set of scArches, or None."""
         self.recorder, self.valid_data, self.stratified, self.random = recorder, valid, stratified, np.random.default_rng(seed)
+        self.checkpoints, self.found = checkpoints, checkpoints.state_of(recorder.stage)
+        self.first_epoch = self.found["epoch"] if self.found else 0
         self.early_stopping = Stopping(recorder, settings["lr_patience"], settings["lr_factor"])
 
     def initialize_loaders(self) -> None:
@@ -123,16 +132,61 @@ class Recorded:
         self.dataloader_train = Minibatches(self.train_data, self.batch_size, self.random, self.stratified)
         self.dataloader_valid = None if self.valid_data is None else Minibatches(self.valid_data, self.batch_size, self.random)
         self.iters_per_epoch = len(self.dataloader_train)
+        if self.found:
+            self.recorder.restore(self.found["recorder"])
         self.recorder.on_train_start(None, None)
+
+    def on_epoch_begin(self, lr: float, eps: float) -> None:
+        """Take the state of a checkpoint when its epoch comes, or take a checkpoint if it is time; epochs before it have no minibatches."""
+        if self.epoch < self.first_epoch:
+            self.dataloader_train = ()
+            return
+        if self.found:
+            self.continue_from(self.found)
+        self.checkpoints.at_epoch_start(self.recorder.stage, self.state)
+        super().on_epoch_begin(lr, eps)
+
+    def state(self) -> dict:
+        """Return the state of training between two epochs."""
+        return {
+            "stage": self.recorder.stage,
+            "epoch": self.epoch,
+            "minibatches": 0,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "own": {name: getattr(self, name) for name in self.own_state},
+            "order": json.dumps(self.random.bit_generator.state),
+            "lowered": self.early_stopping.lowered,
+            "recorder": self.recorder.state(),
+        }
+
+    def continue_from(self, found: dict) -> None:
+        """Set the state to that of a checkpoint."""
+        self.found = None
+        self.model.load_state_dict(found["model"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        for name, value in found["own"].items():
+            setattr(self, name, None if value is None else value.to(self.device))
+        self.random.bit_generator.state = json.loads(found["order"])
+        self.early_stopping.lowered = found["lowered"]
+        self.dataloader_train = Minibatches(self.train_data, self.batch_size, self.random, self.stratified)
+        set_random_state(found["random"])
 
     def on_iteration(self, batch_data) -> None:
         """Train on one minibatch; refuse a loss that is not finite."""
         super().on_iteration(batch_data)
         if not np.isfinite(self.current_loss.item()):
             raise FloatingPointError(f"{self.recorder.stage}: the loss is {self.current_loss.item()} in epoch {self.epoch + 1}")
+        self.checkpoints.end_if_asked()
+
+    def check_early_stop(self) -> bool:
+        """Return whether to go on, as before the checkpoint."""
+        return self.epoch < self.first_epoch or super().check_early_stop()
 
     def on_epoch_end(self) -> None:
         """Record the epoch."""
+        if self.epoch < self.first_epoch:
+            return
         super().on_epoch_end()
         parts = {"epoch_": "train", "val_": "validation"}
         losses = {f"{key[len(start) :]}_{part}": float(values[-1]) for start, part in parts.items() for key, values in self.logs.items() if key.startswith(start)}
@@ -272,8 +326,8 @@ class ScArchesModel:
 
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def train(self, counts, settings: dict, name: str, seed: int, on_reference: bool):
-        """Train in place; return the record.
+    def train(self, counts, settings: dict, name: str, seed: int, on_reference: bool, checkpoints: Checkpoints | None = None):
+        """Train in place; return the record; continue from a checkpoint, or do nothing if this stage has ended before it.
 
         Args:
             settings: a section of `stage`. name: of the stage. on_reference: a tenth of the cells watches the loss, even over batches and labels;
@@ -281,17 +335,22 @@ class ScArchesModel:
         """
         from refatlas.models import scvi_tools
 
+        checkpoints = checkpoints or Checkpoints()
         settings, cells = scvi_tools.epochs(settings, counts.n_obs), self.prepare(counts, self.extra)
         validated = on_reference and counts.n_obs >= scvi_tools.MIN_VALIDATED_CELLS
         valid = held_out(cells.obs.astype(str).agg(" ".join, axis=1), seed) if validated else np.zeros(cells.n_obs, dtype=bool)
         warmup = round(settings["kl_warmup"] * settings["max_epochs"])
         recorder = scvi_tools.Recorder(name, "loss_validation" if valid.any() else "loss_train", settings["patience"], settings["min_delta"], warmup, cells.n_obs)
+        if name in checkpoints.finished:
+            recorder.restore(checkpoints.finished[name])
+            return recorder
         with quiet():
             watched = self.trainer(cells[valid], settings, seed).train_data if valid.any() else None
             trainer = self.trainer(cells[~valid], settings, seed)
-        trainer.watch(recorder, settings, watched, seed, self.stratified)
-        with scvi_tools.not_finite_is_said(name):
+        trainer.watch(recorder, settings, watched, seed, self.stratified, checkpoints)
+        with scvi_tools.not_finite_is_said(name), checkpoints.ending_on_signals():
             trainer.train(settings["max_epochs"], settings["lr"], EPS)
+        checkpoints.finish(recorder)
         return recorder
 
     def trainer(self, cells, settings: dict, seed: int):
@@ -308,7 +367,7 @@ class ScArchesModel:
         start_at_mean(wrapped.model, len(self.batches()))
         mapped = type(self)(wrapped, self.extra)
         before = mapped.latent(counts)
-        recorder = mapped.train(counts, spec["surgery"], "surgery", spec["seed"], on_reference=False)
+        recorder = mapped.train(counts, spec["surgery"], "surgery", spec["seed"], on_reference=False, checkpoints=spec.get("checkpoints"))
         mapped.training = scvi_tools.record([recorder], device)
         mapped.training.mean_shift = float(np.linalg.norm(mapped.latent(counts) - before, axis=1).mean())
         return mapped

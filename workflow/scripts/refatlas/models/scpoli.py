@@ -45,7 +45,7 @@ class ScPoli(ScArchesModel):
             dr_rate=settings["dropout_rate"],
             recon_loss=settings["recon_loss"],
         )
-        recorders = [model.train(counts, spec[name], name, spec["seed"], on_reference=True) for name in ("pretrain", "train")]
+        recorders = [model.train(counts, spec[name], name, spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints")) for name in ("pretrain", "train")]
         model.training = scvi_tools.record(recorders, device)
         return model
 
@@ -142,6 +142,8 @@ def _trainer_class() -> type:
     import torch
 
     class Trainer(recorded("scPoliTrainer")):
+        own_state = ("prototypes_labeled", "prototypes_labeled_cov")
+
         def get_latent_train(self):
             """Return the posterior's mean of the training cells; the library draws from it, and cannot take a block of one cell."""
             data, found = self.train_data, []

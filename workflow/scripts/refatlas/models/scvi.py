@@ -42,7 +42,7 @@ def train_scvi(counts, spec: dict):
 
     scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
     model = scvi.model.SCVI(counts, **spec["model"], **scvi_tools.SURGERY_READY)
-    return model, scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "scvi", on_reference=True)
+    return model, scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "scvi", on_reference=True, checkpoints=spec.get("checkpoints"))
 
 
 def _model_class() -> type:

@@ -23,6 +23,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from scvi.train._callbacks import SubSampleLabels
 
+from refatlas.models.checkpoints import Checkpoints
+from refatlas.models.continued import Continued
 from refatlas.models.interface import UNLABELED, Training
 from refatlas.models.likelihood import on_counted_alone
 from refatlas.models.pretrained import adapted, require_usable
@@ -64,11 +66,21 @@ class Recorder(Callback):
         self.stage, self.monitor, self.patience, self.min_delta, self.warmup, self.n_cells = stage, monitor, patience, min_delta, warmup, n_cells
         self.rows: list[dict] = []
         self.best, self.best_epoch, self.converged = np.inf, 0, False
-        self.started = self.printed = 0.0
+        self.started = self.printed = self.epoch_spent = 0.0
 
     def on_train_start(self, trainer, pl_module) -> None:
-        """Start the clock."""
-        self.started = self.epoch_started = time.monotonic()
+        """Start the clock, as if a training that continues had never paused."""
+        self.epoch_started = time.monotonic() - self.epoch_spent
+        self.started = self.epoch_started - sum(row["seconds"] for row in self.rows)
+
+    def state(self, within_epoch: bool = False) -> dict:
+        """Return what a training that continues must know of its past."""
+        spent = time.monotonic() - self.epoch_started if within_epoch else 0.0
+        return {"rows": list(self.rows), "best": self.best, "best_epoch": self.best_epoch, "converged": self.converged, "epoch_spent": spent}
+
+    def restore(self, state: dict) -> None:
+        """Take over what `state` returned."""
+        vars(self).update(state)
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:
         """Take the epoch's losses; stop on convergence."""
@@ -137,22 +149,27 @@ def prepare(spec: dict) -> str:
     return "cpu"
 
 
-def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
-    """Train an scvi-tools model in place and return its record.
+def train(model, settings: dict, stage: str, on_reference: bool, checkpoints: Checkpoints | None = None) -> Recorder:
+    """Train an scvi-tools model in place and return its record; continue from a checkpoint, or do nothing if this stage has ended before it.
 
     Args:
         settings: max_epochs, batch_size, lr, patience, min_delta, and kl_warmup (a share of max_epochs).
         on_reference: hold a tenth of the cells out to watch the loss on them; a query trains on all of its cells, without weight decay,
             because decay would move the frozen reference.
     """
-    n_cells = model.adata.n_obs
+    n_cells, checkpoints = model.adata.n_obs, checkpoints or Checkpoints()
     validated = on_reference and n_cells >= MIN_VALIDATED_CELLS
     warmup = round(settings["kl_warmup"] * settings["max_epochs"])
     recorder = Recorder(stage, "elbo_validation" if validated else "elbo_train", settings["patience"], settings["min_delta"], warmup, n_cells)
+    if stage in checkpoints.finished:
+        # The stage after it has weights of its own.
+        model.is_trained_ = True
+        recorder.restore(checkpoints.finished[stage])
+        return recorder
     plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup or None}
     if not on_reference:
         plan["weight_decay"] = 0.0
-    callbacks, extra = [recorder, LoggedOnce()], own_arguments(model, settings, plan, on_reference, validated)
+    callbacks, extra = [Continued(checkpoints, recorder), recorder, LoggedOnce()], own_arguments(model, settings, plan, on_reference, validated)
     sampled = {}
     if isinstance(model, scvi.model.SCANVI):
         # Passing callbacks drops the sampler that scANVI would add by itself.
@@ -160,7 +177,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
         sampled["n_samples_per_label"] = settings.get("n_samples_per_label")
     if on_disk(model.adata.X):
         extra["datamodule"] = stored_cells(model, settings, validated, sampled)
-    with not_finite_is_said(stage), on_counted_alone(), unread_left_out(model.module):
+    with not_finite_is_said(stage), checkpoints.ending_on_signals(), on_counted_alone(), unread_left_out(model.module):
         model.train(
             max_epochs=settings["max_epochs"],
             train_size=TRAINED_SHARE if validated else 1.0,
@@ -174,6 +191,7 @@ def train(model, settings: dict, stage: str, on_reference: bool) -> Recorder:
             **sampled,
             **extra,
         )
+    checkpoints.finish(recorder)
     return recorder
 
 
@@ -284,7 +302,7 @@ class ScviToolsModel:
         mapped.is_trained_ = True
         before = mapped.get_latent_representation()
         mapped.is_trained_ = False
-        recorder = train(mapped, spec["surgery"], "surgery", on_reference=False)
+        recorder = train(mapped, spec["surgery"], "surgery", on_reference=False, checkpoints=spec.get("checkpoints"))
         training = record([recorder], device)
         training.mean_shift = float(np.linalg.norm(mapped.get_latent_representation() - before, axis=1).mean())
         return type(self)(mapped, training)

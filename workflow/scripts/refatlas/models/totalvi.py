@@ -54,7 +54,7 @@ class TotalVI:
         shown = with_hidden_proteins(counts, spec["train"]["hide_proteins"], spec["seed"])
         scvi_class.setup_anndata(shown, batch_key="batch", **SETUP)
         model = scvi_class(shown, **architecture(spec["model"]))
-        recorder = scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "totalvi", on_reference=True)
+        recorder = scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "totalvi", on_reference=True, checkpoints=spec.get("checkpoints"))
         return _model_class()(model, scvi_tools.record([recorder], device))
 
     @classmethod

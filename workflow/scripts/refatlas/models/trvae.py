@@ -39,7 +39,7 @@ class TrVAE(ScArchesModel):
             dr_rate=settings["dropout_rate"],
             **{name: settings[name] for name in MODEL},
         )
-        recorder = model.train(counts, spec["train"], "train", spec["seed"], on_reference=True)
+        recorder = model.train(counts, spec["train"], "train", spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints"))
         model.training = scvi_tools.record([recorder], device)
         return model
 

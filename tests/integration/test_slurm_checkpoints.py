@@ -1,0 +1,66 @@
+"""Training on a real SLURM that is put back in the queue, and later reaches its time limit, continues from its checkpoint each time."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
+sys.path.insert(0, __file__.rsplit("/", 1)[0])
+pytest.importorskip("slurm_cluster", reason="the cluster for tests is not part of this version")
+from conftest import site_profile, small_counts, snakemake, write_sheets
+from test_checkpoints import Run
+
+PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
+# More than are ever trained: what ends training here is SLURM, and the test.
+TRAIN = {"max_epochs": 20_000, "patience": 20_000}
+
+
+def scontrol(*arguments: str) -> None:
+    subprocess.run(["scontrol", *arguments], check=True)
+
+
+def wait_for_epoch(log, n: int, seconds: float = 240) -> int:
+    """Wait until a new job continues; return the epoch, which must be later than the n-th. Snakemake removes the log of the job before."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := re.search(r"continues from a checkpoint: epoch (\d+)", log.read_text() if log.exists() else ""):
+            assert int(found[1]) > n
+            return int(found[1])
+        time.sleep(0.2)
+    raise TimeoutError(f"{log}: no job has continued after {seconds} s")
+
+
+def test_training_continues_after_requeue_and_time_limit(tmp_path, cluster):
+    small_counts(n_cells=300, n_genes=100).write_h5ad(tmp_path / "a.h5ad")
+    config = {"models": {"scvi": {"type": "scvi", "train": TRAIN}}, "evaluation": {"folds": 0}, "genes": {"n_top": 80}, "checkpoint": {"minutes": 1 / 60}}
+    write_sheets(tmp_path, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "a.h5ad"}], **config)
+    snakemake(tmp_path, "--cores", "2", "results/atlas/counts.h5ad")
+    outputs, log = tmp_path / "results/atlas/models/scvi/reference", tmp_path / "logs/train_reference/atlas/scvi.log"
+    file, profile = outputs / ".checkpoint/state.ckpt", site_profile(tmp_path / "profile", **PARTITIONS)
+    run = Run(tmp_path, "--workflow-profile", profile, "--slurm-init-seconds-before-status-checks", "1", "--", outputs.relative_to(tmp_path) / "latent.parquet")
+    try:
+        run.wait_for_checkpoint(file)
+        (job,) = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True).stdout.split()
+        scontrol("requeue", job)
+        while cluster.show(job)["JobState"] != "PENDING":
+            time.sleep(0.2)
+        assert "SIGTERM: the job ends here" in log.read_text()
+        # By itself it would wait for two minutes.
+        scontrol("update", f"JobId={job}", "StartTime=now")
+        epoch = wait_for_epoch(log, 1)
+        written = file.stat().st_mtime_ns
+        run.wait_for_checkpoint(file, after=written)
+        scontrol("update", f"JobId={job}", "TimeLimit=1")
+        while (state := cluster.show(job)["JobState"]) in ("RUNNING", "COMPLETING"):
+            time.sleep(0.2)
+        assert state == "TIMEOUT"
+        assert "SIGTERM: the job ends here" in log.read_text()
+        log.unlink(missing_ok=True)
+        wait_for_epoch(log, epoch)
+    finally:
+        run.process.kill()
+        run.process.wait()
+        subprocess.run(["scancel", "--user=root"], check=False)
