@@ -1,6 +1,7 @@
 """Training and mapping that are killed continue from a checkpoint, and end as if nothing had happened: the same weights, bit by bit, and the same history."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,20 @@ def test_within_a_long_epoch_its_other_minibatches_follow(counts, tmp_path, caps
     assert continued.training.final_loss() == pytest.approx(whole.training.final_loss(), rel=0.02)
 
 
+def test_training_from_disk_continues(counts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "SHORTEST_SECONDS", 0)
+    counts[0].write_h5ad(tmp_path / "counts.h5ad")
+    spec, scvi = few_epochs("scvi", tmp_path), MODEL_TYPES["scvi"].load_class()
+
+    def fit(checkpoints=None):
+        return scvi.fit(read_counts(str(tmp_path / "counts.h5ad"), from_disk=True), {**spec, "checkpoints": checkpoints})
+
+    whole, continued = fit(), fit(broken_off(fit, tmp_path / "fit", 4))
+    assert "scvi: continues from a checkpoint: epoch 4\n" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(losses(continued)[:3], losses(whole)[:3])
+    assert continued.training.final_loss() == pytest.approx(whole.training.final_loss(), rel=0.02)
+
+
 def saved(folder: Path, identity: dict, attempt: int = 1) -> Path:
     """Return the file of a checkpoint after epoch 2."""
     made = Checkpoints(folder, identity, 0)
@@ -223,7 +238,7 @@ def test_jobs_and_snakemake_that_are_killed(tmp_path):
     run.wait_for_checkpoint(file, after=written)
     os.killpg(run.process.pid, signal.SIGKILL)
     run.process.wait()
-    assert "scvi: continues from a checkpoint: epoch" in log.read_text()
+    assert re.search(r"scvi: continues from a checkpoint: epoch \d+\n", log.read_text())
 
     snakemake(tmp_path, "--unlock")
     snakemake(tmp_path, "--cores", "1", "--rerun-incomplete", target)

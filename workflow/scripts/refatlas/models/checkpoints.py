@@ -66,7 +66,7 @@ class Checkpoints:
         self.attempt, self.finished, self.found, self.notes = 1, {}, None, []
         self.asked: signal.Signals | None = None
         self.last: dict | None = None
-        self.taken = self.written = time.monotonic()
+        self.taken = self.written = self.epoch_began = time.monotonic()
         if folder and self.file.exists():
             self._read()
 
@@ -102,7 +102,7 @@ class Checkpoints:
         """Copy the state between two epochs, write it if the last writing is long enough ago, and end the job if a signal asks for it."""
         if self.folder is None:
             return
-        now = time.monotonic()
+        now = self.epoch_began = time.monotonic()
         if self.last is None:
             # What was read and imported before training is not lost by a kill: it is done again in any case.
             self.written = now
@@ -114,9 +114,9 @@ class Checkpoints:
             self._write()
 
     def within_epoch(self, state: Callable[[], dict]) -> None:
-        """Write the state within an epoch that already takes longer than it should be between two checkpoints; end the job if a signal asks for it."""
+        """Write the state within an epoch that by itself takes longer than it should be between two checkpoints; end the job if a signal asks for it."""
         now = time.monotonic()
-        if self.folder and now - self.taken >= self.seconds:
+        if self.folder and now - max(self.epoch_began, self.taken) >= self.seconds:
             self._take(state, now)
             if not self.asked:
                 self._write()
