@@ -381,7 +381,7 @@ def job(tmp_path, **inputs):
 
     files = Inputs(inputs.values())
     files.files = inputs.get("files")
-    return SimpleNamespace(rule="a_rule", wildcards={}, params={}, log=[str(tmp_path / "log")], input=files, output=[], threads=1)
+    return SimpleNamespace(rule="a_rule", wildcards={}, params={}, log=[str(tmp_path / "log")], input=files, output=[], threads=1, resources={})
 
 
 def run(main, smk) -> int:
