@@ -4,6 +4,7 @@ More of each by REFATLAS_FUZZ=N (examples of a property) and `python tests/hosti
 """
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -396,6 +397,7 @@ def run(main, smk) -> int:
 def test_a_crash_of_a_library_is_told_with_the_file(tmp_path, capfd):
     def crash(smk):
         print("about to read", flush=True)
+        faulthandler.disable()
         ctypes.string_at(0)
 
     assert run(crash, job(tmp_path, files="user.h5ad")) == 1
