@@ -1,6 +1,7 @@
 """Input that is broken, or made to break things, and what becomes of it. Shared by the tests; run by itself, it tries more of it and prints a table."""
 
 import argparse
+import csv
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import anndata as ad
 import h5py
 import numpy as np
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from conftest import sheet_row, small_counts
@@ -184,6 +186,37 @@ def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Co
                 if end not in ("right", "other values", "refused"):
                     bad.append((kind, f"{how} (seed {seed}, case {i})", f"{end}: {message}"))
     return ends, bad
+
+
+# As a folder and as files may be called, and what labels, batches and genes may be.
+FOLDER = "$(touch pwned);'q\" é <b>{x}"
+LABELS = (*HTML[:2], "$(touch pwned); `touch pwned`", 'a, "b"\nc\t\x1b[31m', "null", "naïve $\\frac{ 細胞", "=1+1|x", "x" * 200)
+BATCHES = ("$(touch pwned)", "<b>", "'\"", "a\nb", "é", "--x", ";rm", "{split}")
+GENES = (HTML[0], "$(touch pwned)", "../../x", "nan", "g" * 10_000, "a/b", "{split}")
+
+
+def write_hostile_project(folder: Path, cells: ad.AnnData, **config) -> list[str]:
+    """Write sheets, configuration and files of a reference (six donors) and a query (two) whose every name is hostile; return the query's true labels.
+
+    Args:
+        cells: Kang's, with eight batches and eight labels; at most 150 of a batch are taken.
+    """
+    random = np.random.default_rng(0)
+    donors, types = (list(cells.obs[column].astype(str).unique()) for column in ("batch", "cell_type"))
+    batches, labels = ({name: f"{name}:/../{bad}" for name, bad in zip(donors, BATCHES, strict=True)}, dict(zip(types, LABELS, strict=True)))
+    parts = {"reference": ("NA", "-rf; $(touch pwned).h5ad", donors[:6]), "queries": ("null", "q 'u\"é&|.h5ad", donors[6:])}
+    for sheet, (name, file, kept) in parts.items():
+        drawn = [random.permutation(np.flatnonzero(cells.obs["batch"].astype(str) == donor))[:150] for donor in kept]
+        part = cells[np.sort(np.concatenate(drawn))].copy()
+        part.var_names = [*GENES, *part.var_names[len(GENES) :]]
+        part.obs["batch"], part.obs["cell_type"] = (part.obs[column].astype(str).map(names) for column, names in (("batch", batches), ("cell_type", labels)))
+        part.obs_names = [f"{barcode};$(touch pwned)<i>{i}" for i, barcode in enumerate(part.obs_names)]
+        part.write_h5ad(folder / file)
+        with (folder / f"{sheet}.tsv").open("w", newline="") as stream:
+            csv.writer(stream, delimiter="\t").writerows([["dataset" if sheet == "reference" else "query", "path", "label_key"], [name, file, "cell_type"]])
+    whole = {"reference": "reference.tsv", "queries": "queries.tsv", "models": {"linear": {"type": "linear"}}, "unlabeled": ["{x}", "<NA>"], **config}
+    (folder / "config.yaml").write_text(yaml.safe_dump(whole))
+    return list(part.obs["cell_type"])
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ More of each by REFATLAS_FUZZ=N (examples of a property) and `python tests/hosti
 """
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from refatlas.genes import match_genes, unite
 from refatlas.jobs import read_csv, write_table
 from refatlas.models.saved import load_model, save_model
 from refatlas.newick import MAX_DEPTH, read_newick, write_newick
+from refatlas.provenance import read_records
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts
@@ -396,6 +398,7 @@ def run(main, smk) -> int:
 def test_a_crash_of_a_library_is_told_with_the_file(tmp_path, capfd):
     def crash(smk):
         print("about to read", flush=True)
+        faulthandler.disable()
         ctypes.string_at(0)
 
     assert run(crash, job(tmp_path, files="user.h5ad")) == 1
@@ -450,6 +453,13 @@ def test_damaged_results_are_told(tmp_path, name, content):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(InputError, match=rf"{name} is damaged \(.*\); delete it and run again"), damage_told(smk.input):
         raise ZeroDivisionError
+
+
+def test_a_damaged_record_of_a_job_is_told(tmp_path):
+    (tmp_path / "scan_dataset").mkdir()
+    (tmp_path / "scan_dataset" / "a.json").write_text('{"rule": ')
+    with pytest.raises(InputError, match=r"scan_dataset/a.json is damaged"):
+        read_records(tmp_path, {})
 
 
 def test_a_model_is_loaded_only_as_it_was_written(tmp_path):

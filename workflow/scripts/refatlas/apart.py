@@ -14,8 +14,8 @@ from refatlas.jobs import run_job
 
 # How a library ends a process in which it cannot go on; the last is that of `watch`.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGALRM)
-# Reading one part of a file takes seconds: what takes half an hour does not go on.
-READ_LIMIT_S = 1800
+# Reading one part of a file takes seconds: what takes ten minutes does not go on.
+READ_LIMIT_S = 600
 PR_SET_PDEATHSIG = 1
 
 _is_apart = False

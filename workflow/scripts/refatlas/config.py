@@ -1,11 +1,13 @@
 """The configuration and the two sheets, checked before anything runs. Light: Snakemake imports it at every start."""
 
+import copy
 import csv
 import difflib
 import io
 import math
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -36,9 +38,14 @@ Validator = extend(
 )
 
 
+@cache
+def _read_schema(name: str) -> dict:
+    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
 def load_schema(name: str) -> dict:
     """Return one of the schemas in workflow/schemas; the config's knows the settings of every registered model type."""
-    schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    schema = copy.deepcopy(_read_schema(name))
     if name == "config":
         variants = schema["$defs"]["model"]["properties"]
         variants["type"]["enum"] = sorted(MODEL_TYPES)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from refatlas.errors import InputError
+
 PACKAGES = {
     "anndata": "anndata",
     "h5py": "h5py",
@@ -85,9 +87,18 @@ def read_records(logs: Path, known: dict[str, list[str]]) -> list[dict]:
     Args:
         logs: folder of all logs. known: the names that each wildcard has today; records of others are left out, because their results are no longer made.
     """
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in logs.rglob("*.json")]
+    records = [_read_record(path) for path in logs.rglob("*.json")]
     current = [r for r in records if all(value in known.get(name, [value]) for name, value in r["wildcards"].items()) and all(Path(path).exists() for path in r["outputs"])]
     return sorted(current, key=lambda record: record["started"])
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged ({error}): it is the record of the job whose log stands beside it. Delete it, and run that job again with --forcerun if the record matters"
+        ) from error
 
 
 def summary(records: list[dict]) -> list[dict]:
