@@ -23,6 +23,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from scvi.train._callbacks import SubSampleLabels
 
+from refatlas.jobs import whole
 from refatlas.models.interface import UNLABELED, Training
 from refatlas.models.likelihood import on_counted_alone
 from refatlas.models.pretrained import adapted, require_usable
@@ -251,9 +252,10 @@ class ScviToolsModel:
 
     def save(self, file: Path) -> None:
         """Write the model to one file, whole or not at all."""
-        with tempfile.TemporaryDirectory(dir=Path(file).parent, prefix=".model-") as folder:
-            self.model.save(folder, overwrite=True)
-            (Path(folder) / "model.pt").replace(file)
+        with whole(str(file)) as part:
+            folder = part.with_suffix("")
+            self.model.save(str(folder), overwrite=True)
+            (folder / "model.pt").replace(part)
 
     def latent(self, counts) -> np.ndarray:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
