@@ -12,6 +12,7 @@ import pandas as pd
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
+from refatlas.files import read_files, require_unchanged
 from refatlas.genes import match_genes, named_genes, take_genes, unite
 from refatlas.jobs import read_json, run_job, write_table
 from refatlas.stream import Moments, add_clipped
@@ -203,12 +204,14 @@ def take_pretrained(genes: pd.DataFrame, wanted: dict[str, list[str]]) -> pd.Dat
 
 
 def main(smk) -> None:
+    files = read_files(smk.input.scans)
     cells = [training_cells(pd.read_parquet(path), smk.input.get("fold")) for path in smk.input.cells]
     tables = [pd.read_parquet(path) for path in smk.input.genes]
     genes = select(smk.params.rows, cells, tables, smk.params.settings)
     if smk.params.pretrained:
         genes = take_pretrained(genes, {name: read_json(path)["genes"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)})
     print(f"{int(genes['selected'].sum())} of {len(genes)} genes selected; {int(genes['candidate'].sum())} were candidates")
+    require_unchanged(files)
     write_table(genes, smk.output.genes)
 
 
