@@ -18,7 +18,8 @@ from scipy.stats import spearmanr
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
-from refatlas.jobs import write_table
+from refatlas.files import stamps
+from refatlas.jobs import write_json, write_table
 from refatlas.knn import nearest
 from refatlas.models import MODEL_TYPES, settings_schema
 from refatlas.models.totalvi import HIDDEN
@@ -66,7 +67,7 @@ class Project:
         tables = {kind: [pd.read_parquet(self._table(name, kind)) for name in rows] for kind in ("cells", "genes")}
         write_table(self.scripts("select_genes").select(list(rows.values()), *tables.values(), self.config["genes"]), self._table("selected", "genes"))
         files = {kind: [self._table(name, kind) for name in rows] for kind in ("cells", "genes")}
-        given = Inputs(selected=self._table("selected", "genes"), pretrained=[], **files)
+        given = Inputs(selected=self._table("selected", "genes"), pretrained=[], scans=[], **files)
         self.scripts("build_reference").main(
             SimpleNamespace(input=given, params=SimpleNamespace(rows=rows, pretrained=[]), output=SimpleNamespace(counts=str(self.folder / "counts.h5ad")))
         )
@@ -75,6 +76,8 @@ class Project:
     def query(self, name: str, row: dict) -> ad.AnnData:
         self._scan(name, row)
         given = Inputs(selected=self._table("selected", "genes"), cells=self._table(name, "cells"), genes=self._table(name, "genes"), reference=str(self.folder / "counts.h5ad"))
+        given["check"] = str(self.folder / f"{name}_check.json")
+        write_json({"files": stamps([row["path"]])}, given["check"])
         path = self.folder / f"{name}.h5ad"
         self.scripts("build_query").main(SimpleNamespace(input=given, params=SimpleNamespace(row=row), output=SimpleNamespace(counts=str(path))))
         return read_counts(path)

@@ -1,7 +1,10 @@
 """Counts come out the same from every format, in blocks of any size; what is no file of counts is refused."""
 
 import gzip
+import os
+import subprocess
 import sys
+import tempfile
 
 import anndata as ad
 import h5py
@@ -10,7 +13,7 @@ import pandas as pd
 import pytest
 from scipy import io, sparse
 
-from refatlas.counts import open_counts
+from refatlas.counts import open_counts, transposed
 from refatlas.errors import InputError
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
@@ -125,3 +128,17 @@ def test_blocks_hold_at_most_the_values_asked_for(tmp_path, counts):
     sizes = [block.nnz for _, block in open_counts(str(tmp_path / "a.h5ad")).blocks(n_values=200)]
     assert max(sizes) <= 200
     assert sum(sizes) == counts.X.nnz
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_folder_of_temporary_files_is_told(tmp_path, monkeypatch):
+    (tmp_path / "small").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path / "small"], check=False, capture_output=True).returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "small"))
+        ones = np.ones(50_000, dtype=np.int64)
+        with pytest.raises(InputError, match=r"no space left to write it.*set TMPDIR"):
+            transposed(lambda: iter([(ones * 0, ones, ones)]), (2, 2), np.float64)
+    finally:
+        subprocess.run(["umount", tmp_path / "small"], check=True)

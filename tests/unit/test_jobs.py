@@ -1,16 +1,21 @@
 """What a job prints lands in its log, and files appear whole or not at all."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from refatlas.errors import InputError
-from refatlas.jobs import run_job, whole, write_tables
+from refatlas.jobs import run_job, whole, write_json, write_table, write_tables, write_text
 from refatlas.models.interface import Training, train_again_if_not_finite
+from refatlas.models.linear import Linear
 from refatlas.provenance import read_records, summary, versions
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
@@ -126,3 +131,122 @@ def test_conda_definition_matches_the_lock():
 def test_lock_names_no_address():
     lock = (REPO / "envs" / "requirements.lock").read_text()
     assert not any(word in lock for word in ("://", "file:", "index-url", "find-links"))
+
+
+def test_what_a_killed_job_left_is_removed_and_files_of_others_stay(tmp_path):
+    writer = f"""
+import os, signal, sys
+sys.path.insert(0, {str(REPO / "workflow/scripts")!r})
+from refatlas.jobs import whole
+with whole({str(tmp_path / "a.csv")!r}) as part:
+    part.write_text("half")
+    part.with_suffix("").mkdir()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", writer], check=False).returncode == -9
+    others = [tmp_path / name for name in (".a.csv.keep", ".b.csv.12-0123abcd.part.csv", "a.csv.part")]
+    for file in others:
+        file.write_text("another's")
+    assert len(list(tmp_path.iterdir())) == 5
+    with whole(str(tmp_path / "a.csv")) as part:
+        assert {file.name for file in tmp_path.iterdir()} == {file.name for file in others}
+        part.write_text("all")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.csv", *(file.name for file in others)}
+
+
+def test_two_jobs_with_one_output_do_not_write_to_one_file(tmp_path):
+    def earlier():
+        with whole(str(tmp_path / "a")) as part:
+            part.write_text("earlier")
+            with whole(str(tmp_path / "a")) as other:
+                assert other != part
+                other.write_text("later")
+
+    with pytest.raises(FileNotFoundError):
+        earlier()
+    assert (tmp_path / "a").read_text() == "later"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_job_that_snakemake_forgot_does_not_replace_the_results_of_a_later_one(tmp_path):
+    def main(smk):
+        run_later = f"""
+import sys
+sys.path[:0] = {[str(REPO / "workflow/scripts"), str(REPO / "tests/unit")]!r}
+import test_jobs, pathlib
+from refatlas.jobs import run_job, write_text
+run_job(lambda smk: write_text("later", smk.output[0]), test_jobs.job(pathlib.Path({str(tmp_path)!r})))
+"""
+        subprocess.run([sys.executable, "-c", run_later], check=True)
+        write_text("earlier", smk.output[0])
+
+    with pytest.raises(RuntimeError, match="a later job has begun"):
+        run_job(main, job(tmp_path))
+    assert (tmp_path / "out").read_text() == "later"
+    assert "done in" in (tmp_path / "job.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EDQUOT, "Disk quota exceeded"), RuntimeError("write failed: error message = 'No space left on device'")],
+)
+def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, capfd, error):
+    def main(smk):
+        with whole(smk.output[0]) as part:
+            part.write_text("half")
+            raise error
+
+    with pytest.raises(SystemExit):
+        run_job(main, job(tmp_path))
+    assert "Traceback" not in (tmp_path / "job.log").read_text()
+    said = capfd.readouterr().err
+    assert f"{tmp_path / 'out'}: no space left to write it" in said
+    assert f"MB are free in {tmp_path}" in said
+    assert "run the same command again" in said
+    assert [file.name for file in tmp_path.iterdir()] == ["job.log"]
+
+
+def test_another_error_while_writing_is_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(OSError, match="a network error"), whole(str(tmp_path / "a")):
+        raise OSError(errno.EIO, "a network error")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 7. GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), RuntimeError("CUDA out of memory. Tried")]
+)
+def test_a_lack_of_memory_is_told_with_what_to_do(tmp_path, capfd, error):
+    def main(smk):
+        raise error
+
+    with pytest.raises(SystemExit):
+        run_job(main, job(tmp_path))
+    assert "--set-resources a_rule:mem_mb=" in capfd.readouterr().err
+    with pytest.raises(RuntimeError, match="something else"):
+        run_job(lambda smk: (_ for _ in ()).throw(RuntimeError("something else")), job(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/full").exists(), reason="mounting a small file system needs root and Linux")
+def test_every_kind_of_file_on_a_full_disk_leaves_nothing(tmp_path):
+    from refatlas.store import write_counts
+
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", small], check=False, capture_output=True).returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        values = np.random.default_rng(0).random((3000, 60))
+        frame = pd.DataFrame(values, columns=[f"c{i}" for i in range(60)])
+        genes = pd.DataFrame({"selected": True, "symbol": "g"}, index=[f"g{i}" for i in range(60)])
+        writers = {
+            "a.parquet": lambda path: write_table(frame, path),
+            "a.csv": lambda path: write_table(frame, path),
+            "a.json": lambda path: write_json(values.tolist(), path),
+            "a.npz": lambda path: Linear({"values": values}).save(path),
+            "a.h5ad": lambda path: write_counts(path, sparse.csr_matrix(values.astype(np.float32)), pd.DataFrame(index=[f"cell{i}" for i in range(3000)]), genes),
+        }
+        for name, write in writers.items():
+            with pytest.raises(InputError, match=f"{name}: no space left to write it"):
+                write(str(small / name))
+            assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)

@@ -291,6 +291,7 @@ def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_s
     given = Inputs(
         **files,
         pretrained=[],
+        scans=[],
         selected=str(tmp_path / "selected.parquet"),
         fold=str(tmp_path / "fold.parquet"),
         plan=str(tmp_path / "fold.json"),

@@ -251,3 +251,19 @@ def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(p
     write_sheets(project, [{**rows[0], "protein_key": "adt"}, {**rows[1], "protein_key": "-"}], [{"query": "q", "path": "q.h5ad"}], models=models)
     planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
     assert "results/atlas/counts.h5ad" in planned_jobs.split("rule build_query:")[1].split("output:")[0]
+
+
+def test_a_dataset_replaced_by_an_older_file_is_scanned_again(project):
+    target = "results/datasets/a/scan.json"
+    snakemake(project, "--cores", "1", target)
+    assert planned(snakemake(project, "--dry-run", target)) == {}
+    small_counts(seed=7).write_h5ad(project / "a.h5ad")
+    os.utime(project / "a.h5ad", (1e9, 1e9))
+    assert planned(snakemake(project, "--dry-run", target)) == {"scan_dataset": 1}
+
+
+def test_an_input_of_tomorrow_is_refused_before_any_job(project):
+    os.utime(project / "q.h5ad", (time.time() + 86400,) * 2)
+    run = snakemake(project, "--dry-run", check=False)
+    assert run.returncode
+    assert "q.h5ad: its time of change" in run.stdout + run.stderr

@@ -25,7 +25,7 @@ from refatlas.config import (
     tree_settings,
 )
 from refatlas.errors import InputError
-from refatlas.files import is_mtx, mtx_files, zarr_files
+from refatlas.files import is_mtx, mtx_files, require_past, stamps, zarr_files
 from refatlas.models import BASELINE, MODEL_TYPES
 
 DEMO = {
@@ -43,7 +43,8 @@ DEMO = {
 try:
     CONFIG = complete_config(config)
     DATASETS, QUERIES = load_sheets(CONFIG, made=tuple(DEMO.values()))
-    check_writable(CONFIG.get("pathvars", {}).get("results", "results"))
+    for place in ("results", "logs", "benchmarks"):
+        check_writable(CONFIG.get("pathvars", {}).get(place, place))
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -84,6 +85,20 @@ def counts_of(row):
 def files_of(row):
     """All files that a sheet's row names."""
     return counts_of(row) + ([row["metadata"]] if row["metadata"] else [])
+
+
+try:
+    require_past(
+        f for row in [*DATASETS.values(), *QUERIES.values()] for f in files_of(row)
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def stamps_of(row):
+    """Size and time of change, in seconds, of the files that a row names: a file put in place of another is noticed also if it is older. Not of the demo's, which a rule makes."""
+    files = [file for file in files_of(row) if file not in DEMO.values()]
+    return {path: [size, t // 10**9] for path, (size, t) in stamps(files).items()}
 
 
 def spec_of(wildcards, *left_out):

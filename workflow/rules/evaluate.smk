@@ -33,6 +33,7 @@ rule hold_out:
     input:
         unpack(proteins_of),
         files=[file for row in DATASETS.values() for file in files_of(row)],
+        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
         selected="<results>/{split}/genes.parquet",

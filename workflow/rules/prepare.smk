@@ -40,6 +40,7 @@ rule scan_dataset:
         runtime=60,
     params:
         row=lambda w: DATASETS[w.dataset],
+        files=lambda w: stamps_of(DATASETS[w.dataset]),
         qc=CONFIG["qc"],
         unlabeled=unlabeled,
         seed=CONFIG["seed"],
@@ -49,7 +50,11 @@ rule scan_dataset:
 
 rule hash_files:
     input:
-        lambda w: files_of((DATASETS if w.sheet == "datasets" else QUERIES)[w.name]),
+        files=lambda w: files_of(
+            (DATASETS if w.sheet == "datasets" else QUERIES)[w.name]
+        ),
+        read=lambda w: f"<results>/{w.sheet}/{w.name}/"
+        + ("scan.json" if w.sheet == "datasets" else "check.json"),
     output:
         files="<results>/{sheet}/{name}/files.json",
     log:
@@ -97,6 +102,7 @@ rule select_genes:
         unpack(fold_of),
         pretrained=expand("<results>/pretrained/{model}/facts.json", model=PRETRAINED),
         files=[file for row in DATASETS.values() for file in files_of(row)],
+        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
     output:
@@ -123,6 +129,7 @@ rule build_reference:
     input:
         unpack(fold_of),
         files=[file for row in DATASETS.values() for file in files_of(row)],
+        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
         cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
         genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
         selected="<results>/{split}/genes.parquet",
@@ -168,6 +175,7 @@ rule check_query:
         runtime=60,
     params:
         row=lambda w: QUERIES[w.query],
+        files=lambda w: stamps_of(QUERIES[w.query]),
         qc=CONFIG["qc"],
         unlabeled=unlabeled,
         min_gene_overlap=CONFIG["query"]["min_gene_overlap"],
@@ -179,6 +187,7 @@ rule build_query:
     input:
         unpack(proteins_of),
         files=lambda w: counts_of(QUERIES[w.query]),
+        check="<results>/queries/{query}/check.json",
         cells="<results>/queries/{query}/cells.parquet",
         genes="<results>/queries/{query}/genes.parquet",
         selected="<results>/{split}/genes.parquet",

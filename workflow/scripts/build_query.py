@@ -1,6 +1,6 @@
 """Writes a query's counts in the reference's genes and order. Its labels stay behind: no model can see them.
 
-in:  the query's file; its cells.parquet and genes.parquet; the split's genes.parquet; where the reference has proteins, its counts.h5ad, for their names
+in:  the query's file; its cells.parquet, genes.parquet and check.json; the split's genes.parquet; where the reference has proteins, its counts.h5ad, for their names
 out: counts.h5ad; obs has the batch alone, var whether the query measured a gene, obsm the reference's proteins (zeros for those not measured)
 """
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas.counts import open_counts
+from refatlas.files import read_files, require_unchanged
 from refatlas.genes import match_selected
 from refatlas.jobs import run_job
 from refatlas.proteins import align, describe_match, read_proteins
@@ -15,6 +16,7 @@ from refatlas.store import gather, protein_names, write_counts
 
 
 def main(smk) -> None:
+    files = read_files([smk.input.check])
     genes = pd.read_parquet(smk.input.selected)
     cells = pd.read_parquet(smk.input.cells)
     row = smk.params.row
@@ -26,6 +28,7 @@ def main(smk) -> None:
     proteins, known = read_proteins(file, row, cells["batch"].to_numpy()), protein_names(smk.input.get("reference"))
     if known:
         print(f"proteins: {describe_match(list(proteins.columns), known)}")
+    require_unchanged(files)
     write_counts(smk.output.counts, matrix, cells[["batch"]], genes, measured, align(proteins, known))
 
 

@@ -1,6 +1,6 @@
 """Writes the counts that models train on: the kept cells of all datasets × the selected genes.
 
-in:  each dataset's file, cells.parquet and genes.parquet; the split's genes.parquet; of a fold, which cells it trains on; facts.json of models made elsewhere that know proteins
+in:  each dataset's file, cells.parquet, genes.parquet and scan.json; the split's genes.parquet; of a fold, which cells it trains on; facts.json of models made elsewhere that know proteins
 out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels); obsm the proteins of all datasets, where any has some
 """
 
@@ -10,6 +10,7 @@ from scipy import sparse
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
+from refatlas.files import read_files, require_unchanged
 from refatlas.jobs import read_json, run_job
 from refatlas.proteins import read_proteins, unite, wanted_proteins
 from refatlas.store import gather, write_counts
@@ -25,6 +26,7 @@ def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def main(smk) -> None:
+    files = read_files(smk.input.scans)
     genes = pd.read_parquet(smk.input.selected)
     cells = {name: training_cells(pd.read_parquet(path), smk.input.get("fold")) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
     parts, proteins = [], []
@@ -40,6 +42,7 @@ def main(smk) -> None:
     made = {name: read_json(path)["proteins"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)}
     wanted = wanted_proteins(unite(proteins), made)
     print(f"proteins: {listed(wanted.columns, 30)}")
+    require_unchanged(files)
     write_counts(smk.output.counts, matrix, obs, genes, proteins=wanted)
 
 

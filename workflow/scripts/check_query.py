@@ -1,7 +1,7 @@
 """Decides before any mapping whether a query can be mapped: its counts, columns, cells, and the reference's genes in it.
 
 in:  the query's own file; the reference's genes.parquet
-out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.parquet (the query's own), check.json (overlap, padded genes, notes)
+out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.parquet (the query's own), check.json (overlap, padded genes, files by size and time, notes)
 """
 
 import pandas as pd
@@ -10,6 +10,7 @@ from refatlas.apart import run_apart
 from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
+from refatlas.files import require_unchanged, stamps
 from refatlas.genes import match_selected
 from refatlas.jobs import write_json, write_table
 
@@ -36,7 +37,7 @@ def require_overlap(where: str, selected: pd.DataFrame, table: pd.DataFrame, mis
 
 
 def main(smk) -> None:
-    name, row = smk.wildcards.query, smk.params.row
+    name, row, files = smk.wildcards.query, smk.params.row, stamps(smk.input.files)
     genes = pd.read_parquet(smk.input.genes)
     selected = genes[genes["selected"]]
     found = scan(open_counts(row["path"], row["layer"], row["metadata"]), name, row, smk.params.qc, smk.params.unlabeled, smk.threads)
@@ -49,6 +50,8 @@ def main(smk) -> None:
     print(f"  {len(selected) - len(missing)} of {len(selected)} reference genes found; padded with zeros: {listed(missing)}")
     for note in summary["notes"]:
         print(f"  {note}")
+    require_unchanged(files)
+    summary["files"] = files
     write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)
     write_json(summary, smk.output.check)

@@ -1,6 +1,6 @@
 """Takes the checksum of the files that one row of a sheet names.
 
-in:  the files
+in:  the files; what the job that read them says of their sizes and times
 out: files.json: for each file its sha256, size in bytes and time of change
 """
 
@@ -8,6 +8,7 @@ import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from refatlas.files import read_files, require_unchanged
 from refatlas.jobs import run_job, write_json
 
 
@@ -20,7 +21,9 @@ def facts(path: str) -> dict:
 
 
 def main(smk) -> None:
-    found = {path: facts(path) for path in smk.input}
+    files = read_files([smk.input.read])
+    found = {path: facts(path) for path in smk.input.files}
+    require_unchanged(files)
     for path, fact in found.items():
         print(f"{fact['sha256']}  {path}")
     write_json(found, smk.output.files)

@@ -2,7 +2,7 @@
 
 Their proteins, if the config does not keep them, are left out as well: most queries have none, and models that lean on them would look better than they are.
 
-in:  each dataset's file, cells.parquet and genes.parquet; fold.parquet and genes.parquet of the fold; where its reference has proteins, its counts.h5ad, for their names
+in:  each dataset's file, cells.parquet, genes.parquet and scan.json; fold.parquet and genes.parquet of the fold; where its reference has proteins, its counts.h5ad, for their names
 out: counts.h5ad (obs has the batch alone, obsm the proteins), cells.parquet (with labels, for scoring)
 """
 
@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.counts import open_counts
+from refatlas.files import read_files, require_unchanged
 from refatlas.jobs import read_json, run_job, write_table
 from refatlas.proteins import align, read_proteins
 from refatlas.store import gather, log_normalized, protein_names, write_counts
@@ -50,6 +51,7 @@ def simulate_batches(counts: sparse.csr_matrix, seed: list[int]) -> tuple[sparse
 
 
 def main(smk) -> None:
+    files = read_files(smk.input.scans)
     genes, roles = pd.read_parquet(smk.input.selected), pd.read_parquet(smk.input.fold)["role"]
     held, known = roles.index[roles == "held_out"], protein_names(smk.input.get("reference"))
     parts, kept, proteins = [], [], []
@@ -67,6 +69,7 @@ def main(smk) -> None:
         cells["batch"] = cells["batch"] + f":{smk.wildcards.split}_" + pd.Series(batches + 1, index=cells.index).astype(str)
         print("the reference has a single batch: the held-out cells are thinned to differ from it")
     print(f"{matrix.shape[0]} cells of {cells['batch'].nunique()} batches × {matrix.shape[1]} genes")
+    require_unchanged(files)
     write_counts(smk.output.counts, matrix, cells[["batch"]], genes, proteins=pd.concat(proteins))
     write_table(cells if "label" in cells else cells.assign(label=None), smk.output.cells)
 

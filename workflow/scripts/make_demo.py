@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import io, sparse
 
-from refatlas.jobs import run_job, whole
+from refatlas.jobs import run_job, whole, write_table
 from refatlas.store import log_normalized
 
 N_GENES = 3000
@@ -130,12 +130,11 @@ def write_10x_h5(path: str, counts, barcodes: list[str], genes: pd.DataFrame) ->
 
 def write_10x_mtx(folder: Path, counts, barcodes: list[str], genes: pd.DataFrame) -> None:
     """Write the three files of a 10x mtx folder, keyed on symbols."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with gzip.open(folder / "matrix.mtx.gz", "wb", compresslevel=1) as file:
+    with whole(folder / "matrix.mtx.gz") as part, gzip.open(part, "wb", compresslevel=1) as file:
         io.mmwrite(file, counts.T.tocoo().astype(np.int64), field="integer")
-    with gzip.open(folder / "features.tsv.gz", "wt") as file:
+    with whole(folder / "features.tsv.gz") as part, gzip.open(part, "wt") as file:
         file.writelines(f"{symbol}\t{symbol}\tGene Expression\n" for symbol in genes["symbol"])
-    with gzip.open(folder / "barcodes.tsv.gz", "wt") as file:
+    with whole(folder / "barcodes.tsv.gz") as part, gzip.open(part, "wt") as file:
         file.writelines(f"{barcode}\n" for barcode in barcodes)
 
 
@@ -147,10 +146,10 @@ def main(smk) -> None:
     write_h5ad(out.blood, *made["atlas_blood"], by_id, layer=True)
     counts, cells = made["atlas_marrow"]
     write_10x_h5(out.marrow, counts, list(cells.index), genes)
-    cells.to_csv(out.marrow_cells, index_label="barcode")
+    write_table(cells.rename_axis("barcode").reset_index(), out.marrow_cells)
     counts, cells = made["atlas_spleen"]
     write_10x_mtx(Path(out.spleen).parent, counts, list(cells.index), genes)
-    cells.to_csv(out.spleen_cells, index_label="barcode")
+    write_table(cells.rename_axis("barcode").reset_index(), out.spleen_cells)
     write_h5ad(out.inflamed, *made["query_inflamed"], by_symbol, layer=False)
     counts, cells = made["query_panel"]
     kept = np.sort(atlas.random.choice(N_GENES, int(0.8 * N_GENES), replace=False))

@@ -1,7 +1,7 @@
 """Reads a reference dataset once: checks every value, measures every cell, and decides which cells to keep.
 
 in:  the dataset's own file
-out: cells.parquet (one row a cell), genes.parquet (one row a gene column), scan.json (what was read, and notes)
+out: cells.parquet (one row a cell), genes.parquet (one row a gene column), scan.json (what was read, files by size and time, and notes)
 """
 
 import numpy as np
@@ -11,6 +11,7 @@ from refatlas.apart import run_apart
 from refatlas.cells import Scan, scan
 from refatlas.counts import CountFile, open_counts
 from refatlas.errors import InputError
+from refatlas.files import require_unchanged, stamps
 from refatlas.jobs import write_json, write_table
 
 
@@ -45,7 +46,7 @@ def report_scan(found: Scan) -> None:
 
 
 def main(smk) -> None:
-    row, qc = smk.params.row, smk.params.qc
+    row, qc, files = smk.params.row, smk.params.qc, stamps(smk.input.files)
     file = open_counts(row["path"], row["layer"], row["metadata"])
     found = scan(file, smk.wildcards.dataset, row, qc, smk.params.unlabeled, smk.threads)
     if qc["doublets"]:
@@ -57,6 +58,8 @@ def main(smk) -> None:
         raise InputError(
             f"dataset {smk.wildcards.dataset!r} ({row['path']}): none of its {len(found.cells)} cells passes the quality limits ({found.summary['low_quality']}); lower the limits in the config's qc, or leave the dataset out"
         )
+    require_unchanged(files)
+    found.summary["files"] = files
     write_table(pd.DataFrame(found.cells), smk.output.cells)
     write_table(found.genes, smk.output.genes)
     write_json(found.summary, smk.output.summary)

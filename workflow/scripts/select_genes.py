@@ -13,6 +13,7 @@ from pyarrow import parquet
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
+from refatlas.files import read_files, require_unchanged
 from refatlas.genes import match_genes, named_genes, take_genes, unite
 from refatlas.jobs import read_json, run_job, write_table
 from refatlas.labels import as_text
@@ -218,12 +219,14 @@ def batches_of(path: str, fold: str | None) -> pd.DataFrame:
 
 
 def main(smk) -> None:
+    files = read_files(smk.input.scans)
     cells = [batches_of(path, smk.input.get("fold")) for path in smk.input.cells]
     tables = [pd.read_parquet(path) for path in smk.input.genes]
     genes = select(smk.params.rows, cells, tables, smk.params.settings, smk.threads)
     if smk.params.pretrained:
         genes = take_pretrained(genes, {name: read_json(path)["genes"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)})
     print(f"{int(genes['selected'].sum())} of {len(genes)} genes selected; {int(genes['candidate'].sum())} were candidates")
+    require_unchanged(files)
     write_table(genes, smk.output.genes)
 
 

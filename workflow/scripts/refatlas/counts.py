@@ -21,6 +21,7 @@ from refatlas.apart import watch
 from refatlas.chunks import fast_reader
 from refatlas.errors import InputError, listed, shown
 from refatlas.files import is_mtx, mtx_files
+from refatlas.limits import full_disk_is_said
 
 BLOCK_VALUES = 1_000_000
 GENES = "Gene Expression"
@@ -349,7 +350,11 @@ def transposed(triplets: Callable[[], Iterator[tuple]], shape: tuple[int, int], 
 def _on_disk(length: int, dtype) -> np.ndarray:
     if length == 0:
         return np.zeros(0, dtype=dtype)
-    return np.memmap(tempfile.TemporaryFile(prefix="refatlas-"), dtype=dtype, mode="w+", shape=(int(length),))
+    folder = tempfile.gettempdir()
+    with full_disk_is_said(Path(folder) / "temporary file", "set TMPDIR to a folder with more room"), tempfile.TemporaryFile(prefix="refatlas-") as file:
+        # Writing to a mapped file on a full disk would kill the process, without a word.
+        os.posix_fallocate(file.fileno(), 0, int(length) * np.dtype(dtype).itemsize)
+        return np.memmap(file, dtype=dtype, mode="w+", shape=(int(length),))
 
 
 def _split_features(file: CountFile, kinds: pd.Series, names: pd.Index) -> CountFile:

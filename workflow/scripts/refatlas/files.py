@@ -1,7 +1,13 @@
-"""Which files a path in a sheet stands for. Light: Snakemake imports it at every start."""
+"""Which files a path in a sheet stands for, and whether they change. Light: Snakemake imports it at every start."""
 
+import json
 import os
+import time
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
+
+from refatlas.errors import InputError
 
 MTX_FILES = {
     "matrix": ("matrix.mtx.gz", "matrix.mtx"),
@@ -33,3 +39,44 @@ def zarr_files(path: str) -> list[str]:
     """
     found = (str(Path(folder) / name) for folder, _, names in os.walk(path) for name in names if name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"))
     return sorted(file for file in found if not set("{}<>") & set(file))
+
+
+def stamps(paths: Iterable[str]) -> dict[str, list[int]]:
+    """Return size in bytes and time of change in nanoseconds of files that exist, by path."""
+    found = {path: os.stat(path) for path in map(str, paths) if os.path.exists(path)}
+    return {path: [status.st_size, status.st_mtime_ns] for path, status in found.items()}
+
+
+def read_files(reports: list[str]) -> dict[str, list[int]]:
+    """Return the stamps of all files in scan.json of datasets or check.json of queries, once they are checked to hold still.
+
+    Raises:
+        InputError: of `require_unchanged`.
+    """
+    found = {path: stamp for report in reports for path, stamp in json.loads(Path(report).read_text(encoding="utf-8"))["files"].items()}
+    require_unchanged(found)
+    return found
+
+
+def require_unchanged(recorded: dict[str, list[int]]) -> None:
+    """Raise an InputError if a file is not as it was when it was recorded by `stamps`: what was read before and after would not fit together."""
+    for path, (size, changed) in recorded.items():
+        now = stamps([path]).get(path)
+        if now is None:
+            raise InputError(f"{path}: the file is no longer there, though this run has read it before; put it back, and run again")
+        if now != [size, changed]:
+            raise InputError(
+                f"{path}: the file changed while this run was going on: it had {size:,} bytes of {_time(changed)}, and now has {now[0]:,} bytes of {_time(now[1])}; "
+                "run again when it is complete: what was made of it before is made anew"
+            )
+
+
+def require_past(paths: Iterable[str], leeway: float = 60) -> None:
+    """Raise an InputError if a file's time of change is in the future by more than `leeway` seconds: results would always be older than it, and never up to date."""
+    for path, (_, changed) in stamps(paths).items():
+        if changed / 1e9 > time.time() + leeway:
+            raise InputError(f"{path}: its time of change, {_time(changed)}, is in the future; correct this machine's clock, or the file's time (touch {path!r})")
+
+
+def _time(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")

@@ -1,7 +1,10 @@
 """How a rule's script runs as a job: everything it prints lands in its log, and its outputs appear whole or not at all."""
 
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
 import sys
 import time
@@ -12,42 +15,50 @@ from pathlib import Path
 from refatlas.damage import damage_told
 from refatlas.errors import InputError
 from refatlas.gpus import own_gpus
+from refatlas.limits import full_disk_is_said, lack_of_memory_is_said
 from refatlas.provenance import job_record, record_file
 
 # Columns of our own csv tables that hold text, also where it looks like a number or a missing value ("NA", "nan").
 TEXT_COLUMNS = ("split", "query", "model", "source", "batch", "label", "truth", "cell", "status")
+# The log of the job that this process is, as it was when the job began: its path, device and inode.
+_own_log: tuple[Path, int, int] | None = None
 
 
 def run_job(main: Callable, smk) -> None:
     """Run `main(smk)` with its output, native messages included, in the rule's log, on GPUs of its own, and leave a record of the job beside it; an InputError is said on the screen as well.
 
     Raises:
-        SystemExit: with code 1 after an InputError, whose message then stands alone in the log, without a traceback.
+        SystemExit: with code 1 after an InputError, whose message then stands alone in the log, without a traceback. A full disk and a lack of memory are told like one.
     """
     started = time.monotonic()
     with output_to(smk.log[0]) as screen:
         print(f"{smk.rule} {' '.join(f'{k}={v}' for k, v in smk.wildcards.items())}".rstrip(), flush=True)
         try:
-            with own_gpus(smk.resources.get("gpu", 0)), damage_told(smk.input):
+            with own_gpus(smk.resources.get("gpu", 0)), damage_told(smk.input), lack_of_memory_is_said(smk.rule):
                 main(smk)
+            write_text(json.dumps(job_record(smk, started), indent=1, default=str), record_file(smk.log[0]))
         except InputError as error:
-            print(f"Error: {error}", flush=True)
+            # The screen first: with a full disk the log may take no more.
             os.write(screen, f"\nError in {smk.rule}: {error}\n\n".encode(errors="backslashreplace"))
+            print(f"Error: {error}", flush=True)
             raise SystemExit(1) from None
-        write_text(json.dumps(job_record(smk, started), indent=1, default=str), record_file(smk.log[0]))
         print(f"done in {time.monotonic() - started:.1f} s", flush=True)
 
 
 @contextmanager
 def output_to(log: str) -> Iterator[int]:
-    """Send both output streams to a file while the block runs, at the level of file descriptors so that C libraries follow.
+    """Send both output streams to a new file while the block runs, at the level of file descriptors so that C libraries follow.
 
     Yields the descriptor of what was the error stream before.
     """
+    global _own_log
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
+    # Not the old file anew: by its log a job knows whether it is still the one that Snakemake waits for.
+    Path(log).unlink(missing_ok=True)
     with open(log, "w", encoding="utf-8") as file:
+        _own_log = Path(log).absolute(), *_place(os.stat(file.fileno()))
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         streams = sys.stdout, sys.stderr
@@ -58,8 +69,12 @@ def output_to(log: str) -> Iterator[int]:
             _print_traceback()
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _own_log = None
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            except OSError as error:
+                os.write(saved[1], f"{log}: its end could not be written: {error}\n".encode())
             sys.stdout, sys.stderr = streams
             for descriptor, original in zip((1, 2), saved, strict=True):
                 os.dup2(original, descriptor)
@@ -72,19 +87,63 @@ def _print_traceback() -> None:
     traceback.print_exc()
 
 
+def _place(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _require_own_log() -> None:
+    """Raise a RuntimeError if a later job has begun the log of this one: Snakemake was killed and started again, and this job, perhaps of older settings, is not waited for."""
+    if _own_log is None or not _own_log[0].exists():
+        return
+    if _place(_own_log[0].stat()) != _own_log[1:]:
+        raise RuntimeError(f"a later job has begun {_own_log[0]}: this one's results may be of another time, and are not written")
+
+
 @contextmanager
 def whole(path: str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well and the disk has it, remove it otherwise.
+
+    What a killed job left of the same file is removed first. The temporary path is this process's own, so that no other job writes to it, and paths that begin with it are removed too.
+
+    Raises:
+        InputError: the disk is full. RuntimeError: a later job makes the same file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part{path.suffix}")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+    with full_disk_is_said(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_parts(path)
+            yield part
+            _sync(part)
+            _require_own_log()
+            part.replace(path)
+            _sync(path.parent)
+        finally:
+            _remove_parts(path)
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what `whole` has left of a path, in this process or in one that was killed."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}\.part.*")
+    for found in [file for file in path.parent.iterdir() if left.fullmatch(file.name)] if path.parent.is_dir() else ():
+        if found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            found.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk: without it, a file can be empty after a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield part
-        part.replace(path)
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot do it for folders.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def write_table(frame, path: str) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refatlas.errors import InputError
 from refatlas.jobs import whole
 
 FOLDER = ".checkpoint"
@@ -176,7 +177,7 @@ class Checkpoints:
                 file.write(payload.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
+        except (OSError, InputError) as error:
             print(f"Warning: no checkpoint could be written: {error}", flush=True)
         self.written = time.monotonic()
 

@@ -23,6 +23,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from scvi.train._callbacks import SubSampleLabels
 
+from refatlas.jobs import whole
 from refatlas.models.checkpoints import Checkpoints
 from refatlas.models.continued import Continued
 from refatlas.models.interface import UNLABELED, Training
@@ -283,9 +284,10 @@ class ScviToolsModel:
 
     def save(self, file: Path) -> None:
         """Write the model to one file, whole or not at all."""
-        with tempfile.TemporaryDirectory(dir=Path(file).parent, prefix=".model-") as folder:
-            self.model.save(folder, overwrite=True)
-            (Path(folder) / "model.pt").replace(file)
+        with whole(str(file)) as part:
+            folder = part.with_suffix("")
+            self.model.save(str(folder), overwrite=True)
+            (folder / "model.pt").replace(part)
 
     def latent(self, counts) -> np.ndarray:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
