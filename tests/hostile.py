@@ -19,12 +19,14 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from conftest import sheet_row, small_counts
 
+from refatlas import apart
 from refatlas.cells import scan
 from refatlas.config import complete_config
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
 
-TIME_LIMIT_S = 60
+# Of one part of a file, as `watch` has it, and of all.
+LOOP_LIMIT_S, TIME_LIMIT_S = 10, 60
 # Where a test is told what it should not do; a name of a file cannot be longer.
 SHELL = (
     "$(touch pwned)",
@@ -140,12 +142,13 @@ def read_as_scan_does(path: Path, config: dict):
 
 
 def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:
-    """Return how reading a file ends in a process of its own, and the message: "right", "other values" (nothing in the file tells), "refused", "traceback", "crashed", "hung"."""
+    """Return how reading a file ends in a process of its own, and the message: "right", "refused", "other values" (nothing in the file tells), "looped" or "crashed" (a library, which `run_apart` tells), "traceback", "hung"."""
     said = path.with_suffix(".said")
     said.write_text("")
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        apart._is_apart, apart.READ_LIMIT_S = True, LOOP_LIMIT_S
         said.write_text(json.dumps(_try(path, expected, config)))
         os._exit(0)
     started = time.monotonic()
@@ -156,7 +159,9 @@ def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:
             return "hung", ""
         time.sleep(0.002)
     code = os.waitstatus_to_exitcode(ended[1])
-    return tuple(json.loads(said.read_text())) if code == 0 else ("crashed", signal.Signals(-code).name if code < 0 else str(code))
+    if code == 0:
+        return tuple(json.loads(said.read_text()))
+    return ("looped" if code == -signal.SIGALRM else "crashed" if -code in apart.CRASHES else "ended"), str(code)
 
 
 def _try(path: Path, expected, config: dict) -> tuple[str, str]:
@@ -170,8 +175,11 @@ def _try(path: Path, expected, config: dict) -> tuple[str, str]:
     return ("right" if same else "other values"), ""
 
 
+TOLD = ("refused", "right", "other values", "looped", "crashed")
+
+
 def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Counter], list[tuple[str, str, str]]]:
-    """Return how reading damaged files ended, by kind of file, and the cases that ended in any other way than refused or read: kind, damage, and what was said."""
+    """Return how reading damaged files ended, by kind of file, and the cases whose end no user could make sense of: kind, damage, and what was said."""
     config = complete_config({"reference": "r.tsv", "queries": "q.tsv", "qc": {"min_counts": 0, "min_genes": 0}})
     ends, bad, random = {}, [], np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +191,7 @@ def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Co
                 path.write_bytes(broken)
                 end, message = end_of_reading(path, expected, config)
                 ends[kind][end] += 1
-                if end not in ("right", "other values", "refused"):
+                if end not in TOLD:
                     bad.append((kind, f"{how} (seed {seed}, case {i})", f"{end}: {message}"))
     return ends, bad
 
@@ -225,7 +233,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     ends, bad = try_damaged_files(arguments.each, arguments.seed)
-    columns = ("refused", "right", "other values", "traceback", "crashed", "hung", "refused without the file's name")
+    columns = (*TOLD, "traceback", "hung", "ended", "refused without the file's name")
     print("| file | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for kind, found in ends.items():
         print(f"| {kind} | " + " | ".join(str(found[column]) for column in columns) + " |")

@@ -14,6 +14,8 @@ sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import snakemake
 from hostile import BATCHES, FOLDER, LABELS, write_hostile_project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(real, tmp_path_factory):
