@@ -25,7 +25,7 @@ from refatlas.config import complete_config
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
 
-# Of one part of a file, as `watch` has it, and of all.
+# Of one part of a file, as `watched` has it, and of all.
 LOOP_LIMIT_S, TIME_LIMIT_S = 10, 60
 # Where a test is told what it should not do; a name of a file cannot be longer.
 SHELL = (

@@ -410,9 +410,11 @@ def test_a_crash_of_a_library_is_told_with_the_file(tmp_path, capfd):
 
 def test_a_library_that_loops_for_ever_is_ended(tmp_path, monkeypatch):
     def loop(smk):
-        apart.watch(True)
-        # Holds the interpreter's lock, as a native loop does: no handler in Python would run.
-        ctypes.PyDLL(None).sleep(600)
+        with apart.watched():
+            with apart.watched():
+                pass
+            # Holds the interpreter's lock, as a native loop does: no handler in Python would run.
+            ctypes.PyDLL(None).sleep(600)
 
     monkeypatch.setattr(apart, "READ_LIMIT_S", 1)
     assert run(loop, job(tmp_path, files="user.h5ad")) == 1

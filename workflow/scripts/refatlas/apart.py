@@ -6,28 +6,41 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from refatlas.errors import InputError, listed
 from refatlas.jobs import run_job
 
-# How a library ends a process in which it cannot go on; the last is that of `watch`.
+# How a library ends a process in which it cannot go on; the last is that of `watched`.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGALRM)
 # Reading one part of a file takes seconds: what takes ten minutes does not go on.
 READ_LIMIT_S = 600
 PR_SET_PDEATHSIG = 1
 
-_is_apart = False
+_is_apart, _depth = False, 0
 
 
-def watch(reading: bool) -> None:
-    """Begin to wait for the next part of a user's file, or cease to. A process of `run_apart` ends if it waits for more than READ_LIMIT_S.
+@contextmanager
+def watched() -> Iterator[None]:
+    """Read a part of a user's file: a process of `run_apart` ends if that takes more than READ_LIMIT_S. Parts may hold parts, at whose ends the time begins anew.
 
     By a signal without a handler: while a native library loops, no Python code runs.
     """
+    global _depth
+    _depth += 1
+    _set_alarm()
+    try:
+        yield
+    finally:
+        _depth -= 1
+        _set_alarm()
+
+
+def _set_alarm() -> None:
     if _is_apart:
-        signal.alarm(READ_LIMIT_S if reading else 0)
+        signal.alarm(READ_LIMIT_S if _depth else 0)
 
 
 def run_apart(main: Callable, smk) -> None:

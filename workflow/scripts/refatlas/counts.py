@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from refatlas.apart import watch
+from refatlas.apart import watched
 from refatlas.chunks import fast_reader
 from refatlas.errors import InputError, listed, shown
 from refatlas.files import is_mtx, mtx_files
@@ -64,10 +64,8 @@ class Rows:
 
 
 def _waited_for(coming: Future):
-    watch(True)
-    block = coming.result()
-    watch(False)
-    return block
+    with watched():
+        return coming.result()
 
 
 @dataclass
@@ -109,7 +107,8 @@ class CountFile:
             InputError: it cannot be read.
         """
         try:
-            return self.proteins[key]()
+            with watched():
+                return self.proteins[key]()
         except InputError:
             raise
         except Exception as error:
@@ -127,15 +126,13 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
     Raises:
         InputError: the file is unreadable, of no known format, empty, or has no such layer.
     """
-    watch(True)
     try:
-        file = _open(path, layer, counts_only)
+        with watched():
+            file = _open(path, layer, counts_only)
     except InputError:
         raise
     except Exception as error:
         raise unreadable(path, error) from error
-    finally:
-        watch(False)
     if 0 in file.rows.shape:
         raise InputError(f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one of each")
     if metadata:
