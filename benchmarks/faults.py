@@ -41,7 +41,7 @@ TIMES = ("seconds", "cells_per_second", "started", "modified", "peak_mb")
 KINDS = {"job": 0.45, "writing": 0.13, "before": 0.08, "after": 0.14, "group": 0.12, "snakemake": 0.08}
 SHARE_KILLED = 0.9
 # Of each script in a round: slow ones fewer times, because every kill costs half of their time again.
-MOST, MOST_IF_SLOW, SLOW = 4, 1, 40
+MOST, MOST_IF_SLOW, SLOW = 6, 2, 40
 TOLERANCE = 1e-5
 
 # Loaded by every Python that the harness starts: a job that finds its number in the folder of orders obeys when it gives a file its name.

@@ -118,10 +118,17 @@ def test_saved_models_are_the_same_in_a_fresh_process(mapped, donors, tmp_path):
 def test_a_killed_save_leaves_nothing(mapped, kind, tmp_path, monkeypatch):
     import torch
 
-    monkeypatch.setattr(torch, "save", lambda value, part: (part.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(torch, "save", lambda value, stream: (stream.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         mapped(kind)[0].save(tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_model_is_saved_in_the_same_bytes_each_time(mapped, kind, tmp_path):
+    for name in ("a.pt", "b.pt"):
+        mapped(kind)[0].save(tmp_path / name)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
 
 @pytest.mark.parametrize("kind", OURS)

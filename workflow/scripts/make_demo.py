@@ -9,6 +9,8 @@ out: atlas_blood.h5ad (counts in a layer, log values in X, Ensembl ids with vers
 """
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata as ad
@@ -128,14 +130,21 @@ def write_10x_h5(path: str, counts, barcodes: list[str], genes: pd.DataFrame) ->
             features[key] = np.array(list(values), dtype="S")
 
 
+@contextmanager
+def gzipped(path: Path) -> Iterator[gzip.GzipFile]:
+    """Yield a stream into a gzip file, whole or not at all; no name and no time are in it, so that equal contents are equal bytes."""
+    with whole(path) as part, part.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as stream:
+        yield stream
+
+
 def write_10x_mtx(folder: Path, counts, barcodes: list[str], genes: pd.DataFrame) -> None:
     """Write the three files of a 10x mtx folder, keyed on symbols."""
-    with whole(folder / "matrix.mtx.gz") as part, gzip.open(part, "wb", compresslevel=1) as file:
+    with gzipped(folder / "matrix.mtx.gz") as file:
         io.mmwrite(file, counts.T.tocoo().astype(np.int64), field="integer")
-    with whole(folder / "features.tsv.gz") as part, gzip.open(part, "wt") as file:
-        file.writelines(f"{symbol}\t{symbol}\tGene Expression\n" for symbol in genes["symbol"])
-    with whole(folder / "barcodes.tsv.gz") as part, gzip.open(part, "wt") as file:
-        file.writelines(f"{barcode}\n" for barcode in barcodes)
+    with gzipped(folder / "features.tsv.gz") as file:
+        file.write("".join(f"{symbol}\t{symbol}\tGene Expression\n" for symbol in genes["symbol"]).encode())
+    with gzipped(folder / "barcodes.tsv.gz") as file:
+        file.write("".join(f"{barcode}\n" for barcode in barcodes).encode())
 
 
 def main(smk) -> None:

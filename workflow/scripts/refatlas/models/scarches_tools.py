@@ -311,8 +311,9 @@ class ScArchesModel:
         from refatlas.jobs import whole
 
         state = {name: tensor.cpu() for name, tensor in self.wrapped.model.state_dict().items()}
-        with whole(str(file)) as part:
-            torch.save({"init": self.init(), "extra": self.extra, "state": state}, part)
+        # To a stream: given a path, torch writes its name into the file.
+        with whole(str(file)) as part, part.open("wb") as stream:
+            torch.save({"init": self.init(), "extra": self.extra, "state": state}, stream)
 
     def init(self) -> dict:
         """Return what the library's model is made from, as tensors and plain values."""
