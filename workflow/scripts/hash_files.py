@@ -4,20 +4,17 @@ in:  the files; what the job that read them says of their sizes and times
 out: files.json: for each file its sha256, size in bytes and time of change
 """
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from refatlas.files import read_files, require_unchanged
+from refatlas.files import read_files, require_unchanged, sha256_of
 from refatlas.jobs import run_job, write_json
 
 
 def facts(path: str) -> dict:
     """Return sha256, bytes and time of change of a file."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     found = Path(path).stat()
-    return {"sha256": digest, "bytes": found.st_size, "modified": datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")}
+    return {"sha256": sha256_of(path), "bytes": found.st_size, "modified": datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")}
 
 
 def main(smk) -> None:

@@ -1,5 +1,6 @@
 """Which files a path in a sheet stands for, and whether they change. Light: Snakemake imports it at every start."""
 
+import hashlib
 import json
 import os
 import time
@@ -39,6 +40,12 @@ def zarr_files(path: str) -> list[str]:
     """
     found = (str(Path(folder) / name) for folder, _, names in os.walk(path) for name in names if name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"))
     return sorted(file for file in found if not set("{}<>") & set(file))
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def stamps(paths: Iterable[str]) -> dict[str, list[int]]:

@@ -1,6 +1,5 @@
 """What transfer of labels needs of a reference's latent space, made once: an index of its labelled cells, their labels, a logistic regression, a sample for outliers."""
 
-import hashlib
 import zipfile
 from dataclasses import dataclass, fields
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas.errors import InputError
+from refatlas.files import sha256_of
 from refatlas.jobs import whole
 from refatlas.knn import LEAF, Index
 
@@ -40,7 +40,7 @@ class ReferenceIndex:
         arrays |= {f"logistic {name}": values for name, values in self.logistic.items()}
         arrays |= {"names": self.names.astype(str), "codes": self.codes, "sample": self.sample}
         with whole(path) as part, open(part, "wb") as stream:
-            np.savez(stream, version=VERSION, latent=checksum(latent), **arrays)
+            np.savez(stream, version=VERSION, latent=sha256_of(latent), **arrays)
 
     @classmethod
     def load(cls, path: str, latent: str) -> "ReferenceIndex":
@@ -53,7 +53,7 @@ class ReferenceIndex:
         version = int(arrays.pop("version", 0))
         if version != VERSION:
             raise InputError(f"{path}: it is of format {version}, expected {VERSION}; {REMAKE}")
-        if str(arrays.pop("latent", "")) != checksum(latent):
+        if str(arrays.pop("latent", "")) != sha256_of(latent):
             raise InputError(f"{path}: it was not made of {latent}, whose checksum is another; {REMAKE}")
         parts = {kind: {name.split()[1]: arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")} for kind in ("index", "logistic")}
         try:
@@ -75,12 +75,6 @@ class ReferenceIndex:
             and np.array_equal(np.sort(index.ids), np.arange(n_cells))
             and 0 <= self.codes.min() <= self.codes.max() < len(self.names)
         )
-
-
-def checksum(path: str) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(path: str) -> dict[str, np.ndarray]:

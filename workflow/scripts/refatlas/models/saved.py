@@ -1,9 +1,9 @@
 """Models on disk with their checksum: scvi-tools' files are pickles, and loading one may run any code, so that only what this workflow wrote is loaded."""
 
-import hashlib
 from pathlib import Path
 
 from refatlas.errors import InputError
+from refatlas.files import sha256_of
 from refatlas.jobs import write_text
 from refatlas.models import MODEL_TYPES
 
@@ -11,12 +11,6 @@ from refatlas.models import MODEL_TYPES
 def checksum_file(file: str | Path) -> Path:
     """Return where the checksum of a model's file stands, in the form that `sha256sum --check` reads."""
     return Path(f"{file}.sha256")
-
-
-def sha256_of(file: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with Path(file).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def save_model(model, file: str) -> None:
