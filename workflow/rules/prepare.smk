@@ -170,6 +170,7 @@ rule check_query:
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
+    threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
         runtime=60,
