@@ -39,7 +39,7 @@ def settings(kind: str, epochs: int = 40, **sections) -> dict:
     spec = {"type": kind, "seed": 0, "threads": 1}
     for section, part in settings_schema(kind)["properties"].items():
         if "properties" in part:
-            spec[section] = {name: setting["default"] for name, setting in part["properties"].items()} | sections.get(section, {})
+            spec[section] = {name: setting["default"] for name, setting in part["properties"].items() if "default" in setting} | sections.get(section, {})
     if kind == "totalvi":
         spec["model"] |= {"n_hidden": 64}
         spec["train"] |= {"max_epochs": epochs}
