@@ -211,9 +211,29 @@ def memory_of_model(base, per_input_mb):
     return mem_mb
 
 
+def memory_of_training(base, per_input_mb):
+    """Memory of a rule that trains a model: each of several processes loads the counts."""
+    one, loaded = memory_of_model(base, per_input_mb), scaled_mem_mb(base, per_input_mb)
+
+    def mem_mb(wildcards, input, attempt):
+        n = MODELS[wildcards.model].get("gpus", 1)
+        return (
+            one(wildcards, input, attempt)
+            if n == 1
+            else n * loaded(wildcards, input, attempt)
+        )
+
+    return mem_mb
+
+
 def gpus_of(wildcards):
     """One GPU for a type that can use it, none for the others."""
     return int(MODEL_TYPES[MODELS[wildcards.model]["type"]].uses_gpu)
+
+
+def training_gpus_of(wildcards):
+    """As many GPUs as a model's settings ask for."""
+    return gpus_of(wildcards) * MODELS[wildcards.model].get("gpus", 1)
 
 
 def start_of(wildcards):

@@ -29,7 +29,14 @@ rule map_query:
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         spec=lambda w: spec_of(
-            w, "init_from", "model", "pretrain", "pretrained", "train", "outputs"
+            w,
+            "gpus",
+            "init_from",
+            "model",
+            "pretrain",
+            "pretrained",
+            "train",
+            "outputs",
         ),
         seed=CONFIG["seed"],
     script:

@@ -22,8 +22,8 @@ rule train_reference:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        gpu=gpus_of,
-        mem_mb=memory_of_model(base=3000, per_input_mb=12),
+        gpu=training_gpus_of,
+        mem_mb=memory_of_training(base=3000, per_input_mb=12),
         runtime=lambda wildcards, attempt: 720 * attempt,
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:

@@ -17,6 +17,7 @@ from refatlas.models.checkpoints import checkpoints_of
 from refatlas.models.interface import train_again_if_not_finite
 from refatlas.models.pretrained import read_saved
 from refatlas.models.saved import load_model, save_model
+from refatlas.models.several_gpus import fit_on_several_gpus
 from refatlas.store import latent_table, memory_mb, on_disk, read_counts, sharing
 
 # What imports take, and how often training holds the counts: some types concatenate or convert them.
@@ -44,7 +45,11 @@ def stays_on_disk(name: str, kind: str, path: str, from_disk: str, mem_mb: int) 
         print(f"trains from disk: in memory it would take about {needed:,.0f} MB, {allowed:,.0f} MB are allowed (memory.from_disk: {from_disk})", flush=True)
         return True
     if counts > machine_mb():
-        remedy = "set memory.from_disk to auto" if can else f"take fewer genes (genes.n_top), a machine with more memory, or a type that trains from disk: {listed(FROM_DISK)}"
+        remedy = (
+            "set memory.from_disk to auto, and gpus to 1"
+            if can
+            else f"take fewer genes (genes.n_top), a machine with more memory, or a type that trains from disk: {listed(FROM_DISK)}"
+        )
         raise InputError(f"config: models: {name}: the counts take {counts:,.0f} MB, and this machine has {machine_mb():,.0f} MB; {remedy}")
     if needed > allowed:
         print(
@@ -109,7 +114,9 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
     name, kind = smk.wildcards.model, smk.params.spec["type"]
-    counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, smk.params.from_disk, smk.resources.mem_mb))
+    gpus = spec.get("gpus", 1)
+    from_disk = "never" if gpus > 1 else smk.params.from_disk
+    counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, from_disk, smk.resources.mem_mb // gpus))
     # Other cells are held out where counts are read from disk.
     checkpoints = checkpoints_of(smk, {**spec, "from_disk": on_disk(counts.X)})
     require_labels(name, kind, counts)
@@ -120,6 +127,8 @@ def main(smk) -> None:
         if smk.input.get("pretrained"):
             saved = read_saved(smk.input.pretrained, spec["pretrained"]["sha256"])
             return MODEL_TYPES[kind].load_class().from_pretrained(saved, counts, smk.input.pretrained)
+        if gpus > 1:
+            return fit_on_several_gpus(kind, smk.input.counts, counts, spec)
         base = load_base(MODEL_TYPES[kind].init_from, smk.input.get("base"), counts)
         return MODEL_TYPES[kind].load_class().fit(counts, spec, base)
 

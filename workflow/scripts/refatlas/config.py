@@ -64,6 +64,7 @@ def complete_config(config: dict) -> dict:
     for name, spec in config["models"].items():
         _check_init_from(name, spec, config["models"])
         _check_pretrained(name, spec)
+        _check_gpus(name, spec, config["memory"]["from_disk"])
     _check_names(config["models"])
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     _check_delivery(config)
@@ -80,6 +81,11 @@ def _complete_model(name: str, spec: dict) -> dict:
         raise InputError(f"config: models: name {name!r} is taken by another result; rename the model")
     if name == BASELINE and spec.get("type") != BASELINE:
         raise InputError(f"config: models: {BASELINE!r} is the baseline's name and must have type {BASELINE}; rename the model")
+    if "gpus" in spec and spec.get("type") in MODEL_TYPES and not MODEL_TYPES[spec["type"]].several_gpus:
+        able = listed(kind for kind, known in MODEL_TYPES.items() if known.several_gpus)
+        wanted = MODEL_TYPES[spec["type"]].init_from
+        start = f", and name one of type {wanted} with several GPUs in init_from" if wanted else ""
+        raise InputError(f"config: models: {name}: gpus: type {spec['type']} trains on one GPU; of several, type {able} can make use: leave it out{start}")
     spec = _checked(spec, settings_schema(spec["type"]), where=f"config: models: {name}")
     for setting, path in MODEL_TYPES[spec["type"]].files_in(spec).items():
         where = f"config: models: {name}: {setting.replace('.', ': ')}"
@@ -132,6 +138,16 @@ def _check_pretrained(name: str, spec: dict) -> None:
         raise InputError(
             f"{where}: loading a model made elsewhere may run any code: give the sha256 of {file} as its maker published it, or set trust: true if you made it yourself"
         )
+
+
+def _check_gpus(name: str, spec: dict, from_disk: str) -> None:
+    if spec.get("gpus", 1) == 1:
+        return
+    where = f"config: models: {name}: gpus: {spec['gpus']}"
+    if spec.get("pretrained"):
+        raise InputError(f"{where}: the model is taken from pretrained, and nothing is trained; leave gpus out")
+    if from_disk == "always":
+        raise InputError(f"{where}: several GPUs train on counts in memory alone, and memory: from_disk is always; set it to auto or never, or leave gpus out")
 
 
 def folds(evaluation: dict) -> dict[str, dict]:

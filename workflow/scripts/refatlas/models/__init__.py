@@ -18,6 +18,7 @@ class ModelType:
         needs_proteins: whether some of the reference's cells must have proteins.
         has_classifier: whether a mapped model gives label probabilities of its own.
         from_disk: whether it trains on counts that stay in their file.
+        several_gpus: whether it can train on more than one GPU at a time.
         has_tables: whether it has more to tell than its latent space; the setting section `outputs` says what.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be taken instead of training, or None.
@@ -30,6 +31,7 @@ class ModelType:
     needs_proteins: bool = False
     has_classifier: bool = False
     from_disk: bool = False
+    several_gpus: bool = False
     has_tables: bool = False
     init_from: str | None = None
     pretrained: str | None = None
@@ -49,7 +51,7 @@ class ModelType:
 BASELINE = "linear"
 MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True, from_disk=True),
-    "scvi": ModelType("refatlas.models.scvi:ScVI", from_disk=True, pretrained="SCVI"),
+    "scvi": ModelType("refatlas.models.scvi:ScVI", from_disk=True, several_gpus=True, pretrained="SCVI"),
     "scanvi": ModelType("refatlas.models.scanvi:ScANVI", needs_labels=True, has_classifier=True, from_disk=True, init_from="scvi", pretrained="SCANVI"),
     "expimap": ModelType("refatlas.models.expimap:ExpiMap", has_tables=True, files=("model.gmt",)),
     "trvae": ModelType("refatlas.models.trvae:TrVAE"),
@@ -69,6 +71,8 @@ def settings_schema(kind: str) -> dict:
         from refatlas.models.pretrained import SETTINGS
 
         properties["pretrained"] = SETTINGS
+    if MODEL_TYPES[kind].several_gpus:
+        properties["gpus"] = {"description": "GPUs that train the reference model together; batch_size is of each", "type": "integer", "minimum": 1, "maximum": 64}
     for section, settings in sections.items():
         properties[section] = {"type": "object", "additionalProperties": False, "default": {}, "properties": settings}
     return {"type": "object", "additionalProperties": False, "required": ["type"], "properties": properties}

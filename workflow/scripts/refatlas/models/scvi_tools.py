@@ -29,6 +29,7 @@ from refatlas.models.continued import Continued
 from refatlas.models.interface import UNLABELED, Training
 from refatlas.models.likelihood import on_counted_alone
 from refatlas.models.pretrained import adapted, require_usable
+from refatlas.models.several_gpus import devices, require_together
 from refatlas.models.stored import SemiSupervisedStoredSplitter, StoredSplitter, cells_of
 from refatlas.store import on_disk, sharing
 
@@ -188,10 +189,11 @@ def train(model, settings: dict, stage: str, on_reference: bool, checkpoints: Ch
             callbacks=callbacks,
             enable_progress_bar=False,
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
+            **devices(),
             **sampled,
             **extra,
         )
+    require_together(model.trainer.world_size)
     checkpoints.finish(recorder)
     return recorder
 

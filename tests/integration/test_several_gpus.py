@@ -1,0 +1,116 @@
+"""One model trained by several processes together: on the CPU here, where no GPU is needed to see that they share the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import anndata as ad
+import numpy as np
+import pytest
+from conftest import REPO, small_counts, snakemake, write_sheets
+
+from refatlas.errors import InputError
+from refatlas.models.scvi import ScVI
+from refatlas.models.several_gpus import fit_on_several_gpus, require_together
+from refatlas.store import write_matrix
+
+pytestmark = pytest.mark.slow
+SPEC = {
+    "type": "scvi",
+    "model": {"n_latent": 10, "n_layers": 1, "n_hidden": 64, "dropout_rate": 0.1, "gene_likelihood": "nb"},
+    "train": {"max_epochs": 10, "batch_size": 64, "lr": 2e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.25},
+    "seed": 0,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def kang(real, tmp_path_factory):
+    """The path of 2,000 real cells × 400 genes of eight donors, as select_genes and build_reference leave them, and the cells."""
+    import h5py
+
+    cells = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))[::6, :400].copy()
+    cells = cells[np.asarray(cells.X.sum(1)).ravel() > 0].copy()
+    cells.X = cells.X.astype(np.float32)
+    path = tmp_path_factory.mktemp("kang") / "counts.h5ad"
+    cells.write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        write_matrix(file, cells.X)
+    return str(path), cells
+
+
+@pytest.fixture(scope="module")
+def together(kang):
+    """A model that two processes trained."""
+    return fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2})
+
+
+def test_processes_train_one_model_as_good_as_one_does(together, kang):
+    alone = ScVI.fit(kang[1].copy(), {**SPEC, "train": {**SPEC["train"], "batch_size": 128}})
+    histories = together.training.history, alone.training.history
+    assert len(histories[0]) == len(histories[1]) == SPEC["train"]["max_epochs"]
+    fallen = [h["elbo_validation"].iloc[0] - h["elbo_validation"].iloc[-1] for h in histories]
+    assert abs(histories[0]["elbo_validation"].iloc[-1] - histories[1]["elbo_validation"].iloc[-1]) < 0.1 * fallen[1]
+    assert together.training.monitor == "elbo_validation"
+    # Processes that each saw all cells would take twice as many steps.
+    n_steps = int(np.ceil(np.ceil(0.9 * kang[1].n_obs) / 2 / SPEC["train"]["batch_size"]))
+    assert together.training.notes == [f"trained by 2 processes together, each on its share of the cells: {n_steps} steps an epoch"]
+
+
+def test_what_they_trained_is_a_model_like_any(together, kang, tmp_path):
+    together.save(tmp_path / "model.pt")
+    latent = ScVI.load(tmp_path / "model.pt", kang[1]).latent(kang[1])
+    np.testing.assert_allclose(latent, together.latent(kang[1]), atol=1e-5)
+    mapped = together.map_query(kang[1][:200].copy(), {**SPEC, "surgery": {**SPEC["train"], "max_epochs": 1}})
+    assert mapped.latent(kang[1][:200].copy()).shape == (200, 10)
+
+
+def test_a_loss_that_is_not_finite_is_told(kang):
+    with pytest.raises(FloatingPointError, match="scvi"):
+        fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2, "train": {**SPEC["train"], "lr": 1e6}})
+
+
+def test_too_few_gpus_are_told(kang, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="2 are asked for, this job sees 1"):
+        fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2})
+
+
+def test_processes_that_train_alone_are_told(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="2 processes were started to train together, 1 do"):
+        require_together(1)
+
+
+def test_no_process_outlives_a_job_that_is_ended(kang, tmp_path):
+    code = f"import anndata, json; from refatlas.models.several_gpus import fit_on_several_gpus; fit_on_several_gpus('scvi', {kang[0]!r}, None, { ({**SPEC, 'gpus': 2, 'train': {**SPEC['train'], 'max_epochs': 400, 'patience': 400}})!r})"
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        job = subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(REPO / "workflow/scripts"), "TMPDIR": str(tmp_path)})
+    waited = time.monotonic()
+    while "epoch" not in log.read_text() and time.monotonic() - waited < 120:
+        time.sleep(0.2)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(60) == 128 + signal.SIGTERM, log.read_text()
+    assert not [line for line in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines() if str(tmp_path) in line]
+    assert list(tmp_path.iterdir()) == [log]
+
+
+def test_through_the_workflow(tmp_path):
+    small_counts(400).write_h5ad(tmp_path / "cells.h5ad")
+    row = {"path": "cells.h5ad", "label_key": "cell_type"}
+    model = {"type": "scvi", "gpus": 2, "model": {"n_hidden": 16}, "train": {"max_epochs": 2}}
+    write_sheets(tmp_path, [{"dataset": "d", **row}], [{"query": "q", **row}], models={"mine": model}, genes={"n_top": 60}, qc={"min_genes": 1})
+    run = snakemake(tmp_path, "results/atlas/models/mine/reference/model.pt", "--cores", "2")
+    assert "gpu=2" in run.stderr
+    folder = tmp_path / "results/atlas/models/mine/reference"
+    assert "trained by 2 processes together" in (folder / "training.md").read_text()
+    log = (tmp_path / "logs/train_reference/atlas/mine.log").read_text()
+    assert log.count("scvi: epoch 2/2") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.name == "lightning_logs"]
