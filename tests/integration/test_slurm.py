@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, site_profile, small_counts, snakemake, write_sheets
 
-GPU_JOBS = ("train_reference_scvi", "map_query_scvi_q")
+GPU_JOBS = {"train_reference_scvi": 2, "map_query_scvi_q": 1}
 PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
 STAND_IN = """
 configfile: "config.yaml"
@@ -60,7 +60,7 @@ def folder(tmp_path_factory, cluster) -> Path:
     for i, name in enumerate(("a", "q")):
         small_counts(n_cells=300, n_genes=200, seed=i).write_h5ad(folder / f"{name}.h5ad")
     training = {"train": {"max_epochs": 2}, "surgery": {"max_epochs": 2}}
-    config = {"models": {"scvi": {"type": "scvi", **training}}, "evaluation": {"folds": 0}, "genes": {"n_top": 100}}
+    config = {"models": {"scvi": {"type": "scvi", "gpus": 2, **training}}, "evaluation": {"folds": 0}, "genes": {"n_top": 100}}
     write_sheets(folder, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}], **config)
     (folder / "Snakefile").write_text(STAND_IN.format(repo=REPO))
     return folder
@@ -76,13 +76,14 @@ def jobs(folder, cluster) -> Iterator[dict[str, dict]]:
     return jobs_since(cluster, known)
 
 
-def test_gpu_rules_get_a_gpu_and_cpu_rules_none(jobs, cluster):
+def test_gpu_rules_get_their_gpus_and_cpu_rules_none(jobs, cluster):
     assert set(jobs) == {*GPU_JOBS, "train_reference_linear", "map_query_linear_q", "index_reference_linear", "transfer_labels_linear_q"}
     for name, job in jobs.items():
-        has_gpu = name in GPU_JOBS
+        n_gpus = GPU_JOBS.get(name, 0)
         assert job["JobState"] == "COMPLETED"
-        assert job.get("TresPerJob") == ("gres:gpu:1" if has_gpu else None)
-        assert (cluster.environment(job["JobId"]).get("CUDA_VISIBLE_DEVICES") in ("0", "1")) == has_gpu
+        assert job.get("TresPerJob") == (f"gres:gpu:{n_gpus}" if n_gpus else None)
+        seen = cluster.environment(job["JobId"]).get("CUDA_VISIBLE_DEVICES", "")
+        assert len(set(seen.split(",")) & {"0", "1"}) == n_gpus
 
 
 def test_partitions_come_from_the_profile_alone(jobs):
@@ -92,10 +93,10 @@ def test_partitions_come_from_the_profile_alone(jobs):
 
 def test_cores_memory_and_time_are_those_that_the_rules_ask_for(jobs, folder):
     counts_mb = (folder / "results/atlas/counts.h5ad").stat().st_size / 2**20
-    for model in ("scvi", "linear"):
+    for model, n in {"scvi": 2, "linear": 1}.items():
         trained = jobs[f"train_reference_{model}"]
-        assert (allotted(trained, "cpu"), trained["TimeLimit"]) == (1, "12:00:00")
-        assert allotted(trained, "mem") == pytest.approx(3000 + 12 * counts_mb, abs=2)
+        assert (allotted(trained, "cpu"), trained["TimeLimit"]) == (n, "12:00:00")
+        assert allotted(trained, "mem") == pytest.approx(n * (3000 + 12 * counts_mb), abs=2)
     voted = jobs["transfer_labels_linear_q"]
     assert (allotted(voted, "cpu"), voted["TimeLimit"]) == (2, "01:00:00")
     assert allotted(voted, "mem") == pytest.approx(1000, abs=10)
@@ -104,6 +105,8 @@ def test_cores_memory_and_time_are_those_that_the_rules_ask_for(jobs, folder):
 def test_training_works_in_a_batch_job_and_logs_are_where_the_manual_says(jobs, folder):
     assert "epoch 2/2" in (folder / "logs/train_reference/atlas/scvi.log").read_text()
     assert len(pd.read_csv(folder / "results/atlas/models/scvi/reference/training.csv")) == 2
+    # Lightning takes SLURM's tasks, of which there is one, for its processes, if it is not kept from it.
+    assert "trained by 2 processes together" in (folder / "results/atlas/models/scvi/reference/training.md").read_text()
     assert "epoch 2/2" in (folder / "logs/map_query/atlas/scvi/q.log").read_text()
     assert not list((folder / ".snakemake/slurm_logs").rglob("*.log"))
 

@@ -116,6 +116,21 @@ def test_names_of_models_that_would_share_columns(names):
         complete_config({**BASE, "models": {name: {"type": "scvi"} for name in names}})
 
 
+def test_several_gpus_where_they_can_be_used():
+    def config(from_disk="auto", **model):
+        return complete_config({**BASE, "models": {"m": {"type": "scvi", "gpus": 2, **model}}, "memory": {"from_disk": from_disk}})
+
+    assert config()["models"]["m"]["gpus"] == 2
+    for model, said in (
+        ({"type": "scanvi"}, "type scanvi trains on one GPU.*scvi can make use.*name one of type scvi with several GPUs in init_from"),
+        ({"type": "trvae"}, "type trvae trains on one GPU"),
+        ({"gpus": 0}, "gpus: .*0"),
+        ({"from_disk": "always"}, "memory alone, and memory: from_disk is always"),
+    ):
+        with pytest.raises(InputError, match=said):
+            config(**model)
+
+
 def test_nested_values_of_the_command_line_are_numbers_again():
     config = complete_config({**BASE, "evaluation": {"folds": "0"}, "deliver": {"alpha": "0.2"}, "genes": {"n_top": "500", "exclude": "[MT-.*]"}})
     assert (config["evaluation"]["folds"], config["deliver"]["alpha"], config["genes"]["n_top"], config["genes"]["exclude"]) == (0, 0.2, 500, ["MT-.*"])

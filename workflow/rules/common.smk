@@ -216,7 +216,7 @@ def memory_of_training(base, per_input_mb):
     one, loaded = memory_of_model(base, per_input_mb), scaled_mem_mb(base, per_input_mb)
 
     def mem_mb(wildcards, input, attempt):
-        n = MODELS[wildcards.model].get("gpus", 1)
+        n = processes_of(wildcards)
         return (
             one(wildcards, input, attempt)
             if n == 1
@@ -231,9 +231,14 @@ def gpus_of(wildcards):
     return int(MODEL_TYPES[MODELS[wildcards.model]["type"]].uses_gpu)
 
 
+def processes_of(wildcards):
+    """How many processes train a model together, each on a GPU of its own."""
+    return MODELS[wildcards.model].get("gpus", 1)
+
+
 def training_gpus_of(wildcards):
-    """As many GPUs as a model's settings ask for."""
-    return gpus_of(wildcards) * MODELS[wildcards.model].get("gpus", 1)
+    """A GPU for each of these processes."""
+    return gpus_of(wildcards) * processes_of(wildcards)
 
 
 def start_of(wildcards):

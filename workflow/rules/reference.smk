@@ -2,7 +2,7 @@
 # out: trained models, their latent spaces, and an index and a UMAP of each
 
 
-# One thread: the matrices are small, and a second thread adds a fifth of speed at most. More by --set-threads train_reference=8.
+# One thread a process: the matrices are small, and a second thread adds a fifth of speed at most. More by --set-threads train_reference=8.
 rule train_reference:
     input:
         unpack(start_of),
@@ -21,6 +21,7 @@ rule train_reference:
     priority: 50
     conda:
         "../../envs/refatlas.yaml"
+    threads: processes_of
     resources:
         gpu=training_gpus_of,
         mem_mb=memory_of_training(base=3000, per_input_mb=12),

@@ -112,9 +112,9 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
 
 
 def main(smk) -> None:
-    spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
+    gpus = smk.params.spec.get("gpus", 1)
+    spec = {**smk.params.spec, "seed": smk.params.seed, "threads": max(smk.threads // gpus, 1)}
     name, kind = smk.wildcards.model, smk.params.spec["type"]
-    gpus = spec.get("gpus", 1)
     from_disk = "never" if gpus > 1 else smk.params.from_disk
     counts = read_counts(smk.input.counts, stays_on_disk(name, kind, smk.input.counts, from_disk, smk.resources.mem_mb // gpus))
     # Other cells are held out where counts are read from disk.
