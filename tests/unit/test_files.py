@@ -64,6 +64,7 @@ def test_a_dataset_that_changes_while_it_is_scanned_leaves_no_tables(tmp_path, s
         params=SimpleNamespace(row=sheet_row(path), qc=config["qc"], unlabeled=config["unlabeled"], seed=0),
         wildcards=SimpleNamespace(dataset="a"),
         output=SimpleNamespace(cells=str(tmp_path / "cells.parquet"), genes=str(tmp_path / "genes.parquet"), summary=str(tmp_path / "scan.json")),
+        threads=1,
     )
     with pytest.raises(InputError, match="changed while this run"):
         script.main(job)
