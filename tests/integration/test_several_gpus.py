@@ -107,7 +107,7 @@ def test_through_the_workflow(tmp_path):
     row = {"path": "cells.h5ad", "label_key": "cell_type"}
     model = {"type": "scvi", "gpus": 2, "model": {"n_hidden": 16}, "train": {"max_epochs": 2}}
     write_sheets(tmp_path, [{"dataset": "d", **row}], [{"query": "q", **row}], models={"mine": model}, genes={"n_top": 60}, qc={"min_genes": 1})
-    run = snakemake(tmp_path, "results/atlas/models/mine/reference/model.pt", "--cores", "2")
+    run = snakemake(tmp_path, "--cores", "2", "results/atlas/models/mine/reference/model.pt")
     assert "gpu=2" in run.stderr
     folder = tmp_path / "results/atlas/models/mine/reference"
     assert "trained by 2 processes together" in (folder / "training.md").read_text()
