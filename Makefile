@@ -23,7 +23,7 @@ demo: env
 	@echo "report: results/report/index.html"
 
 test: env check
-	.venv/bin/pytest --numprocesses 2 --dist loadfile
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 # Lint and format, without changing anything.
 check: env
