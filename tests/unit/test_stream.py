@@ -1,6 +1,7 @@
 """Arrays read past the HDF5 library are those that it reads; statistics do not depend on threads or blocks, and are scanpy's; synthetic inputs do not depend on blocks."""
 
 import importlib.util
+import sys
 
 import anndata as ad
 import h5py
@@ -97,6 +98,8 @@ def test_the_next_block_is_read_ahead_and_errors_of_reading_are_told():
 def synthetic():
     spec = importlib.util.spec_from_file_location("synthetic", REPO / "benchmarks" / "synthetic.py")
     module = importlib.util.module_from_spec(spec)
+    # numba keeps compiled functions with the name of their module, and looks for it when the benchmark loads them.
+    sys.modules["synthetic"] = module
     spec.loader.exec_module(module)
     return module
 
