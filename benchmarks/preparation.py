@@ -36,13 +36,14 @@ def run_rule(name: str, path: str, work: Path) -> None:
     config = settings()
     row = {"path": path, "layer": None, "batch_key": "batch", "batch_is_default": True, "label_keys": ["cell_type"], "gene_key": None}
     row |= {"protein_key": None, "protein_is_default": True, "metadata": None, "control": None}
-    cells, genes = str(work / "cells.parquet"), str(work / "genes.parquet")
+    cells, genes, scan = (str(work / name) for name in ("cells.parquet", "genes.parquet", "scan.json"))
     smk = SimpleNamespace(threads=THREADS, wildcards=SimpleNamespace(dataset="d"))
     if name == "scan_dataset":
+        smk.input = SimpleNamespace(files=[path])
         smk.params = SimpleNamespace(row=row, qc=config["qc"], unlabeled=config["unlabeled"], seed=0)
-        smk.output = SimpleNamespace(cells=cells, genes=genes, summary=str(work / "scan.json"))
+        smk.output = SimpleNamespace(cells=cells, genes=genes, summary=scan)
     else:
-        smk.input = type("Input", (dict,), {"cells": [cells], "genes": [genes]})()
+        smk.input = type("Input", (dict,), {"cells": [cells], "genes": [genes], "scans": [scan]})()
         smk.params = SimpleNamespace(rows=[row], settings=config["genes"], pretrained=[])
         smk.output = SimpleNamespace(genes=str(work / "refatlas.parquet"))
     importlib.import_module(name).main(smk)
