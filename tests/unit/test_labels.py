@@ -139,3 +139,16 @@ def test_query_cells_are_placed_on_an_island_and_not_between(scripts):
     umap = np.array([[0, 0], [0, 1], [1, 0], [50, 50], [51, 50]], dtype=float)
     places = scripts("embed_query").place(reference, umap, np.array([[0.05]]), k=5)
     assert np.all(places < 2)
+
+
+@pytest.mark.parametrize("copies", [1, 30])
+def test_outlier_factors_are_scikit_learns(scripts, copies):
+    """Also where more cells are equal than neighbours are asked for."""
+    from sklearn.neighbors import LocalOutlierFactor
+
+    random = np.random.default_rng(0)
+    sample = random.normal(size=(900, 8)) * random.gamma(2, 1, (900, 1))
+    sample[:copies] = sample[0]
+    query = np.vstack([random.normal(size=(100, 8)) * 3, sample[:20]])
+    theirs = -LocalOutlierFactor(n_neighbors=15, novelty=True).fit(sample).score_samples(query)
+    np.testing.assert_allclose(scripts("transfer_labels").outlier_factors(sample, query, 2), theirs, rtol=1e-9)
