@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, pool, prediction_sets
 from refatlas.jobs import whole
@@ -221,7 +221,7 @@ def percentile(values: np.ndarray, quantiles: list[float]) -> np.ndarray:
 def strangeness(measures: pd.DataFrame, quantiles: dict[str, list[float]]) -> np.ndarray:
     """Return each cell's mean normal score over all measures: its percentile among held-out cells, as a standard normal's quantile (Stouffer)."""
     shares = [percentile(measures[name].to_numpy(), values) for name, values in quantiles.items()]
-    return norm.ppf(np.clip(shares, 1e-3, 1 - 1e-3)).mean(axis=0)
+    return ndtri(np.clip(shares, 1e-3, 1 - 1e-3)).mean(axis=0)
 
 
 def pooled_probabilities(evidence: Evidence, learned: dict, held_out: "HeldOut") -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
