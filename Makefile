@@ -15,9 +15,8 @@ $(UV):
 	python3 -m venv .tools
 	.tools/bin/python -m pip install --quiet uv==$(UV_VERSION)
 
-# Without a GPU, models train beside each other, one thread each.
 demo: env
-	.venv/bin/snakemake $(shell command -v nvidia-smi >/dev/null || echo --resources gpu=$$(nproc))
+	.venv/bin/snakemake
 	@echo
 	@echo "labels: results/queries/inflamed/labels.csv and results/queries/panel/labels.csv"
 	@echo "report: results/report/index.html"

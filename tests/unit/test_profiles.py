@@ -1,5 +1,6 @@
 """What the shipped profiles say once their templates are filled in."""
 
+import os
 import re
 import sys
 
@@ -26,7 +27,7 @@ def test_the_profile_knows_all_rules_that_ask_for_a_gpu(tmp_path):
 def test_every_rule_asks_for_more_memory_when_it_is_tried_again():
     asked = [line.strip() for path in (REPO / "workflow/rules").iterdir() for line in path.read_text().splitlines() if "mem_mb=" in line]
     assert asked
-    assert [line for line in asked if not line.startswith(("mem_mb=scaled_mem_mb(", "mem_mb=memory_of_model("))] == []
+    assert [line for line in asked if not line.startswith(("mem_mb=scaled_mem_mb(", "mem_mb=memory_of_model(", "mem_mb=memory_of_training("))] == []
 
 
 def test_as_it_stands_nothing_is_of_a_site():
@@ -47,19 +48,21 @@ def test_each_line_of_a_site_has_its_effect(tmp_path):
     assert {"map_query:gpu=0", "map_query:gres='gpu:a100:1' if wildcards.model != 'linear' else None"} <= set(profile["set-resources"])
 
 
-@pytest.mark.parametrize(("visible", "n"), [("", 1), ("4", 1), ("0,2,3", 3)])
-def test_a_workstation_runs_as_many_gpu_jobs_as_it_has_gpus(monkeypatch, visible, n):
+@pytest.mark.parametrize(("visible", "n"), [("", os.cpu_count()), ("4", 1), ("0,2,3", 3)])
+def test_a_workstation_runs_as_many_gpu_jobs_as_it_has_gpus_or_without_one_cores(monkeypatch, visible, n):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert filled_in(REPO / "profiles/default")["resources"] == [f"gpu={n}"]
+    gpus, memory = filled_in(REPO / "profiles/default")["resources"]
+    assert gpus == f"gpu={n}"
+    assert int(memory.removeprefix("mem_mb=")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
 def test_gpus_of_a_workstation_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert filled_in(REPO / "profiles/default")["resources"] == ["gpu=1"]
+    assert filled_in(REPO / "profiles/default")["resources"][0] == f"gpu={os.cpu_count()}"
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU 0\necho GPU 1\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
-    assert filled_in(REPO / "profiles/default")["resources"] == ["gpu=2"]
+    assert filled_in(REPO / "profiles/default")["resources"][0] == "gpu=2"
 
 
 def test_amounts_of_single_rules_stand_beside_partitions(tmp_path):
