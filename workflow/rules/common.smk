@@ -212,7 +212,7 @@ def memory_of_model(base, per_input_mb):
 
 
 def memory_of_training(base, per_input_mb):
-    """Memory of a rule that trains a model: each of several processes loads the counts."""
+    """Memory of a rule that trains a model, by several processes that each load the counts if its settings say so."""
     one, loaded = memory_of_model(base, per_input_mb), scaled_mem_mb(base, per_input_mb)
 
     def mem_mb(wildcards, input, attempt):
