@@ -270,6 +270,7 @@ for name in ("reference", "query"):
 
 def test_a_save_that_breaks_leaves_no_model(model, tmp_path, monkeypatch):
     def broken(folder, **_):
+        Path(folder).mkdir(exist_ok=True)
         (Path(folder) / "model.pt").write_bytes(b"half")
         raise KeyboardInterrupt
 
