@@ -114,7 +114,7 @@ def test_training_works_in_a_batch_job_and_logs_are_where_the_manual_says(jobs, 
 def test_a_table_of_what_was_asked_for_and_used(jobs, folder, cluster, capsys):
     run = subprocess.run([sys.executable, REPO / "benchmarks/slurm_jobs.py", folder / "benchmarks"], capture_output=True, text=True, check=True)
     rows = {line.split()[0]: line.split() for line in run.stdout.splitlines()}
-    assert rows["train_reference"][1:3] == ["2", "1"]
+    assert rows["train_reference"][1:3] == ["2", "2"]
     assert float(rows["train_reference"][3]) == allotted(jobs["train_reference_scvi"], "mem")
     used = {name: cluster.used_mb(job["JobId"]) for name, job in jobs.items()}
     with capsys.disabled():

@@ -42,6 +42,8 @@ SAID_IN_VAIN = (
     "We recommend using setup_mudata",
     "The lr scheduler dict contains",
     "SCANVI sampler is not available with custom dataloader",
+    "early_stopping was automatically disabled due to the use of DDP",
+    "The `srun` command is available on your system but is not used",
 )
 for message in SAID_IN_VAIN:
     warnings.filterwarnings("ignore", message=message)
