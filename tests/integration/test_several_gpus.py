@@ -67,6 +67,14 @@ def test_what_they_trained_is_a_model_like_any(together, kang, tmp_path):
     assert mapped.latent(kang[1][:200].copy()).shape == (200, 10)
 
 
+def test_they_stop_early_together(kang):
+    """No fall is large enough to count: one that went on alone would wait for the other for ever."""
+    spec = {**SPEC, "gpus": 2, "train": {**SPEC["train"], "max_epochs": 50, "patience": 2, "min_delta": 0.9, "kl_warmup": 0.0}}
+    training = fit_on_several_gpus("scvi", *kang, spec).training
+    assert training.converged
+    assert len(training.history) == 3
+
+
 def test_a_loss_that_is_not_finite_is_told(kang):
     with pytest.raises(FloatingPointError, match="scvi"):
         fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2, "train": {**SPEC["train"], "lr": 1e6}})
@@ -95,7 +103,7 @@ def processes_in(folder) -> list[str]:
 
 
 def test_no_process_outlives_a_job_that_is_ended(kang, tmp_path):
-    code = f"import anndata, json; from refatlas.models.several_gpus import fit_on_several_gpus; fit_on_several_gpus('scvi', {kang[0]!r}, None, { ({**SPEC, 'gpus': 2, 'train': {**SPEC['train'], 'max_epochs': 400, 'patience': 400}})!r})"
+    code = f"from refatlas.models.several_gpus import fit_on_several_gpus; fit_on_several_gpus('scvi', {kang[0]!r}, None, { ({**SPEC, 'gpus': 2, 'train': {**SPEC['train'], 'max_epochs': 400, 'patience': 400}})!r})"
     log = tmp_path / "log"
     with log.open("w") as out:
         job = subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(REPO / "workflow/scripts"), "TMPDIR": str(tmp_path)})
