@@ -8,6 +8,7 @@ usage: .venv/bin/python benchmarks/real_runs.py CASE DATA WORK [EVERY]
     EVERY  use every so many-th cell of the reference (default 1: all)
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ import pandas as pd
 import yaml
 
 REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / "workflow" / "scripts"))
+from assess_query import assess  # noqa: E402
+
 KANG = "kang_ctrl_8donors_1287g.h5ad"
 TYPES = ["B cells", "CD14+ Monocytes", "CD4 T cells", "CD8 T cells", "Dendritic cells", "FCGR3A+ Monocytes", "Megakaryocytes", "NK cells"]
 CASES = {
@@ -79,7 +83,10 @@ def prepare(case: str, data: Path, work: Path, damage: bool = True, every: int =
     for query, part in parts.items():
         part.write_h5ad(work / f"{query}.h5ad")
     (work / "reference.tsv").write_text(f"dataset\tpath\n{case}\treference.h5ad\n")
-    (work / "queries.tsv").write_text("query\tpath\tlabel_key\n" + "".join(f"{query}\t{query}.h5ad\t{'cell_type' if query in queries else ''}\n" for query in parts))
+    # Unstimulated donors are controls of each other, for mapQC.
+    controls = {query: f"batch={batches[0]}" for query, batches in queries.items()} if case == "kang" else {}
+    rows = [f"{query}\t{query}.h5ad\t{'cell_type' if query in queries else ''}\t{controls.get(query, '')}\n" for query in parts]
+    (work / "queries.tsv").write_text("query\tpath\tlabel_key\tcontrol\n" + "".join(rows))
     config = {"reference": "reference.tsv", "queries": "queries.tsv", "evaluation": evaluation, "query": {"min_gene_overlap": 0.2}, "models": models(*epochs)}
     (work / "config.yaml").write_text(yaml.safe_dump(config))
 
@@ -112,6 +119,19 @@ def verdicts(work: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def verdicts_on_hidden(work: Path) -> pd.DataFrame:
+    """Return the verdict on the held-out cells of each split that hides a type from its reference, by the limits of the batches that it does not hold out, where there are such."""
+    rows, folds = [], [json.loads(path.read_text()) for path in sorted((work / "results").glob("fold_*/queries/*/measures.json"))]
+    for path in sorted((work / "results").glob("hide_*/queries/*/measures.json")):
+        measures, hidden = json.loads(path.read_text()), json.loads((work / "results" / path.parts[-4] / "fold.json").read_text())["hidden"]
+        others = [{"batches": {name: b for name, b in fold["batches"].items() if name not in measures["batches"]}} for fold in folds]
+        found = assess(measures, others if any(fold["batches"] for fold in others) else folds)
+        checks = {check["check"]: check for check in found["checks"]}
+        told = {f"{name} (limit)": f"{checks[name]['value']} ({checks[name]['warn_beyond'][1]})" for name in ("novel", "novel_group", "misfit")}
+        rows.append({"hidden": hidden, "verdict": found["verdict"], "reasons": ", ".join(r["check"] for r in found["reasons"]), **told})
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     if len(sys.argv) not in (4, 5) or sys.argv[1] not in CASES:
         sys.exit(__doc__)
@@ -122,6 +142,7 @@ def main() -> None:
     columns = ["split", "query", "model", "source", "n_cells", "accuracy", "macro_f1", "ece", "ece_calibrated", "aurc", "auroc_unseen", "fpr95_unseen", "coverage", "set_size"]
     print(transfer[columns].round(3).to_markdown(index=False), "\n")
     print(verdicts(work).to_markdown(index=False), "\n")
+    print(verdicts_on_hidden(work).to_markdown(index=False), "\n")
     costs = rule_costs(work)
     print(costs.to_markdown(), "\n")
     print(costs.groupby("of")["seconds"].sum().to_markdown())

@@ -32,7 +32,7 @@ def test_controls_are_nearer_than_damaged_cells(scripts, spaces):
     mapqc = scripts("run_mapqc")
     scores = mapqc.score(mapqc.joined(*spaces, seed=0), seed=0)
     assert list(scores.index) == list(spaces[2].index)
-    found = mapqc.summary(scores, spaces[3]["control"])
+    found = mapqc.summary(scores, spaces[3])
     assert found["n_judged"] > 50
     # How many controls are distant is not asserted: in the baseline's latent space, which is not integrated, the verdict warns of this healthy donor.
     assert found["other_distant"] > found["control_distant"] + 0.3

@@ -9,7 +9,15 @@ from conftest import small_counts
 from scipy import sparse
 
 from refatlas.errors import InputError
-from refatlas.jobs import write_json
+from refatlas.jobs import read_json, write_json
+
+
+class Inputs(SimpleNamespace):
+    """Inputs of a job as Snakemake gives them: by attribute, and by `get` where they may be missing."""
+
+    def get(self, name: str):
+        return getattr(self, name, None)
+
 
 USUAL = {
     "gene_overlap": 1.0,
@@ -21,6 +29,7 @@ USUAL = {
     "misfit:m": 1.2,
     "misfit:n": 1.4,
     "novel": 0.01,
+    "novel_group": 0.0,
     "confidence": 0.9,
     "mixing:m": 0.8,
     "late_fall": 0.0,
@@ -58,6 +67,7 @@ def test_limits_are_a_margin_beyond_the_worst_held_out_batch(scripts):
         ({"profile": 0.1, "novel": 0.9, "depth": -1.6}, "fail", "profile"),
         ({"doublets": 0.7}, "fail", "doublets"),
         ({"novel": 0.1}, "warn", "novel"),
+        ({"novel_group": 0.01}, "warn", "novel_group"),
     ],
 )
 def test_the_first_cause_of_the_worst_verdict_is_named(scripts, changes, verdict, reason):
@@ -70,6 +80,34 @@ def test_measures_that_alone_fail_nothing_warn(scripts):
     for change in ({"late_fall": 0.3}, {"mixing:m": 0.0}):
         found = assess(scripts, change)
         assert (found["verdict"], len(found["reasons"])) == ("warn", 1)
+
+
+def test_novel_cells_side_by_side_are_a_group_and_scattered_ones_are_none(scripts):
+    novel_groups, random = scripts("measure_query").novel_groups, np.random.default_rng(0)
+    places = np.vstack([random.normal(0, 1, (970, 5)), random.normal(30, 1, (30, 5))])
+    here = np.arange(1000) >= 970
+    assert novel_groups(here, places) == pytest.approx(0.03)
+    assert novel_groups(random.permutation(here), places) == 0
+    assert novel_groups(here[:20], places[:20]) is None
+
+
+def test_the_limit_of_mapqc_is_that_of_held_out_controls(scripts, tmp_path):
+    paths = {name: tmp_path / f"{name}.json" for name in ("measures", "fold", "mapqc", "mapqc_fold", "verdict")}
+    write_json({"query": USUAL, "absent_labels": []}, paths["measures"])
+    write_json(FOLD, paths["fold"])
+    write_json({"control_distant": 0.45, "batches": {}}, paths["mapqc"])
+    write_json({"control_distant": 0.4, "batches": {"a": 0.4, "b": 0.2}}, paths["mapqc_fold"])
+    inputs = Inputs(measures=paths["measures"], held_out=[paths["fold"]], mapqc=paths["mapqc"], mapqc_held_out=[paths["mapqc_fold"]])
+    scripts("assess_query").main(SimpleNamespace(input=inputs, output=SimpleNamespace(verdict=paths["verdict"]), wildcards=SimpleNamespace(query="q")))
+    checks = {check["check"]: check for check in read_json(paths["verdict"])["checks"]}
+    assert (checks["mapqc"]["verdict"], checks["mapqc"]["held_out"], checks["mapqc"]["warn_beyond"]) == ("pass", [0.4, 0.2], [None, 0.5])
+
+
+def test_shares_of_distant_controls_by_hand(scripts):
+    cells = pd.DataFrame({"batch": ["a"] * 40 + ["b"] * 10, "control": [True] * 30 + [False] * 10 + [True] * 10})
+    scores = pd.DataFrame({"score": [3.0] * 12 + [0.0] * 18 + [3.0] * 5 + [np.nan] * 5 + [0.0] * 10})
+    found = scripts("run_mapqc").summary(scores, cells)
+    assert found == {"n_cells": 50, "n_judged": 45, "n_control": 40, "control_distant": 0.3, "n_other": 5, "other_distant": 1.0, "batches": {"a": 0.4}}
 
 
 def test_late_fall_by_hand(scripts):

@@ -144,7 +144,9 @@ def test_mapqc_is_planned_for_queries_that_name_controls(project):
     rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
     write_sheets(project, rows, [{"query": "q", "path": "q.h5ad", "control": "cell_type=A"}, {"query": "r", "path": "r.h5ad", "control": ""}])
     jobs = planned(snakemake(project, "--dry-run"))
-    assert (jobs["run_mapqc"], jobs["assess_query"]) == (1, 2)
+    assert (jobs["run_mapqc"], jobs["run_mapqc_held_out"], jobs["assess_query"]) == (1, 1, 2)
+    write_sheets(project, rows, [{"query": "r", "path": "r.h5ad"}])
+    assert not {"run_mapqc", "run_mapqc_held_out"} & set(planned(snakemake(project, "--dry-run")))
 
 
 def test_a_model_made_elsewhere_is_taken_for_the_atlas_and_trained_in_folds(project):

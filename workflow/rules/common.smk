@@ -173,9 +173,16 @@ def calibration_of(wildcards):
 
 
 def mapqc_of(wildcards):
-    """How far a query's controls are from the reference, as an input named mapqc; nothing for a query without controls."""
-    path = "<results>/queries/{query}/mapqc.json"
-    return {"mapqc": path} if wildcards.query in CONTROLLED else {}
+    """How far a query's controls are from the reference, and held-out cells from a fold's; nothing for a query without controls."""
+    if wildcards.query not in CONTROLLED:
+        return {}
+    return {
+        "mapqc": "<results>/queries/{query}/mapqc.json",
+        "mapqc_held_out": expand(
+            f"<results>/{{split}}/queries/{HELD_OUT}/mapqc.json",
+            split=calibrating(FOLDS),
+        ),
+    }
 
 
 def scored(table):

@@ -214,6 +214,26 @@ rule run_mapqc:
         "../scripts/run_mapqc.py"
 
 
+# The same of held-out cells, whose shares of distant ones are the usual ones.
+use rule run_mapqc as run_mapqc_held_out with:
+    input:
+        reference=f"<results>/{{split}}/models/{CONTROL_MODEL}/reference/latent.parquet",
+        query=f"<results>/{{split}}/models/{CONTROL_MODEL}/queries/{HELD_OUT}/latent.parquet",
+        cells=f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet",
+        reference_cells=expand(
+            "<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS
+        ),
+    output:
+        scores=f"<results>/{{split}}/queries/{HELD_OUT}/mapqc.parquet",
+        summary=f"<results>/{{split}}/queries/{HELD_OUT}/mapqc.json",
+    log:
+        "<logs>/run_mapqc_held_out/{split}.log",
+    benchmark:
+        "<benchmarks>/run_mapqc_held_out/{split}.tsv"
+    wildcard_constraints:
+        split=one_of(calibrating(FOLDS)),
+
+
 rule assess_query:
     input:
         unpack(mapqc_of),

@@ -1,6 +1,6 @@
 """Says whether a mapping can be trusted: pass, warn or fail, with every reason, its value, its limits and what to do.
 
-in:  measures.json of the query, and mapqc.json if it has controls; measures.json of every fold's held-out cells, whose batches say what is usual
+in:  measures.json of the query, and mapqc.json if it has controls; the same of every fold's held-out cells, whose batches say what is usual
 out: verdict.json
 """
 
@@ -88,6 +88,15 @@ CHECKS = (
     ),
     Check("novel", "high", 0.05, 0.5, 0.05, "many cells are unlike the reference", "look at the cells of status novel: types that the reference lacks, or another tissue"),
     Check(
+        "novel_group",
+        "high",
+        0.002,
+        None,
+        0.0,
+        "cells unlike the reference lie side by side, as a type that the reference lacks would",
+        "look at the cells of status novel and at their marker genes, and add their type to the reference",
+    ),
+    Check(
         "confidence",
         "low",
         0.05,
@@ -116,7 +125,6 @@ CHECKS = (
         0.0,
         "control cells are further from the reference than its own samples are from each other (mapQC score above 2)",
         "expect a batch effect that surgery did not remove; compare with other models before differences of the other cells are believed",
-        fixed=True,
     ),
     Check("low_quality", "high", 0.1, 0.4, 0.1, "many cells are beyond the limits of qc", "check the query's quality, or the limits in the config's qc", fixed=True),
 )
@@ -201,10 +209,13 @@ def report_verdict(query: str, found: dict) -> None:
 
 
 def main(smk) -> None:
-    measures = read_json(smk.input.measures)
+    measures, held_out = read_json(smk.input.measures), [read_json(path) for path in smk.input.held_out]
     if smk.input.get("mapqc"):
         measures["query"]["mapqc"] = read_json(smk.input.mapqc)["control_distant"]
-    found = assess(measures, [read_json(path) for path in smk.input.held_out])
+        for fold, path in zip(held_out, smk.input.mapqc_held_out, strict=True):
+            for batch, share in read_json(path)["batches"].items():
+                fold["batches"].setdefault(batch, {})["mapqc"] = share
+    found = assess(measures, held_out)
     report_verdict(smk.wildcards.query, found)
     write_json({"query": smk.wildcards.query, **found}, smk.output.verdict)
 

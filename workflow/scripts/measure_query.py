@@ -20,6 +20,10 @@ from refatlas.store import read_counts
 N_CELLS = 1000
 MIN_BATCH_CELLS = 30
 NEIGHBORS = 90
+# A cell is inside of a group of novel cells if this share of it and its nearest cells is novel.
+GROUP = 20
+GROUP_SHARE = 0.8
+MAX_GROUPED = 20_000
 
 
 def draw_reference(path: str, seed: int, n_cells: int = 2 * N_CELLS) -> tuple[ad.AnnData, set[str]]:
@@ -94,6 +98,18 @@ def batch_mixing(query: np.ndarray, batches: np.ndarray) -> float | None:
     return float((lisi(distances[:, 1:], codes[neighbors[:, 1:]]).mean() - 1) / (len(names) - 1))
 
 
+def novel_groups(novel: np.ndarray, positions: np.ndarray) -> float | None:
+    """Return the share of cells that lie among novel cells: a type that the reference lacks is many side by side, where usual novel cells are scattered.
+
+    Args:
+        novel: whether each cell is. positions: in the baseline's latent space, shape (n_cells, n_latent). None for fewer cells than MIN_BATCH_CELLS.
+    """
+    if len(novel) < MIN_BATCH_CELLS:
+        return None
+    neighbors, _ = nearest(positions, positions, GROUP)
+    return float((novel[neighbors].mean(axis=1) >= GROUP_SHARE).mean())
+
+
 class Measurer:
     """What is measured of any part of the query's cells.
 
@@ -128,8 +144,13 @@ class Measurer:
             "profile": profile_correlation(query, reference),
             "doublets": float(np.mean(self.doublets[good])),
             "confidence": float(delivered["confidence"].mean()),
-            "novel": float(delivered["novel"].mean()) if delivered["novelty"].notna().all() else None,
+            "novel": None,
+            "novel_group": None,
         }
+        if delivered["novelty"].notna().all():
+            found["novel"] = float(delivered["novel"].mean())
+            many = np.sort(np.random.default_rng(self.seed).permutation(np.flatnonzero(good))[:MAX_GROUPED])
+            found["novel_group"] = novel_groups(self.delivered["novel"].to_numpy()[many], self.models[BASELINE]["query"][many])
         for model, parts in self.models.items():
             found[f"misfit:{model}"] = float(np.log2(np.median(parts["fit"]["misfit"].to_numpy()[good])))
             found[f"mixing:{model}"] = mixing(parts["reference"], labels, parts["query"][drawn], given, self.seed)

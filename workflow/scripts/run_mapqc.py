@@ -1,7 +1,9 @@
 """Measures how far a query's cells are from the reference, sample by sample, by mapQC (Dony 2025): for a query that has controls, which should not be far.
 
-in:  latent spaces of the reference and the query; their cells, of the query with the column control
-out: mapqc.parquet (one row a cell of the query: score, filter), mapqc.json (shares of control and of other cells that are distant)
+The cells that a fold holds out are all controls: they say how far is usual.
+
+in:  latent spaces of the reference and the query; their cells, of a query with the column control
+out: mapqc.parquet (one row a cell of the query: score, filter), mapqc.json (shares of control and of other cells that are distant, and of each batch's controls)
 """
 
 import warnings
@@ -16,6 +18,8 @@ from refatlas.jobs import run_job, write_json, write_table
 DISTANT = 2
 MIN_SAMPLES = 3
 MAX_REFERENCE_CELLS = 100_000
+# A share of fewer cells says little of a batch.
+MIN_JUDGED = 30
 
 
 def joined(reference: pd.DataFrame, reference_cells: pd.DataFrame, query: pd.DataFrame, query_cells: pd.DataFrame, seed: int):
@@ -64,14 +68,23 @@ def score(cells, seed: int) -> pd.DataFrame:
     return found.set_axis(["score", "filter"], axis=1).astype({"score": float, "filter": str}).rename_axis("cell")
 
 
-def summary(scores: pd.DataFrame, control: pd.Series) -> dict:
-    """Return numbers and shares of judged cells that are distant, of controls and of the others; None for a share of no cell."""
-    judged = scores["score"].notna()
+def summary(scores: pd.DataFrame, cells: pd.DataFrame) -> dict:
+    """Return numbers and shares of judged cells that are distant, of controls, of the others, and of each batch's controls; None for a share of no cell.
+
+    Args:
+        cells: of the scores, with batch and control.
+    """
+    judged, control = scores["score"].notna(), cells["control"]
     found = {"n_cells": len(scores), "n_judged": int(judged.sum())}
     for name, part in (("control", judged & control), ("other", judged & ~control)):
-        found[f"n_{name}"] = int(part.sum())
-        found[f"{name}_distant"] = float((scores.loc[part, "score"] > DISTANT).mean()) if part.any() else None
+        found[f"n_{name}"], found[f"{name}_distant"] = int(part.sum()), distant(scores[part])
+    found["batches"] = {batch: distant(part) for batch, part in scores[judged & control].groupby(cells["batch"]) if len(part) >= MIN_JUDGED}
     return found
+
+
+def distant(scores: pd.DataFrame) -> float | None:
+    """Return the share of these cells that are distant."""
+    return float((scores["score"] > DISTANT).mean()) if len(scores) else None
 
 
 def main(smk) -> None:
@@ -80,10 +93,11 @@ def main(smk) -> None:
     n_samples = cells.loc[reference.index, "batch"].nunique()
     if n_samples < MIN_SAMPLES:
         print(f"not measured: mapQC needs {MIN_SAMPLES} batches in the reference to compare with, it has {n_samples}")
-        scores, found = pd.DataFrame({"score": np.nan, "filter": "no reference samples"}, index=query.index), {"control_distant": None}
+        scores, found = pd.DataFrame({"score": np.nan, "filter": "no reference samples"}, index=query.index), {"control_distant": None, "batches": {}}
     else:
         scores = score(joined(reference, cells, query, query_cells, smk.params.seed), smk.params.seed)
-        found = summary(scores, query_cells.loc[scores.index, "control"])
+        query_cells = query_cells.loc[scores.index]
+        found = summary(scores, query_cells if "control" in query_cells else query_cells.assign(control=True))
         print(", ".join(f"{name} {value}" for name, value in found.items()))
     write_table(scores, smk.output.scores)
     write_json(found, smk.output.summary)
