@@ -53,7 +53,7 @@ def run_scanpy(path: str, work: Path) -> None:
     """Select genes as a scanpy user does, after our limits of quality."""
     import scanpy as sc
 
-    from refatlas.cells import quality_reasons
+    from refatlas.scanning import quality_reasons
 
     data = sc.read_h5ad(path)
     data.var["mt"] = data.var_names.str.upper().str.startswith("MT-")

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from conftest import sheet_row, small_counts
 
 from refatlas import apart
-from refatlas.cells import scan
 from refatlas.config import complete_config
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
+from refatlas.scanning import scan
 
 # Of one part of a file, as `watched` has it, and of all.
 LOOP_LIMIT_S, TIME_LIMIT_S = 10, 60

@@ -25,7 +25,7 @@ rule train_reference:
 
 rule take_memory:
     output: "memory.txt"
-    resources: mem_mb=scaled_mem_mb(base=500), runtime=3
+    resources: mem_mb=scaled_mem_mb(base=500), runtime=minutes(3)
     shell: "python -c 'import time; x = [0] * (50 * 2**20); time.sleep(3)' && echo {{resources.mem_mb}} > {{output}}"
 """
 
@@ -144,9 +144,10 @@ def test_a_site_of_gres_and_models(stand_ins, folder):
     assert (folder / "gpu_of_linear.txt").read_text() == ""
 
 
-def test_a_job_killed_for_memory_is_tried_again_with_twice_as_much(stand_ins, folder):
+def test_a_job_killed_for_memory_is_tried_again_with_twice_as_much_of_it_and_of_time(stand_ins, folder):
     assert (folder / "memory.txt").read_text() == "1000\n"
     assert allotted(stand_ins["take_memory"], "mem") == 1000
+    assert stand_ins["take_memory"]["TimeLimit"] == "00:06:00"
     logs = list((folder / ".snakemake/slurm_logs/rule_take_memory").glob("*.log"))
     assert len(logs) == 1
     assert "exceeded memory limit" in logs[0].read_text()

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
 from refatlas.files import stamps
@@ -24,6 +23,7 @@ from refatlas.knn import nearest
 from refatlas.models import MODEL_TYPES, settings_schema
 from refatlas.models.totalvi import HIDDEN
 from refatlas.predictive import misfit
+from refatlas.scanning import scan
 from refatlas.store import read_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])

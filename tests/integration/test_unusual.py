@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
 from refatlas.knn import nearest
 from refatlas.labels import pick
 from refatlas.models import MODEL_TYPES
 from refatlas.predictive import misfit
+from refatlas.scanning import scan
 from refatlas.store import gather, read_counts, write_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])

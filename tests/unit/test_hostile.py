@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 
 from refatlas import apart
 from refatlas.apart import run_apart
-from refatlas.cells import scan
 from refatlas.config import NAME, complete_config, folds, load_schema, load_sheets
 from refatlas.counts import open_counts
 from refatlas.damage import damage_told
@@ -33,6 +32,7 @@ from refatlas.jobs import read_csv, write_table
 from refatlas.models.saved import load_model, save_model
 from refatlas.newick import MAX_DEPTH, read_newick, write_newick
 from refatlas.provenance import read_records
+from refatlas.scanning import scan
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.denoised import largest, measured_proteins, protein_facts, shared_batches
 from refatlas.errors import InputError
 from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
 from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite, wanted_proteins
+from refatlas.scanning import scan
 from refatlas.store import protein_names, read_counts, write_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])

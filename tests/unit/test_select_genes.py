@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import scanpy as sc
 
-from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
+from refatlas.scanning import scan
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts

@@ -192,6 +192,11 @@ def scored(table):
     ) + expand(f"<results>/{{split}}/queries/{HELD_OUT}/{table}.csv", split=FOLDS)
 
 
+def minutes(at_first):
+    """Run time of a rule; twice as much at each retry."""
+    return lambda wildcards, attempt: at_first * 2 ** (attempt - 1)
+
+
 def scaled_mem_mb(base, per_input_mb=0):
     """Memory of a rule: a base and a multiple of its inputs' size; twice as much at each retry."""
 

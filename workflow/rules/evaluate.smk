@@ -19,7 +19,7 @@ rule plan_fold:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=10,
+        runtime=minutes(10),
     params:
         fold=lambda w: FOLDS[w.split],
         unit=CONFIG["evaluation"]["unit"],
@@ -52,7 +52,7 @@ rule hold_out:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
-        runtime=60,
+        runtime=minutes(60),
     params:
         rows=list(DATASETS.values()),
         seed=lambda w: [CONFIG["seed"], *w.split.encode()],
@@ -76,7 +76,7 @@ rule score_integration:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=6000, per_input_mb=10),
-        runtime=120,
+        runtime=minutes(120),
     params:
         settings=CONFIG["integration"],
         seed=CONFIG["seed"],
@@ -99,7 +99,7 @@ rule collect_integration:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
-        runtime=10,
+        runtime=minutes(10),
     script:
         "../scripts/collect_tables.py"
 
@@ -132,7 +132,7 @@ rule calibrate:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=60,
+        runtime=minutes(60),
     params:
         models=list(MODELS),
         splits=list(FOLDS),
@@ -165,7 +165,7 @@ rule score_transfer:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=30,
+        runtime=minutes(30),
     params:
         models=list(MODELS),
     script:
@@ -189,6 +189,6 @@ rule collect_transfer:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
-        runtime=10,
+        runtime=minutes(10),
     script:
         "../scripts/collect_transfer.py"

@@ -13,7 +13,7 @@ rule make_demo:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=3000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         seed=20,
     script:
@@ -37,7 +37,7 @@ rule scan_dataset:
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=60,
+        runtime=minutes(60),
     params:
         row=lambda w: DATASETS[w.dataset],
         files=lambda w: stamps_of(DATASETS[w.dataset]),
@@ -68,7 +68,7 @@ rule hash_files:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
-        runtime=120,
+        runtime=minutes(120),
     script:
         "../scripts/hash_files.py"
 
@@ -89,7 +89,7 @@ rule read_pretrained:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=3),
-        runtime=20,
+        runtime=minutes(20),
     params:
         kind=lambda w: MODELS[w.model]["type"],
         sha256=lambda w: MODELS[w.model]["pretrained"]["sha256"],
@@ -116,7 +116,7 @@ rule select_genes:
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=0.5),
-        runtime=120,
+        runtime=minutes(120),
     params:
         rows=list(DATASETS.values()),
         settings=CONFIG["genes"],
@@ -146,7 +146,7 @@ rule build_reference:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
-        runtime=120,
+        runtime=minutes(120),
     params:
         rows=DATASETS,
         pretrained=PRETRAINED_PROTEINS,
@@ -173,7 +173,7 @@ rule check_query:
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=60,
+        runtime=minutes(60),
     params:
         row=lambda w: QUERIES[w.query],
         files=lambda w: stamps_of(QUERIES[w.query]),
@@ -204,7 +204,7 @@ rule build_query:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
-        runtime=60,
+        runtime=minutes(60),
     params:
         row=lambda w: {
             key: QUERIES[w.query][key]

@@ -25,7 +25,7 @@ rule map_query:
     resources:
         gpu=gpus_of,
         mem_mb=memory_of_model(base=3000, per_input_mb=12),
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        runtime=minutes(240),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         spec=lambda w: spec_of(
@@ -59,7 +59,7 @@ rule describe_query:
     resources:
         gpu=gpus_of,
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=minutes(120),
     params:
         spec=outputs_of,
     script:
@@ -85,7 +85,7 @@ rule transfer_labels:
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
-        runtime=60,
+        runtime=minutes(60),
     params:
         k=CONFIG["transfer"]["k"],
     script:
@@ -107,7 +107,7 @@ rule embed_query:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
-        runtime=60,
+        runtime=minutes(60),
     params:
         k=CONFIG["umap"]["n_neighbors"],
     script:
@@ -136,7 +136,7 @@ rule combine_labels:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=minutes(60),
     params:
         models=list(MODELS),
         source=f"{CONFIG['deliver']['model']}:{CONFIG['deliver']['source']}",
@@ -177,7 +177,7 @@ rule measure_query:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
-        runtime=60,
+        runtime=minutes(60),
     params:
         models=list(MODELS),
         seed=CONFIG["seed"],
@@ -207,7 +207,7 @@ rule run_mapqc:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=10),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=minutes(60),
     params:
         seed=CONFIG["seed"],
     script:
@@ -254,7 +254,7 @@ rule assess_query:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
-        runtime=10,
+        runtime=minutes(10),
     script:
         "../scripts/assess_query.py"
 
@@ -282,7 +282,7 @@ rule deliver_labels:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
-        runtime=30,
+        runtime=minutes(30),
     params:
         models=list(MODELS),
         tree_models=CONFIG["tree"]["models"],

@@ -25,7 +25,7 @@ rule train_reference:
     resources:
         gpu=training_gpus_of,
         mem_mb=memory_of_training(base=3000, per_input_mb=12),
-        runtime=lambda wildcards, attempt: 720 * attempt,
+        runtime=minutes(720),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         from_disk=CONFIG["memory"]["from_disk"],
@@ -51,7 +51,7 @@ rule describe_reference:
     resources:
         gpu=gpus_of,
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=minutes(120),
     params:
         spec=outputs_of,
     script:
@@ -73,7 +73,7 @@ rule index_reference:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=60,
+        runtime=minutes(60),
     params:
         seed=CONFIG["seed"],
     script:
@@ -93,7 +93,7 @@ rule embed_reference:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=30),
-        runtime=120,
+        runtime=minutes(120),
     params:
         settings=CONFIG["umap"],
         seed=CONFIG["seed"],

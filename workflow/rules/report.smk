@@ -28,7 +28,7 @@ rule plot_reference:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
-        runtime=30,
+        runtime=minutes(30),
     script:
         "../scripts/plot_reference.py"
 
@@ -62,7 +62,7 @@ rule plot_query:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
-        runtime=30,
+        runtime=minutes(30),
     params:
         models=list(MODELS),
     script:
@@ -88,7 +88,7 @@ rule plot_transfer:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500),
-        runtime=10,
+        runtime=minutes(10),
     script:
         "../scripts/plot_transfer.py"
 
@@ -123,7 +123,7 @@ rule export_atlas:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
-        runtime=120,
+        runtime=minutes(120),
     params:
         queries=list(QUERIES),
     script:
@@ -149,7 +149,7 @@ rule record_provenance:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         sheets={"datasets": list(DATASETS), "queries": list(QUERIES)},
         known={
@@ -215,7 +215,7 @@ rule write_report:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
-        runtime=30,
+        runtime=minutes(30),
     params:
         queries=list(QUERIES),
         models=MODELS,

@@ -18,7 +18,7 @@ rule check_hierarchy:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=10,
+        runtime=minutes(10),
     script:
         "../scripts/check_hierarchy.py"
 
@@ -46,7 +46,7 @@ rule learn_hierarchy:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=240,
+        runtime=minutes(240),
     params:
         settings=tree_settings(CONFIG),
         seed=CONFIG["seed"],
@@ -69,7 +69,7 @@ rule classify_by_tree:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=60,
+        runtime=minutes(60),
     script:
         "../scripts/classify_by_tree.py"
 
@@ -97,7 +97,7 @@ rule update_hierarchy:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=240,
+        runtime=minutes(240),
     params:
         settings=tree_settings(CONFIG),
         seed=CONFIG["seed"],

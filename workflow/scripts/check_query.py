@@ -7,12 +7,12 @@ out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.pa
 import pandas as pd
 
 from refatlas.apart import run_apart
-from refatlas.cells import scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.files import require_unchanged, stamps
 from refatlas.genes import match_selected
 from refatlas.jobs import write_json, write_table
+from refatlas.scanning import scan
 
 
 def missing_genes(genes: pd.DataFrame, table: pd.DataFrame) -> list[str]:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from refatlas.apart import run_apart
-from refatlas.cells import Scan, scan
 from refatlas.counts import CountFile, open_counts
 from refatlas.errors import InputError
 from refatlas.files import require_unchanged, stamps
 from refatlas.jobs import write_json, write_table
+from refatlas.scanning import Scan, scan
 
 
 def drop_doublets(found: Scan, file: CountFile, seed: int) -> None:

@@ -4,7 +4,6 @@ Probabilities P have shape (n_cells, n_labels), rows summing to 1; `truth` holds
 """
 
 import numpy as np
-from scipy.optimize import minimize
 
 # Below these, a curve of 2 parameters is all that the cells can tell.
 MIN_ISOTONIC_CELLS = 500
@@ -29,6 +28,7 @@ def temper(p: np.ndarray, temperature: float, floor: float) -> np.ndarray:
 
 def fit_temperature(p: np.ndarray, truth: np.ndarray) -> dict:
     """Return the temperature and floor of least log-loss."""
+    from scipy.optimize import minimize
 
     def loss(x):
         return log_loss(temper(p, np.exp(x[0]), 1 / (1 + np.exp(-x[1]))), truth) + 1e-3 * x[0] ** 2
@@ -100,6 +100,8 @@ def half_balanced(truth: np.ndarray) -> np.ndarray:
 
 def fit_pool(sources: list[np.ndarray], truth: np.ndarray, penalty: float = 0.05) -> np.ndarray:
     """Return the weights, none negative, of least half-balanced log-loss; drawn towards equal ones as far as cells are few."""
+    from scipy.optimize import minimize
+
     n, equal, weights = len(sources), 1 / len(sources), half_balanced(truth)
 
     def loss(w):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.cells import quality_reasons, scan
 from refatlas.counts import open_counts
 from refatlas.errors import InputError
+from refatlas.scanning import quality_reasons, scan
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts
