@@ -1,4 +1,4 @@
-"""Training on a real SLURM that is put back in the queue, and later reaches its time limit, continues from its checkpoint each time."""
+"""Training on a real SLURM that is put back in the queue, then warned by SIGUSR1, and later reaches its time limit, continues from its checkpoint each time."""
 
 import re
 import subprocess
@@ -33,7 +33,20 @@ def wait_for_epoch(log, n: int, seconds: float = 240) -> int:
     raise TimeoutError(f"{log}: no job has continued after {seconds} s")
 
 
-def test_training_continues_after_requeue_and_time_limit(tmp_path, cluster):
+def only_job() -> str:
+    """Return the number of the one job in the queue."""
+    (job,) = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True).stdout.split()
+    return job
+
+
+def ended(cluster, job: str) -> str:
+    """Wait until a job has ended; return its state."""
+    while (state := cluster.show(job)["JobState"]) in ("RUNNING", "COMPLETING"):
+        time.sleep(0.2)
+    return state
+
+
+def test_training_continues_after_requeue_signal_and_time_limit(tmp_path, cluster):
     small_counts(n_cells=300, n_genes=100).write_h5ad(tmp_path / "a.h5ad")
     config = {"models": {"scvi": {"type": "scvi", "train": TRAIN}}, "evaluation": {"folds": 0}, "genes": {"n_top": 80}, "checkpoint": {"minutes": 1 / 60}}
     write_sheets(tmp_path, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "a.h5ad"}], **config)
@@ -43,7 +56,7 @@ def test_training_continues_after_requeue_and_time_limit(tmp_path, cluster):
     run = Run(tmp_path, "--workflow-profile", profile, "--slurm-init-seconds-before-status-checks", "1", "--", outputs.relative_to(tmp_path) / "latent.parquet")
     try:
         run.wait_for_checkpoint(file)
-        (job,) = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True).stdout.split()
+        job = only_job()
         scontrol("requeue", job)
         while cluster.show(job)["JobState"] != "PENDING":
             time.sleep(0.2)
@@ -51,12 +64,17 @@ def test_training_continues_after_requeue_and_time_limit(tmp_path, cluster):
         # By itself it would wait for two minutes.
         scontrol("update", f"JobId={job}", "StartTime=now")
         epoch = wait_for_epoch(log, 1)
-        written = file.stat().st_mtime_ns
-        run.wait_for_checkpoint(file, after=written)
+        run.wait_for_checkpoint(file, after=file.stat().st_mtime_ns)
+        # What sbatch --signal=USR1@SECONDS sends before a time limit.
+        subprocess.run(["scancel", "--signal=USR1", job], check=True)
+        assert ended(cluster, job) == "FAILED"
+        assert "SIGUSR1: the job ends here" in log.read_text()
+        log.unlink(missing_ok=True)
+        epoch = wait_for_epoch(log, epoch)
+        run.wait_for_checkpoint(file, after=file.stat().st_mtime_ns)
+        job = only_job()
         scontrol("update", f"JobId={job}", "TimeLimit=1")
-        while (state := cluster.show(job)["JobState"]) in ("RUNNING", "COMPLETING"):
-            time.sleep(0.2)
-        assert state == "TIMEOUT"
+        assert ended(cluster, job) == "TIMEOUT"
         assert "SIGTERM: the job ends here" in log.read_text()
         log.unlink(missing_ok=True)
         wait_for_epoch(log, epoch)

@@ -1,10 +1,12 @@
 """The kept cells × selected genes that models see, as h5ad: written once by the build rules, read by every model.
 
-X is CSR: data of the smallest unsigned integers that hold them, indices, both in chunks of 32,768 values, shuffled and gzipped: about a sixth of the bytes of float32 and
+X is CSR: data of the smallest unsigned integers that hold them, indices, both in chunks of 8,192 values, shuffled and gzipped: about a sixth of the bytes of float32 and
 int32, readable by any anndata, and in any order of rows.
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import anndata as ad
 import h5py
@@ -16,7 +18,7 @@ from refatlas.counts import CountFile
 from refatlas.genes import match_selected, take_genes
 from refatlas.jobs import whole
 
-CHUNK = 32_768
+CHUNK = 8192
 # Rows that are read at once, and rows that it is quicker to read than to skip.
 BLOCK, GAP = 256, 24
 OBS_BYTES = 300
@@ -98,16 +100,43 @@ def sharing(counts: ad.AnnData) -> ad.AnnData:
     return ad.AnnData(counts.X, obs=counts.obs.copy(), var=counts.var.copy(), obsm=dict(counts.obsm), uns=dict(counts.uns))
 
 
+class StoredRows:
+    """Rows of a matrix that stays in its file, read with less ado than anndata's: where each row begins is kept in memory."""
+
+    _of: ClassVar[WeakKeyDictionary] = WeakKeyDictionary()
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.starts, self.n_columns = group["indptr"][:].astype(np.int64), int(group.attrs["shape"][1])
+        self.arrays = group["data"], group["indices"]
+
+    @classmethod
+    def of(cls, matrix) -> "StoredRows":
+        """Return those of a matrix, made once."""
+        if matrix not in cls._of:
+            cls._of[matrix] = cls(matrix.group)
+        return cls._of[matrix]
+
+    def take(self, rows: np.ndarray) -> sparse.csr_matrix:
+        """Return rows, ascending or equal, as stored; near ones are read together, at most BLOCK at once."""
+        apart = (np.diff(rows) > GAP) | (np.diff(rows // BLOCK) > 0)
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        found = [np.empty(ends[-1], dtype=array.dtype) for array in self.arrays]
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1) if len(rows) else ():
+            here = slice(ends[part[0]], ends[part[-1] + 1])
+            first, last = self.starts[rows[part[0]]], self.starts[rows[part[-1]] + 1]
+            wanted = np.arange(here.start, here.stop) + np.repeat(self.starts[rows[part]] - first - ends[part], lengths[part])
+            for values, array in zip(found, self.arrays, strict=True):
+                values[here] = array[first:last][wanted]
+        return sparse.csr_matrix((*found, ends), shape=(len(rows), self.n_columns))
+
+
 def take_rows(matrix, rows: np.ndarray) -> sparse.csr_matrix:
-    """Return rows in any order, as stored; of a file, near rows are read together, at most BLOCK at once."""
+    """Return rows in any order, as stored."""
     if not on_disk(matrix):
         return matrix[rows]
     order = np.argsort(rows, kind="stable")
-    ascending = rows[order]
-    apart = (np.diff(ascending) > GAP) | (np.diff(ascending // BLOCK) > 0)
-    runs = np.split(ascending, np.flatnonzero(apart) + 1) if len(rows) else []
-    parts = [matrix[int(run[0]) : int(run[-1]) + 1][run - run[0]] for run in runs]
-    found = sparse.vstack([sparse.csr_matrix((0, matrix.shape[1]), dtype=matrix.dtype), *parts], format="csr")
+    found = StoredRows.of(matrix).take(rows[order])
     return found if (order[1:] > order[:-1]).all() else found[np.argsort(order)]
 
 

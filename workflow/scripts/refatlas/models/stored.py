@@ -64,7 +64,9 @@ class StoredCells:
             rows = rows[np.argsort(rank[rows // BLOCK], kind="stable")]
         # As equal as whole minibatches allow: few cells left over for a last pool would be of few blocks.
         n_minibatches, n_pools = -(-len(rows) // self.batch_size), -(-len(rows) // self.n_pool)
-        return np.split(rows, np.arange(1, n_pools) * n_minibatches // max(n_pools, 1) * self.batch_size)
+        pools = np.split(rows, np.arange(1, n_pools) * n_minibatches // max(n_pools, 1) * self.batch_size)
+        # In the file's order, as they are read; minibatches are drawn from a pool at random.
+        return [np.sort(pool) for pool in pools] if self.shuffle else pools
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         if self.ahead is None:
