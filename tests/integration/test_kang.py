@@ -30,9 +30,14 @@ def checksums(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def job_records(folder) -> dict[tuple, dict]:
+    """Return what provenance.json says of each job, by rule and wildcards."""
+    return {(job["rule"], *job["wildcards"].values()): job for job in json.loads((folder / "results/provenance.json").read_text())["jobs"]}
+
+
 @pytest.fixture(scope="module")
 def runs(real, tmp_path_factory):
-    """The folder of a finished run with both queries, and the checksums from before the second was added."""
+    """The folder of a finished run with all queries, and from before all but the first were added the checksums, and the records of jobs."""
     folder = tmp_path_factory.mktemp("kang")
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     donors = data.obs["batch"].astype(str)
@@ -42,14 +47,14 @@ def runs(real, tmp_path_factory):
     rows = [{"query": f"donor{donor}", "path": f"donor{donor}.h5ad", "label_key": "cell_type"} for donor in QUERIES]
     write_sheets(folder, [{"dataset": "kang", "path": "reference.h5ad"}], rows[:1], **CONFIG)
     snakemake(folder)
-    before = checksums(folder / "results")
+    before, jobs = checksums(folder / "results"), job_records(folder)
     donor = ad.read_h5ad(folder / "donor107.h5ad")
     for name, query in {"thinned": thinned(donor), "shuffled": shuffled(donor)}.items():
         query.write_h5ad(folder / f"{name}.h5ad")
         rows.append({"query": name, "path": f"{name}.h5ad"})
     write_sheets(folder, [{"dataset": "kang", "path": "reference.h5ad"}], rows, **CONFIG)
     snakemake(folder)
-    return folder, before
+    return folder, before, jobs
 
 
 def thinned(counts: ad.AnnData) -> ad.AnnData:
@@ -136,7 +141,7 @@ def test_damaged_queries_fail_for_the_right_reason(folder, query, cause):
 
 
 def test_another_query_changed_no_byte_of_what_was_there(runs):
-    folder, before = runs
+    folder, before, _ = runs
     after = checksums(folder / "results")
     summaries = {
         path
@@ -147,6 +152,14 @@ def test_another_query_changed_no_byte_of_what_was_there(runs):
     changed = {path for path in before if after.get(path) != before[path]}
     assert changed <= summaries
     assert "report/index.html" in changed
+
+
+def test_another_query_changed_no_record_of_an_earlier_job(runs):
+    folder, _, before = runs
+    after = job_records(folder)
+    changed = {rule for rule, *wildcards in before if after.get((rule, *wildcards)) != before[rule, *wildcards]}
+    assert changed == {"collect_transfer", "plot_transfer", "export_atlas"}
+    assert len(after) > len(before)
 
 
 def test_a_finished_run_plans_nothing(folder):
