@@ -3,6 +3,7 @@
 usage: .venv/bin/python benchmarks/preparation.py WORK CELLS [GENES 2000] [DENSITY 0.1] [REPEATS 3] [--compression gzip] [--alone]
 
 Sides take turns, each in processes of its own, imports included. Both drop the same cells by the config's limits. WORK takes the synthetic file, which stays there. --alone leaves scanpy out.
+At the end build_reference writes the counts of the selected genes, once.
 """
 
 import argparse
@@ -43,9 +44,9 @@ def run_rule(name: str, path: str, work: Path) -> None:
         smk.params = SimpleNamespace(row=row, qc=config["qc"], unlabeled=config["unlabeled"], seed=0)
         smk.output = SimpleNamespace(cells=cells, genes=genes, summary=scan)
     else:
-        smk.input = type("Input", (dict,), {"cells": [cells], "genes": [genes], "scans": [scan]})()
-        smk.params = SimpleNamespace(rows=[row], settings=config["genes"], pretrained=[])
-        smk.output = SimpleNamespace(genes=str(work / "refatlas.parquet"))
+        smk.input = type("Input", (dict,), {"cells": [cells], "genes": [genes], "scans": [scan], "selected": str(work / "refatlas.parquet"), "pretrained": []})()
+        smk.params = SimpleNamespace(rows=[row] if name == "select_genes" else {"d": row}, settings=config["genes"], pretrained=[])
+        smk.output = SimpleNamespace(genes=str(work / "refatlas.parquet"), counts=str(work / "counts.h5ad"))
     importlib.import_module(name).main(smk)
 
 
@@ -153,6 +154,8 @@ def main() -> None:
     report(runs, sides)
     if not given.alone:
         print(compared(given.work))
+    built = measured("build_reference", str(path), given.work)
+    print("then build_reference: " + ", ".join(f"{kind} {value:.1f}" for kind, value in built.items()) + f"; {(given.work / 'counts.h5ad').stat().st_size / 1e6:.0f} MB written")
     return None
 
 

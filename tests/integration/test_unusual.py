@@ -17,7 +17,7 @@ from refatlas.labels import pick
 from refatlas.models import MODEL_TYPES
 from refatlas.predictive import misfit
 from refatlas.scanning import scan
-from refatlas.store import gather, read_counts, write_counts
+from refatlas.store import counts_writer, gather, read_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts, snakemake, write_sheets
@@ -50,9 +50,10 @@ class Pipeline:
         self.models = {kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind, **self.sections[kind])) for kind in kinds}
 
     def _store(self, row, found, obs, name, keep):
-        matrix = gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes)
         path = self.folder / f"{name}_counts.h5ad"
-        write_counts(str(path), matrix, obs, self.genes)
+        with counts_writer(str(path), obs, self.genes) as out:
+            for block in gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes):
+                out.append(block)
         return read_counts(path)
 
     def map(self, counts, **keys) -> dict[str, pd.DataFrame]:

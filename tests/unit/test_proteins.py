@@ -18,7 +18,7 @@ from refatlas.errors import InputError
 from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
 from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite, wanted_proteins
 from refatlas.scanning import scan
-from refatlas.store import protein_names, read_counts, write_counts
+from refatlas.store import counts_writer, protein_names, read_counts
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import load_script, sheet_row, small_counts
@@ -216,8 +216,10 @@ def test_a_match_in_words():
 def test_stored_proteins_keep_their_names(tmp_path):
     genes = pd.DataFrame({"symbol": ["G1"], "selected": True}, index=["G1"])
     proteins = pd.DataFrame([[1, 0, 2]], columns=NAMES)
-    write_counts(str(tmp_path / "with.h5ad"), sparse.csr_matrix([[1.0]]), pd.DataFrame({"batch": ["b"]}, index=["c"]), genes, proteins=proteins)
-    write_counts(str(tmp_path / "without.h5ad"), sparse.csr_matrix([[1.0]]), pd.DataFrame({"batch": ["b"]}, index=["c"]), genes)
+    for name, wanted in (("with", proteins), ("without", pd.DataFrame(index=[0]))):
+        with counts_writer(str(tmp_path / f"{name}.h5ad"), pd.DataFrame({"batch": ["b"]}, index=["c"]), genes) as out:
+            out.append(sparse.csr_matrix([[1.0]]))
+            out.add_proteins(wanted)
     assert protein_names(tmp_path / "with.h5ad") == NAMES
     assert read_counts(tmp_path / "with.h5ad").obsm["proteins"].tolist() == [[1, 0, 2]]
     assert protein_names(tmp_path / "without.h5ad") == protein_names(None) == []

@@ -51,7 +51,7 @@ rule hold_out:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=1),
         runtime=minutes(60),
     params:
         rows=list(DATASETS.values()),

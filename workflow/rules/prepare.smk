@@ -145,7 +145,7 @@ rule build_reference:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
         runtime=minutes(120),
     params:
         rows=DATASETS,
@@ -203,7 +203,7 @@ rule build_query:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
         runtime=minutes(60),
     params:
         row=lambda w: {

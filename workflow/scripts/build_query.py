@@ -12,7 +12,7 @@ from refatlas.files import read_files, require_unchanged
 from refatlas.genes import match_selected
 from refatlas.jobs import run_job
 from refatlas.proteins import align, describe_match, read_proteins
-from refatlas.store import gather, protein_names, write_counts
+from refatlas.store import counts_writer, gather, protein_names
 
 
 def main(smk) -> None:
@@ -22,14 +22,16 @@ def main(smk) -> None:
     row = smk.params.row
     file = open_counts(row["path"], row["layer"])
     table = pd.read_parquet(smk.input.genes)
-    matrix = gather(file, np.ones(len(cells), dtype=bool), genes, table)
-    measured = np.isin(np.arange(matrix.shape[1]), match_selected(genes, table))
-    print(f"{matrix.shape[0]} cells × {matrix.shape[1]} genes, {int(measured.sum())} of them measured")
+    measured = np.isin(np.arange(genes["selected"].sum()), match_selected(genes, table))
+    print(f"{len(cells)} cells × {len(measured)} genes, {int(measured.sum())} of them measured")
     proteins, known = read_proteins(file, row, cells["batch"].to_numpy()), protein_names(smk.input.get("reference"))
     if known:
         print(f"proteins: {describe_match(list(proteins.columns), known)}")
-    require_unchanged(files)
-    write_counts(smk.output.counts, matrix, cells[["batch"]], genes, measured, align(proteins, known))
+    with counts_writer(smk.output.counts, cells[["batch"]], genes, measured) as out:
+        for block in gather(file, np.ones(len(cells), dtype=bool), genes, table):
+            out.append(block)
+        out.add_proteins(align(proteins, known))
+        require_unchanged(files)
 
 
 if "snakemake" in globals():

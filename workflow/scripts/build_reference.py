@@ -5,7 +5,6 @@ out: counts.h5ad; obs has dataset, batch, label (label_2 … for coarser levels)
 """
 
 import pandas as pd
-from scipy import sparse
 
 from refatlas.cells import training_cells
 from refatlas.counts import open_counts
@@ -13,7 +12,7 @@ from refatlas.errors import InputError, listed
 from refatlas.files import read_files, require_unchanged
 from refatlas.jobs import read_json, run_job
 from refatlas.proteins import read_proteins, unite, wanted_proteins
-from refatlas.store import gather, write_counts
+from refatlas.store import counts_writer, gather
 
 
 def describe_cells(cells: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -29,21 +28,21 @@ def main(smk) -> None:
     files = read_files(smk.input.scans)
     genes = pd.read_parquet(smk.input.selected)
     cells = {name: training_cells(pd.read_parquet(path), smk.input.get("fold")) for name, path in zip(smk.params.rows, smk.input.cells, strict=True)}
-    parts, proteins = [], []
-    for (name, row), table in zip(smk.params.rows.items(), smk.input.genes, strict=True):
-        file, keep = open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy()
-        part = gather(file, keep, genes, pd.read_parquet(table))
-        print(f"{name}: {part.shape[0]} cells, {part.nnz / max(part.shape[0], 1):.0f} of {part.shape[1]} genes seen in a cell on average")
-        parts.append(part)
-        proteins.append(read_proteins(file, row, cells[name]["batch"].to_numpy())[keep])
-    matrix, obs = sparse.vstack(parts, format="csr"), describe_cells(cells)
-    if matrix.sum() == 0:
-        raise InputError("the selected genes have no counts in any kept cell; check genes.include, genes.exclude and the counts' layer")
     made = {name: read_json(path)["proteins"] for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)}
-    wanted = wanted_proteins(unite(proteins), made)
-    print(f"proteins: {listed(wanted.columns, 30)}")
-    require_unchanged(files)
-    write_counts(smk.output.counts, matrix, obs, genes, proteins=wanted)
+    proteins = []
+    with counts_writer(smk.output.counts, describe_cells(cells), genes) as out:
+        for (name, row), table in zip(smk.params.rows.items(), smk.input.genes, strict=True):
+            file, keep, before = open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy(), out.n_values
+            for block in gather(file, keep, genes, pd.read_parquet(table)):
+                out.append(block)
+            proteins.append(read_proteins(file, row, cells[name]["batch"].to_numpy())[keep])
+            print(f"{name}: {keep.sum()} cells, {(out.n_values - before) / max(keep.sum(), 1):.0f} of {out.n_columns} genes seen in a cell on average")
+        if out.n_values == 0:
+            raise InputError("the selected genes have no counts in any kept cell; check genes.include, genes.exclude and the counts' layer")
+        wanted = wanted_proteins(unite(proteins), made)
+        print(f"proteins: {listed(wanted.columns, 30)}")
+        out.add_proteins(wanted)
+        require_unchanged(files)
 
 
 if "snakemake" in globals():

@@ -5,6 +5,7 @@ int32, readable by any anndata, and in any order of rows.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -19,32 +20,100 @@ from refatlas.genes import match_selected, take_genes
 from refatlas.jobs import whole
 
 CHUNK = 8192
+COPIED = 128 * CHUNK
+PACKED = {"compression": "lzf"}
 # Rows that are read at once, and rows that it is quicker to read than to skip.
 BLOCK, GAP = 256, 24
 OBS_BYTES = 300
 
 
-def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.DataFrame) -> sparse.csr_matrix:
-    """Return the kept cells of a file × the selected genes in their order, float32; genes that the file lacks are empty columns.
+def gather(file: CountFile, keep: np.ndarray, genes: pd.DataFrame, table: pd.DataFrame) -> Iterator[sparse.csr_matrix]:
+    """Yield the kept cells of a file × the selected genes in their order, block by block; genes that the file lacks are empty columns.
 
     Args:
         keep: of each cell, shape (n_cells,). genes: genes.parquet of the split. table: the file's genes, of `gene_table`.
     """
     rows, n_genes = match_selected(genes, table), int(genes["selected"].sum())
-    parts = [sparse.csr_matrix((0, n_genes), dtype=np.float32)]
     for start, block in file.blocks():
         wanted = keep[start : start + block.shape[0]]
         if wanted.any():
-            parts.append(take_genes(block[wanted], rows, n_genes).astype(np.float32))
-    return sparse.vstack(parts, format="csr")
+            yield take_genes(block[wanted], rows, n_genes)
 
 
-def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None, proteins: pd.DataFrame | None = None) -> None:
-    """Write the counts of the selected genes as h5ad, whole or not at all; text columns become categories, missing labels stay missing.
+class MatrixWriter:
+    """Writes the X of an h5ad block by block, never whole in memory; values as the smallest unsigned integers that hold all of them.
+
+    Attributes:
+        n_values: how many were written.
+    """
+
+    def __init__(self, file: h5py.File, n_columns: int) -> None:
+        file.pop("X", None)
+        self.group, self.n_columns, self.n_values, self.lengths = file.create_group("X"), n_columns, 0, [np.zeros(1, dtype=np.int64)]
+        self._make("data", np.uint8)
+        self._make("indices", np.int32)
+
+    def append(self, block: sparse.csr_matrix) -> None:
+        """Write further rows."""
+        self._widen(block.data)
+        end = self.n_values + block.nnz
+        for name, values in (("data", block.data), ("indices", block.indices)):
+            self.group[name].resize((end,))
+            self.group[name][self.n_values : end] = values
+        self.n_values = end
+        self.lengths.append(np.diff(block.indptr).astype(np.int64))
+
+    def finish(self, n_rows: int) -> None:
+        """Write where each row begins.
+
+        Raises:
+            ValueError: other rows were written than there should be.
+        """
+        starts = np.concatenate(self.lengths).cumsum()
+        if len(starts) != n_rows + 1:
+            raise ValueError(f"{len(starts) - 1} rows of counts were written for {n_rows} cells")
+        self._make("indptr", np.int32 if self.n_values < 2**31 else np.int64, len(starts))
+        self.group["indptr"][:] = starts
+        self.group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array([n_rows, self.n_columns])})
+
+    def _make(self, name: str, dtype, length: int = 0) -> h5py.Dataset:
+        return self.group.create_dataset(name, (length,), dtype, maxshape=(None,), chunks=(CHUNK,), compression="gzip", compression_opts=1, shuffle=True)
+
+    def _widen(self, values: np.ndarray) -> None:
+        """Write anew, as a wider type, what was written, if these values do not fit the type so far."""
+        small = np.min_scalar_type(int(values.max(initial=0)))
+        old = self.group["data"]
+        dtype = np.promote_types(old.dtype, small if np.array_equal(values.astype(small), values) else np.float32)
+        if dtype == old.dtype:
+            return
+        wide = self._make("wide", dtype, len(old))
+        for start in range(0, len(old), COPIED):
+            wide[start : start + COPIED] = old[start : start + COPIED]
+        del self.group["data"]
+        self.group.move("wide", "data")
+
+
+class CountsWriter(MatrixWriter):
+    """Writes counts of the selected genes, and proteins beside them."""
+
+    def __init__(self, file: h5py.File, n_columns: int) -> None:
+        super().__init__(file, n_columns)
+        self.file = file
+
+    def add_proteins(self, proteins: pd.DataFrame) -> None:
+        """Write counts of `refatlas.proteins` to obsm["proteins"], with their names in uns["protein_names"]; nothing, if there are none."""
+        if proteins.shape[1]:
+            # An array with names apart: a protein's name may hold a "/", which a data frame in an h5ad may not.
+            ad.io.write_elem(self.file["obsm"], "proteins", proteins.to_numpy(dtype=np.float32), dataset_kwargs=PACKED)
+            ad.io.write_elem(self.file["uns"], "protein_names", proteins.columns.to_numpy(dtype=str).astype(object))
+
+
+@contextmanager
+def counts_writer(path: str, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None) -> Iterator[CountsWriter]:
+    """Yield what writes the counts of the selected genes as h5ad, whole or not at all; text columns become categories, missing labels stay missing.
 
     Args:
-        measured: whether the file has each gene, rather than zeros in its place; all, if not given.
-        proteins: counts of `refatlas.proteins`, which go to obsm["proteins"] with their names in uns["protein_names"]; none, if it has no columns.
+        obs: of the cells, whose rows are appended in this order. measured: whether the file has each gene, rather than zeros in its place; all, if not given.
     """
     obs, genes = obs.copy(), genes[genes["selected"]]
     for name in obs.columns:
@@ -54,34 +123,29 @@ def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes:
     var["measured"] = True if measured is None else measured
     var.index.name = None
     obs.index.name = None
-    counts = ad.AnnData(obs=obs, var=var)
-    if proteins is not None and proteins.shape[1]:
-        # An array with names apart: a protein's name may hold a "/", which a data frame in an h5ad may not.
-        counts.obsm["proteins"], counts.uns["protein_names"] = proteins.to_numpy(dtype=np.float32), proteins.columns.to_numpy(dtype=str).astype(object)
     with whole(path) as part:
-        counts.write_h5ad(part, compression="lzf")
+        ad.AnnData(obs=obs, var=var).write_h5ad(part, **PACKED)
         with h5py.File(part, "a") as file:
-            write_matrix(file, matrix)
+            writer = CountsWriter(file, len(var))
+            yield writer
+            writer.finish(len(obs))
+
+
+def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame) -> None:
+    """Write counts that are in memory; arguments as of `counts_writer`."""
+    with counts_writer(path, obs, genes) as writer:
+        writer.append(matrix)
 
 
 def write_matrix(file: h5py.File, matrix: sparse.csr_matrix) -> None:
-    """Write the X of an h5ad."""
-    file.pop("X", None)
-    group = file.create_group("X")
-    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(matrix.shape)})
-    for name, values in (("data", _smallest(matrix.data)), ("indices", matrix.indices), ("indptr", matrix.indptr)):
-        packed = {"chunks": (min(CHUNK, len(values)),), "compression": "gzip", "compression_opts": 1, "shuffle": True} if len(values) else {}
-        group.create_dataset(name, data=values, **packed)
-
-
-def _smallest(values: np.ndarray) -> np.ndarray:
-    """Return counts as the smallest unsigned integers that hold them."""
-    small = values.astype(np.min_scalar_type(int(values.max(initial=0))))
-    return small if np.array_equal(small, values) else values
+    """Write a matrix that is in memory as the X of an h5ad."""
+    writer = MatrixWriter(file, matrix.shape[1])
+    writer.append(matrix)
+    writer.finish(matrix.shape[0])
 
 
 def read_counts(path: str, from_disk: bool = False) -> ad.AnnData:
-    """Return counts that `write_counts` wrote, as float32; if `from_disk`, X stays in the file, of which parts are read, as stored, when they are asked for."""
+    """Return counts that `counts_writer` wrote, as float32; if `from_disk`, X stays in the file, of which parts are read, as stored, when they are asked for."""
     if not from_disk:
         counts = ad.read_h5ad(path)
         counts.X = counts.X.astype(np.float32)
@@ -147,14 +211,14 @@ def row_blocks(matrix, size: int = 4096) -> Iterator[sparse.csr_matrix]:
 
 
 def memory_mb(path: str) -> float:
-    """Return how many MB counts that `write_counts` wrote take when loaded: values of 4 bytes, positions of 4, or of 8 beyond 2^31 values, and OBS_BYTES a cell."""
+    """Return how many MB counts that `counts_writer` wrote take when loaded: values of 4 bytes, positions of 4, or of 8 beyond 2^31 values, and OBS_BYTES a cell."""
     with h5py.File(path, "r") as file:
         n_values, n_cells = len(file["X/data"]), len(file["X/indptr"]) - 1
     return (n_values * (8 if n_values < 2**31 else 12) + n_cells * OBS_BYTES) / 1e6
 
 
 def protein_names(path: str | None) -> list[str]:
-    """Return the proteins in counts that `write_counts` wrote; none without a file, or where nothing measured any."""
+    """Return the proteins in counts that `counts_writer` wrote; none without a file, or where nothing measured any."""
     if path is None:
         return []
     with h5py.File(path, "r") as file:
