@@ -228,7 +228,7 @@ def test_a_lack_of_memory_is_told_with_what_to_do(tmp_path, capfd, error):
 
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/full").exists(), reason="mounting a small file system needs root and Linux")
 def test_every_kind_of_file_on_a_full_disk_leaves_nothing(tmp_path):
-    from refatlas.store import write_counts
+    from refatlas.store import counts_writer
 
     small = tmp_path / "small"
     small.mkdir()
@@ -238,12 +238,18 @@ def test_every_kind_of_file_on_a_full_disk_leaves_nothing(tmp_path):
         values = np.random.default_rng(0).random((3000, 60))
         frame = pd.DataFrame(values, columns=[f"c{i}" for i in range(60)])
         genes = pd.DataFrame({"selected": True, "symbol": "g"}, index=[f"g{i}" for i in range(60)])
+
+        def write_h5ad(path: str) -> None:
+            with counts_writer(path, pd.DataFrame(index=[f"cell{i}" for i in range(3000)]), genes) as out:
+                for start in range(0, 3000, 500):
+                    out.append(sparse.csr_matrix(values[start : start + 500].astype(np.float32)))
+
         writers = {
             "a.parquet": lambda path: write_table(frame, path),
             "a.csv": lambda path: write_table(frame, path),
             "a.json": lambda path: write_json(values.tolist(), path),
             "a.npz": lambda path: Linear({"values": values}).save(path),
-            "a.h5ad": lambda path: write_counts(path, sparse.csr_matrix(values.astype(np.float32)), pd.DataFrame(index=[f"cell{i}" for i in range(3000)]), genes),
+            "a.h5ad": write_h5ad,
         }
 
         def refused(name: str, write) -> None:

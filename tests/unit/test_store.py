@@ -8,13 +8,14 @@ import pytest
 from conftest import small_counts
 from scipy import sparse
 
-from refatlas.store import counts_writer, read_counts, write_counts
+from refatlas.store import counts_writer, read_counts
 
 
 def stored(path, matrix) -> None:
     obs = pd.DataFrame({"batch": "b"}, index=[f"c{i}" for i in range(matrix.shape[0])])
     genes = pd.DataFrame({"symbol": None, "selected": True}, index=[f"G{i}" for i in range(matrix.shape[1])])
-    write_counts(str(path), matrix, obs, genes)
+    with counts_writer(str(path), obs, genes) as out:
+        out.append(matrix)
 
 
 @pytest.mark.parametrize(("largest", "kind"), [(255, "uint8"), (256, "uint16"), (70_000, "uint32")])

@@ -131,12 +131,6 @@ def counts_writer(path: str, obs: pd.DataFrame, genes: pd.DataFrame, measured: n
             writer.finish(len(obs))
 
 
-def write_counts(path: str, matrix: sparse.csr_matrix, obs: pd.DataFrame, genes: pd.DataFrame) -> None:
-    """Write counts that are in memory; arguments as of `counts_writer`."""
-    with counts_writer(path, obs, genes) as writer:
-        writer.append(matrix)
-
-
 def write_matrix(file: h5py.File, matrix: sparse.csr_matrix) -> None:
     """Write a matrix that is in memory as the X of an h5ad."""
     writer = MatrixWriter(file, matrix.shape[1])
