@@ -115,7 +115,13 @@ def main(smk) -> None:
         delivered, combined = deliver_parts(held, part_of, learned, everything, parents, p.novel)
         write_table(delivered, delivered_file)
         write_table(combined, combined_file)
-    everything.how["evidence"] = {"folds": p.folds, "n_cells": len(cells), "batches": sorted(set(batches)), "labels": truth.value_counts().to_dict()}
+    everything.how["evidence"] = {
+        "folds": p.folds,
+        "n_cells": len(cells),
+        "batches": sorted(set(batches)),
+        "simulated": not set(batches) <= set(reference["batch"]),
+        "labels": truth.value_counts().to_dict(),
+    }
     everything.cells.save(smk.output.held_out)
     write_json(everything.how, smk.output.calibration)
     weights = zip(wanted, everything.how["weights"], strict=True)
