@@ -22,6 +22,7 @@ import yaml
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "workflow" / "scripts"))
 from assess_query import assess  # noqa: E402
+from refatlas.config import HELD_OUT  # noqa: E402
 
 KANG = "kang_ctrl_8donors_1287g.h5ad"
 TYPES = ["B cells", "CD14+ Monocytes", "CD4 T cells", "CD8 T cells", "Dendritic cells", "FCGR3A+ Monocytes", "Megakaryocytes", "NK cells"]
@@ -121,14 +122,25 @@ def verdicts(work: Path) -> pd.DataFrame:
 
 def verdicts_on_hidden(work: Path) -> pd.DataFrame:
     """Return the verdict on the held-out cells of each split that hides a type from its reference, by the limits of the batches that it does not hold out, where there are such."""
-    rows, folds = [], [json.loads(path.read_text()) for path in sorted((work / "results").glob("fold_*/queries/*/measures.json"))]
-    for path in sorted((work / "results").glob("hide_*/queries/*/measures.json")):
+    rows, folds = [], [json.loads(path.read_text()) for path in sorted((work / "results").glob(f"fold_*/queries/{HELD_OUT}/measures.json"))]
+    for path in sorted((work / "results").glob(f"hide_*/queries/{HELD_OUT}/measures.json")):
         measures, hidden = json.loads(path.read_text()), json.loads((work / "results" / path.parts[-4] / "fold.json").read_text())["hidden"]
         others = [{"batches": {name: b for name, b in fold["batches"].items() if name not in measures["batches"]}} for fold in folds]
         found = assess(measures, others if any(fold["batches"] for fold in others) else folds)
         checks = {check["check"]: check for check in found["checks"]}
+        delivered = pd.read_parquet(path.parent / "delivered.parquet")
+        unseen = pd.read_parquet(path.parent / "cells.parquet")["label"].loc[delivered.index] == hidden
+        shares = {"share": unseen.mean(), "hidden cells novel": delivered["novel"][unseen].mean(), "others novel": delivered["novel"][~unseen].mean()}
         told = {f"{name} (limit)": f"{checks[name]['value']} ({checks[name]['warn_beyond'][1]})" for name in ("novel", "novel_group", "misfit")}
-        rows.append({"hidden": hidden, "verdict": found["verdict"], "reasons": ", ".join(r["check"] for r in found["reasons"]), **told})
+        rows.append(
+            {
+                "hidden": hidden,
+                **{name: round(share, 3) for name, share in shares.items()},
+                "verdict": found["verdict"],
+                "reasons": ", ".join(r["check"] for r in found["reasons"]),
+                **told,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -138,6 +150,8 @@ def main() -> None:
     case, data, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).resolve()
     prepare(case, data, work, every=int(sys.argv[4]) if len(sys.argv) == 5 else 1)
     print(f"{case}: {run(work):.0f} s; again with nothing to do: {run(work):.1f} s\n")
+    # The workflow has no use for these.
+    run(work, "--", *(f"results/{path.name}/queries/{HELD_OUT}/measures.json" for path in sorted((work / "results").glob("hide_*"))))
     transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("level == 1")
     columns = ["split", "query", "model", "source", "n_cells", "accuracy", "macro_f1", "ece", "ece_calibrated", "aurc", "auroc_unseen", "fpr95_unseen", "coverage", "set_size"]
     print(transfer[columns].round(3).to_markdown(index=False), "\n")
