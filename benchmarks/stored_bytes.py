@@ -1,7 +1,7 @@
 """Bytes of counts that a run wrote (the stores of the atlas, its folds and queries; exports apart), against those of the raw counts that it read.
 
 usage: .venv/bin/python benchmarks/stored_bytes.py WORK [CONFIG.yaml], after a run in WORK, or of its stores alone:
-       snakemake ... results/atlas/counts.h5ad results/fold_1/counts.h5ad results/fold_1/queries/held_out/counts.h5ad results/atlas/queries/QUERY/counts.h5ad
+       snakemake ... results/atlas/counts.h5ad results/fold_1/counts.h5ad results/fold_1/queries/heldout/counts.h5ad results/atlas/queries/QUERY/counts.h5ad
 """
 
 import os
