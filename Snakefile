@@ -33,11 +33,7 @@ rule all:
     input:
         expand("<results>/queries/{query}/labels.csv", query=QUERIES),
         expand("<results>/atlas/{model}.h5ad", model=MODELS),
-        expand(
-            "<results>/queries/{query}/{model}_tree.nwk",
-            query=CONFIG["tree"]["update"],
-            model=CONFIG["tree"]["models"],
-        ),
+        updated_trees(),
         "<results>/evaluation/integration.csv",
         "<results>/evaluation/transfer.csv",
         "<results>/report/index.html",

@@ -84,6 +84,13 @@ def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
     assert (jobs["map_query"], jobs["check_query"], jobs["plot_query"]) == (3, 1, 1)
 
 
+def test_the_record_waits_for_every_job_but_the_report(project):
+    with_tree(project, update=["q"])
+    everything, recorded = (planned(snakemake(project, "--dry-run", *target)) for target in ([], ["results/provenance.json"]))
+    assert everything.pop("write_report") == 1
+    assert everything == recorded
+
+
 def test_a_changed_model_reruns_that_model_alone(finished):
     write_sheets(
         finished,

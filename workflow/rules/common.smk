@@ -185,6 +185,15 @@ def mapqc_of(wildcards):
     }
 
 
+def updated_trees():
+    """The label trees that labelled queries have extended."""
+    return expand(
+        "<results>/queries/{query}/{model}_tree.nwk",
+        query=CONFIG["tree"]["update"],
+        model=CONFIG["tree"]["models"],
+    )
+
+
 def scored(table):
     """One table of scores of every query and every fold."""
     return expand(

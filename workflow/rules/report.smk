@@ -130,44 +130,10 @@ rule export_atlas:
         "../scripts/export_atlas.py"
 
 
-# After all results that the report shows, because their jobs leave the records that are gathered here.
-rule record_provenance:
-    input:
-        datasets=expand("<results>/datasets/{dataset}/files.json", dataset=DATASETS),
-        queries=expand("<results>/queries/{query}/files.json", query=QUERIES),
-        labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
-        atlases=expand("<results>/atlas/{model}.h5ad", model=MODELS),
-        integration="<results>/evaluation/integration.csv",
-        transfer="<results>/evaluation/transfer.csv",
-    output:
-        provenance="<results>/provenance.json",
-    log:
-        "<logs>/record_provenance.log",
-    benchmark:
-        "<benchmarks>/record_provenance.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000),
-        runtime=minutes(10),
-    params:
-        sheets={"datasets": list(DATASETS), "queries": list(QUERIES)},
-        known={
-            "name": [*DATASETS, *QUERIES],
-            "dataset": list(DATASETS),
-            "query": [*QUERIES, HELD_OUT],
-            "model": list(MODELS),
-            "split": ["atlas", *FOLDS],
-        },
-        config=CONFIG,
-    script:
-        "../scripts/record_provenance.py"
-
-
-rule write_report:
-    input:
-        unpack(calibration_of),
-        provenance="<results>/provenance.json",
+def reported(wildcards):
+    """What the report shows."""
+    return dict(
+        calibration_of(wildcards),
         scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
         genes="<results>/atlas/genes.parquet",
         trainings=expand(
@@ -204,6 +170,46 @@ rule write_report:
         transfer="<results>/evaluation/transfer.csv",
         transfer_figure="<results>/report/figures/transfer.png",
         folds=expand("<results>/{split}/fold.json", split=FOLDS),
+    )
+
+
+# After every job but the report's own, because what has not ended has left no record to gather.
+rule record_provenance:
+    input:
+        unpack(reported),
+        datasets=expand("<results>/datasets/{dataset}/files.json", dataset=DATASETS),
+        queries=expand("<results>/queries/{query}/files.json", query=QUERIES),
+        atlases=expand("<results>/atlas/{model}.h5ad", model=MODELS),
+        updated_trees=updated_trees(),
+    output:
+        provenance="<results>/provenance.json",
+    log:
+        "<logs>/record_provenance.log",
+    benchmark:
+        "<benchmarks>/record_provenance.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000),
+        runtime=minutes(10),
+    params:
+        sheets={"datasets": list(DATASETS), "queries": list(QUERIES)},
+        known={
+            "name": [*DATASETS, *QUERIES],
+            "dataset": list(DATASETS),
+            "query": [*QUERIES, HELD_OUT],
+            "model": list(MODELS),
+            "split": ["atlas", *FOLDS],
+        },
+        config=CONFIG,
+    script:
+        "../scripts/record_provenance.py"
+
+
+rule write_report:
+    input:
+        unpack(reported),
+        provenance="<results>/provenance.json",
     output:
         page="<results>/report/index.html",
         config="<results>/report/config.yaml",
