@@ -8,9 +8,10 @@ import pytest
 
 from refatlas.config import complete_config, load_sheets, tree_settings
 from refatlas.errors import InputError
+from refatlas.labels import draw_evenly
 from refatlas.newick import read_newick, write_newick
 from refatlas.tree import Decision, LabelTree, Rejection, TreeClassifier, from_schpl, to_schpl
-from refatlas.tree_learning import describe, draw_evenly, entries_of, tell, tree_of_file
+from refatlas.tree_learning import describe, entries_of, tell, tree_of_file
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 

@@ -39,6 +39,8 @@ rule map_query:
             "outputs",
         ),
         seed=CONFIG["seed"],
+        # Of one latent space, which is the baseline's as are the positions that combine_labels reads.
+        divergence=lambda w: w.model == BASELINE,
     script:
         "../scripts/map_query.py"
 

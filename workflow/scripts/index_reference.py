@@ -11,6 +11,7 @@ from refatlas.cells import read_cells
 from refatlas.errors import InputError
 from refatlas.jobs import run_job
 from refatlas.knn import Index
+from refatlas.labels import draw_evenly
 from refatlas.logistic import fit_scaled
 from refatlas.reference_index import ReferenceIndex
 
@@ -19,17 +20,11 @@ MAX_CELLS = 20_000
 MIN_PER_LABEL = 100
 
 
-def draw_evenly(labels: pd.Series, seed: int) -> np.ndarray:
-    """Return the places of at most about 20,000 cells, in order, drawn evenly from the labels."""
-    per_label = max(MAX_CELLS // labels.nunique(), MIN_PER_LABEL)
-    shuffled = labels.reset_index(drop=True).sample(frac=1, random_state=seed)
-    return np.sort(shuffled.groupby(shuffled, observed=True).head(per_label).index)
-
-
 def index_cells(latent: np.ndarray, labels: pd.Series, seed: int) -> ReferenceIndex:
     """Return the index of labelled cells; `latent` has shape (n_cells, n_latent)."""
     names, codes = np.unique(labels.astype(str).to_numpy(), return_inverse=True)
-    return ReferenceIndex(Index.build(latent), names.astype(str), codes.astype(np.int32), fit_scaled(latent, labels, STRENGTH), latent[draw_evenly(labels, seed)])
+    sample = latent[draw_evenly(codes, MAX_CELLS, MIN_PER_LABEL, seed)]
+    return ReferenceIndex(Index.build(latent), names.astype(str), codes.astype(np.int32), fit_scaled(latent, labels, STRENGTH), sample)
 
 
 def main(smk) -> None:

@@ -12,10 +12,11 @@ import pandas as pd
 from refatlas.cells import read_cells
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_table, write_text
+from refatlas.labels import draw_evenly
 from refatlas.newick import read_newick, write_newick
 from refatlas.plots import draw_tree, save
 from refatlas.tree import LabelTree, Rejection, TreeClassifier
-from refatlas.tree_learning import WHOLE, Matching, describe, draw_evenly, entries_of, learn_tree, tell, tree_of_file
+from refatlas.tree_learning import WHOLE, Matching, describe, entries_of, learn_tree, tell, tree_of_file
 
 
 def units_of(cells: pd.DataFrame, by: str) -> pd.Series:

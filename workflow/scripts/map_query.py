@@ -2,13 +2,14 @@
 
 in:  the reference's model.pt and counts.h5ad; the query's counts.h5ad, which has no labels
 out: model.pt (of the query) and its checksum, latent.parquet, training.csv, classifier.parquet (the model's own labels; no rows if it has no classifier),
-     fit.parquet (how well the model explains each cell), mapping.json
+     fit.parquet (how well the model explains each cell; of the baseline also how far its neighbourhood diverges from the reference), mapping.json
 """
 
 import time
 
 import pandas as pd
 
+from refatlas.divergence import divergence_from_reference
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_json, write_table
 from refatlas.labels import empty_table, label_table
@@ -64,7 +65,7 @@ def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
 def main(smk) -> None:
     spec = {**smk.params.spec, "seed": smk.params.seed, "threads": smk.threads}
     checkpoints, kind = checkpoints_of(smk, spec), spec["type"]
-    # Of the reference, a thousand cells are read at most.
+    # Of the reference, some 20,000 cells are read at most.
     reference_counts, counts = read_counts(smk.input.reference, MODEL_TYPES[kind].from_disk), read_counts(smk.input.query)
     require_same_genes(reference_counts, counts)
     reference = load_model(kind, smk.input.model, reference_counts)
@@ -76,7 +77,10 @@ def main(smk) -> None:
     write_table(latent_table(latent, counts), smk.output.latent)
     write_table(mapped.training.history, smk.output.training)
     write_table(classifier_table(mapped, counts.copy()), smk.output.classifier)
-    write_table(pd.DataFrame({"misfit": misfit(mapped, counts, smk.params.seed)}, index=pd.Index(counts.obs_names, name="cell")), smk.output.fit)
+    fit = pd.DataFrame({"misfit": misfit(mapped, counts, smk.params.seed)}, index=pd.Index(counts.obs_names, name="cell"))
+    if smk.params.divergence:
+        fit["divergence"] = divergence_from_reference(reference, reference_counts, counts, latent, smk.params.seed, smk.threads)
+    write_table(fit, smk.output.fit)
     facts = mapping_facts(reference, mapped, counts, seconds)
     facts["masking_shift"] = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), smk.params.seed)
     write_json(facts, smk.output.mapping)

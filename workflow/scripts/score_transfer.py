@@ -99,7 +99,7 @@ def score_one(given: Given, truth: pd.Series, known: set[str]) -> dict:
 
 
 def detection_rows(key: dict, strange: dict[str, pd.DataFrame], truth: pd.Series, known: set[str]) -> list[dict]:
-    """Return how well each model's distance and misfit tell cells of unseen labels; no rows if there are none."""
+    """Return how well each model's distance, misfit and divergence tell cells of unseen labels; no rows if there are none."""
     unseen = ~truth.isin(known).to_numpy()
     if not unseen.any() or unseen.all():
         return []
@@ -125,7 +125,7 @@ def score_sources(key: dict, cells: pd.DataFrame, sources: Iterator[Given], trai
     """Return the tables of one query.
 
     Args:
-        key: split and query. cells: of the query, with known labels. training: cells that the reference was trained on. strange: distance and misfit by model.
+        key: split and query. cells: of the query, with known labels. training: cells that the reference was trained on. strange: such measures by model.
     """
     rows = {name: [] for name in COLUMNS}
     for given in sources:

@@ -11,10 +11,11 @@ import pandas as pd
 
 from refatlas.errors import InputError
 from refatlas.jobs import run_job, write_table, write_text
+from refatlas.labels import draw_evenly
 from refatlas.newick import write_newick
 from refatlas.plots import draw_tree, save
 from refatlas.tree import LabelTree, TreeClassifier
-from refatlas.tree_learning import Matching, describe, draw_evenly, entries_of, learn_tree, tell
+from refatlas.tree_learning import Matching, describe, entries_of, learn_tree, tell
 
 
 def extend(reference: TreeClassifier, latent: pd.DataFrame, labels: pd.Series, unit: str, settings: dict, seed: int) -> TreeClassifier:

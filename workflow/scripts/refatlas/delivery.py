@@ -7,15 +7,17 @@ import pandas as pd
 from scipy.special import ndtri
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, pool, prediction_sets
+from refatlas.divergence import MIN_CELLS as MIN_AROUND
 from refatlas.jobs import whole
 from refatlas.knn import nearest
 from refatlas.labels import SEPARATOR, coarser, label_table, names_of, probabilities
 
 # Fewer cells of a query say nothing of a source's confidence in it.
 MIN_CELLS = 30
-# Cells of a batch over which strangeness is averaged, the cell itself included; in a smaller batch they would be all of it.
+# Cells of a batch over which strangeness is averaged, the cell itself included.
 NEIGHBORS = 15
-MIN_SMOOTHED = 10 * NEIGHBORS
+# The measure of cells' neighbourhoods; all others are of cells by themselves.
+DIVERGENCE = "divergence"
 GRID = np.linspace(0, 1, 501)
 
 
@@ -132,31 +134,47 @@ def delivered_probabilities(parts: list[np.ndarray], pooled: dict) -> np.ndarray
     return calibrated(pool(parts, np.array(pooled["weights"])), pooled["delivered"])
 
 
-def with_doubt(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
-    """Return the measures of strangeness with one more: how unlike any label a cell is, 1 - the delivered confidence."""
-    return evidence.strangeness.assign(doubt=1 - p.max(axis=1))
+def of_cells(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
+    """Return the measures of cells by themselves, with one more: how unlike any label a cell is, 1 - the delivered confidence."""
+    return evidence.strangeness.loc[:, [not _is_divergence(name) for name in evidence.strangeness]].assign(doubt=1 - p.max(axis=1))
 
 
 def learn_strangeness(evidence: Evidence, p: np.ndarray) -> dict:
-    """Return quantiles of every measure of strangeness over held-out cells; of all together, of cells by themselves; and of all together, smoothed (None if no batch is large).
+    """Return quantiles over held-out cells: of each measure of cells by themselves and of all these together, and the same of cells with what is around them (None if no batch is large).
 
     Args:
         p: delivered probabilities of the cells.
     """
-    measures = with_doubt(evidence, p)
+    alone, alone_quantiles, novelty_alone = _learn_together(of_cells(evidence, p))
+    around = surroundings(evidence, alone)
+    _, around_quantiles, novelty_around = _learn_together(pd.concat([table for _, table in around])) if around else (None, None, None)
+    return {"strangeness": alone_quantiles, "novelty_alone": novelty_alone, "strangeness_around": around_quantiles, "novelty": novelty_around}
+
+
+def _learn_together(measures: pd.DataFrame) -> tuple[np.ndarray, dict[str, list[float]], list[float]]:
+    """Return the strangeness by some measures, the measures' quantiles, and its own."""
     quantiles = {name: np.quantile(values, GRID).tolist() for name, values in measures.items()}
-    alone = strangeness(measures, quantiles)
-    smoothed = [smooth(alone[part], evidence.positions[part]) for part in large_groups(evidence.groups)]
-    return {
-        "strangeness": quantiles,
-        "novelty_alone": np.quantile(alone, GRID).tolist(),
-        "novelty": np.quantile(np.concatenate(smoothed), GRID).tolist() if smoothed else None,
-    }
+    together = strangeness(measures, quantiles)
+    return together, quantiles, np.quantile(together, GRID).tolist()
+
+
+def surroundings(evidence: Evidence, alone: np.ndarray) -> list[tuple[np.ndarray, pd.DataFrame]]:
+    """Return the cells of each large batch, as a mask, with their measures: strangeness smoothed over neighbours, and the neighbourhood's divergence from the reference.
+
+    Args:
+        alone: strangeness of each cell by itself.
+    """
+    divergence = evidence.strangeness.loc[:, [_is_divergence(name) for name in evidence.strangeness]]
+    return [(part, divergence[part].assign(smoothed=smooth(alone[part], evidence.positions[part]))) for part in large_groups(evidence.groups)]
+
+
+def _is_divergence(measure: str) -> bool:
+    return measure.endswith(f":{DIVERGENCE}")
 
 
 def large_groups(groups: np.ndarray) -> list[np.ndarray]:
     """Return the cells of each group that is large enough for neighbours to be alike, as masks of shape (n_cells,)."""
-    return [groups == name for name, n in zip(*np.unique(groups, return_counts=True), strict=True) if n >= MIN_SMOOTHED]
+    return [groups == name for name, n in zip(*np.unique(groups, return_counts=True), strict=True) if n >= MIN_AROUND]
 
 
 def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -172,11 +190,11 @@ def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def novelty(evidence: Evidence, p: np.ndarray, learned: dict) -> np.ndarray:
-    """Return each cell's percentile of strangeness among held-out cells: smoothed within its batch, or by itself in a batch that is too small for that."""
-    alone = strangeness(with_doubt(evidence, p), learned["strangeness"])
+    """Return each cell's percentile of strangeness among held-out cells: with what is around it, or by itself in a batch that is too small for that."""
+    alone = strangeness(of_cells(evidence, p), learned["strangeness"])
     found = percentile(alone, learned["novelty_alone"])
-    for part in large_groups(evidence.groups) if learned["novelty"] else ():
-        found[part] = percentile(smooth(alone[part], evidence.positions[part]), learned["novelty"])
+    for part, around in surroundings(evidence, alone) if learned["novelty"] else ():
+        found[part] = percentile(strangeness(around, learned["strangeness_around"]), learned["novelty"])
     return found
 
 

@@ -33,6 +33,21 @@ def label_table(cells: pd.Index, source: str, names: list[str], probabilities: n
     return pd.concat([table, shares], axis=1)
 
 
+def draw_evenly(groups: np.ndarray, max_cells: int, min_cells: int, seed: int) -> np.ndarray:
+    """Return the places of cells drawn, in order: at most `max_cells`, as many of each group as long as it has any, but no fewer than `min_cells`.
+
+    Args:
+        groups: each cell's group, a whole number; cells of a negative one are not drawn.
+    """
+    sizes = np.bincount(groups[groups >= 0])
+    limit = max((n for n in range(1, max_cells + 1) if np.minimum(sizes, n).sum() <= max_cells), default=1)
+    if limit < min_cells:
+        print(f"at most {max_cells} cells would leave {limit} of each label; {min_cells} are taken")
+        limit = min_cells
+    shuffled = pd.Series(groups[groups >= 0], index=np.flatnonzero(groups >= 0)).sample(frac=1, random_state=seed)
+    return np.sort(shuffled.groupby(shuffled).head(limit).index.to_numpy())
+
+
 def empty_table() -> pd.DataFrame:
     """Return a table without rows, of a model without a classifier."""
     columns = {"cell": object, "source": object, "label": object, "confidence": np.float64}

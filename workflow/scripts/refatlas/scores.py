@@ -27,7 +27,9 @@ def risk_coverage_area(correct: np.ndarray, confidence: np.ndarray) -> float:
 
 
 def score_unseen(unseen: np.ndarray, doubt: np.ndarray) -> dict:
-    """Return how well doubt tells cells of unseen labels: AUROC, and the share of other cells flagged when 95 % of the unseen are; NaN without either kind."""
+    """Return how well doubt tells cells of unseen labels: AUROC, and the share of other cells flagged when 95 % of the unseen are; NaN without either kind. Cells without a value (NaN) take no part."""
+    has_value = ~np.isnan(doubt)
+    unseen, doubt = unseen[has_value], doubt[has_value]
     if not unseen.any() or unseen.all():
         return {"auroc_unseen": np.nan, "fpr95_unseen": np.nan}
     false, true, _ = roc_curve(unseen, doubt)

@@ -32,17 +32,6 @@ def entries_of(units: pd.Series, labels: pd.Series, min_cells: int) -> tuple[lis
     return [str(u) for u, _ in pairs], [str(label) for _, label in pairs], np.array([number.get(pair, -1) for pair in zip(units, labels, strict=True)])
 
 
-def draw_evenly(entries: np.ndarray, max_cells: int, min_cells: int, seed: int) -> np.ndarray:
-    """Return which cells take part, in their order: at most `max_cells`, as many of each entry as long as it has any, but no fewer than `min_cells`; none without an entry."""
-    sizes = np.bincount(entries[entries >= 0])
-    limit = max((n for n in range(1, max_cells + 1) if np.minimum(sizes, n).sum() <= max_cells), default=1)
-    if limit < min_cells:
-        print(f"tree.max_cells {max_cells} would leave {limit} cells of a label in a unit; tree.min_cells {min_cells} are taken")
-        limit = min_cells
-    shuffled = pd.Series(entries[entries >= 0], index=np.flatnonzero(entries >= 0)).sample(frac=1, random_state=seed)
-    return np.sort(shuffled.groupby(shuffled).head(limit).index.to_numpy())
-
-
 def tree_of_file(parents: list[int], names: list[str], labels: list[str], where: str) -> LabelTree:
     """Return a user's tree, with the labels of the reference as entries; inner nodes may have names that are no labels.
 
