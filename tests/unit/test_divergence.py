@@ -4,12 +4,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.metrics import roc_auc_score
+
 from refatlas import divergence as module
 from refatlas.divergence import MIN_CELLS, divergence, divergence_from_reference
 from refatlas.knn import nearest
 from refatlas.models.linear import Linear
-from scipy import sparse
-from sklearn.metrics import roc_auc_score
 
 N_GENES = 300
 
