@@ -5,7 +5,8 @@ all others are measured in double precision.
 """
 
 import numpy as np
-from numba import njit
+
+from refatlas.compiled import compiled
 
 GROUP = 16
 BLOCK = 32
@@ -13,7 +14,7 @@ BLOCK = 32
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _bounds(place, low, high, bounds):
     """Fill in the squared distance from a place to each leaf's box."""
     bounds[:] = 0
@@ -24,7 +25,7 @@ def _bounds(place, low, high, bounds):
             bounds[leaf] += beyond * beyond
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _add_squares(place, components, squares):
     """Add the squared differences in some components, shape (n_components, n_cells)."""
     for i in range(components.shape[0]):
@@ -34,7 +35,7 @@ def _add_squares(place, components, squares):
             squares[j] += difference * difference
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _n_within(squares, limit):
     n = 0
     for j in range(len(squares)):
@@ -42,7 +43,7 @@ def _n_within(squares, limit):
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _true_square(query, row):
     total = 0.0
     for i in range(len(query)):
@@ -51,7 +52,7 @@ def _true_square(query, row):
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _insert(indices, squares, n, index, square):
     """Take a cell into the sorted list of the nearest, n of them so far; return how many they are then."""
     k = len(squares)
@@ -67,14 +68,14 @@ def _insert(indices, squares, n, index, square):
     return n + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _limit(square, unit, slack, n_latent):
     """Return the squared distance in single precision beyond which a cell is proved to be further than a true squared distance."""
     scaled = np.sqrt(square) * unit + slack
     return np.float32(scaled * scaled * (1 + (n_latent + 16) * 2.0**-22) + 1e-30)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _scan(place, query, leaf, leaves, rows, ids, unit, slack, leading, buffer, indices, squares, n, limit):
     """Measure the cells of a leaf; return how many nearest are known, and the limit that they set."""
     components, k = leaves[leaf], len(squares)
@@ -97,7 +98,7 @@ def _scan(place, query, leaf, leaves, rows, ids, unit, slack, leading, buffer, i
     return n, limit
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_homes(places, cells, low, high, homes):
     """Fill in the nearest leaf of each of some query cells."""
     bounds = np.empty(low.shape[1], dtype=np.float32)
@@ -106,7 +107,7 @@ def find_homes(places, cells, low, high, homes):
         homes[cell] = np.argmin(bounds)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def search(places, query, cells, homes, slack, leaves, low, high, rows, ids, unit, leading, indices, squares):
     """Fill in the nearest of some query cells, a group at a time, so that a leaf is read once for all cells of the group that need it."""
     n_leaves = low.shape[1]

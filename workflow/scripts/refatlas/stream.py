@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
+
+from refatlas.compiled import compiled
 
 SAMPLED = 64
 
@@ -81,7 +82,7 @@ class ClippedSums:
         return self.state[:, :, 1], self.state[:, :, 2]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def ascends(indices, indptr):
     """Tell whether the columns of each row ascend, none twice."""
     falls, between_rows = 0, 0
@@ -96,7 +97,7 @@ def ascends(indices, indptr):
     return falls == between_rows
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _from_column(indices, start, stop, column):
     """Return the first place between `start` and `stop` whose column is `column` or a later one."""
     while start < stop:
@@ -108,7 +109,7 @@ def _from_column(indices, start, stop, column):
     return start
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add_moments(data, indices, indptr, first, last, codes, genes, state):
     for row in range(len(indptr) - 1):
         batch = codes[row]
@@ -126,7 +127,7 @@ def _add_moments(data, indices, indptr, first, last, codes, genes, state):
                     state[batch, gene, 2] += delta * (value - mean)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add_clipped(data, indices, indptr, first, last, codes, genes, state):
     for row in range(len(indptr) - 1):
         batch = codes[row]
@@ -158,7 +159,7 @@ class Measures:
 
 
 # Sums of integers are exact in any order, so that the compiler may add several at once.
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _measure(data, indices, indptr, first, last, start, marked, totals, n_genes, marked_counts):
     seen, n_wrong, any_marked = np.zeros(len(marked), dtype=np.int64), 0, marked.any()
     for row in range(first, last):
