@@ -30,8 +30,19 @@ def denoised_tables(model, counts, reference, outputs: dict) -> dict[str, pd.Dat
 
 def _denoised_proteins(model, counts, names: list[str], batches: list[str], outputs: dict) -> pd.DataFrame:
     # One gene only: RNA is computed in any case, and would fill the memory.
-    genes = list(counts.var_names[:1])
-    return _denoised(model, counts, 1, outputs["n_samples"], transform_batch=batches, protein_list=names, gene_list=genes, include_protein_background=outputs["background"])
+    asked = {"protein_list": names, "gene_list": list(counts.var_names[:1]), "include_protein_background": outputs["background"]}
+    parts = (_denoised(model, counts, 1, outputs["n_samples"], transform_batch=[batch], **asked) * efficiencies(model, batch)[names] for batch in batches)
+    return sum(parts) / np.float32(len(batches))
+
+
+def efficiencies(model, batch: str) -> pd.Series:
+    """Return by what a totalVI's rate of each protein must be multiplied to be counts as the batch has them.
+
+    scvi-tools takes it for a nuisance and leaves it out of denoised values, which then are about e times the counts: efficiencies lie near 1/e, the mode of their prior.
+    """
+    place = [str(name) for name in model.adata_manager.get_state_registry("batch").categorical_mapping].index(batch)
+    values = np.exp(model.module.log_per_batch_efficiency.detach().cpu().numpy()[:, place])
+    return pd.Series(values.astype(np.float32), index=list(model.protein_state_registry.column_names))
 
 
 def _denoised(model, counts, part: int, n_samples: int, **asked) -> pd.DataFrame:
