@@ -147,6 +147,7 @@ def running(pid: int) -> Iterator[tuple[psutil.Process, str]]:
         for child in psutil.Process(pid).children(recursive=True):
             command = child.cmdline()
             if len(command) > 1 and "python" in command[0] and (found := SCRIPT.search(command[-1])):
+                child.create_time()  # Kept by psutil, which cannot ask for it once the job has ended.
                 yield child, found[1]
     except psutil.Error:
         return

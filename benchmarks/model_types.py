@@ -39,7 +39,9 @@ def seconds(work: Path, rule: str, model: str) -> float:
 
 def table(work: Path) -> pd.DataFrame:
     """Return a row for each model and source of labels: times, scores over all queries by their cells, and scib's summary scores."""
-    transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("split == 'atlas' and level == 1 and source not in ['distance', 'misfit', 'divergence'] and model != 'delivered'")
+    transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query(
+        "split == 'atlas' and level == 1 and source not in ['distance', 'misfit', 'divergence'] and model != 'delivered'"
+    )
     scib = pd.read_csv(work / "results/evaluation/integration.csv").pivot_table(index="model", columns="metric", values="value").reindex(columns=["bio", "batch", "total"])
     rows = []
     for (model, source), part in transfer.groupby(["model", "source"], sort=False):

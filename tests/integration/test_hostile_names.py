@@ -54,8 +54,8 @@ def test_the_browser_shows_html_in_names_as_text(project, tmp_path):
     # Without the page's own ban of scripts: the names alone must do nothing.
     page = tmp_path / "page.html"
     page.write_text(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", (folder / "results/report/index.html").read_text()))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", f"--user-data-dir={tmp_path}/profile"]
-    run = subprocess.run([browser, *flags, "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=120, check=True)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", f"--user-data-dir={tmp_path}/profile"]
+    run = subprocess.run([browser, *flags, "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=600, check=True)
     assert "<title>refatlas report</title>" in run.stdout
     assert not [element for element in ("<script", "<img src=x", "<b>", "<i>") if element in run.stdout]
     assert "&lt;script&gt;document.title='pwned'&lt;/script&gt;" in run.stdout

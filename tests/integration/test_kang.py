@@ -275,13 +275,14 @@ def test_report_opens_in_a_browser(folder, tmp_path):
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
+        "--disable-dev-shm-usage",
         "--no-first-run",
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
         f"--user-data-dir={tmp_path}/profile",
     ]
-    run = subprocess.run([browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run([browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=600, check=True)
     assert "Trust in the labels" in run.stdout
     assert run.stdout.count("<img") == 11
 

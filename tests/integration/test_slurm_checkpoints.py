@@ -22,7 +22,7 @@ def scontrol(*arguments: str) -> None:
     subprocess.run(["scontrol", *arguments], check=True)
 
 
-def wait_for_epoch(log, n: int, seconds: float = 240) -> int:
+def wait_for_epoch(log, n: int, seconds: float = 600) -> int:
     """Wait until a new job continues; return the epoch, which must be later than the n-th. Snakemake removes the log of the job before."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -31,6 +31,16 @@ def wait_for_epoch(log, n: int, seconds: float = 240) -> int:
             return int(found[1])
         time.sleep(0.2)
     raise TimeoutError(f"{log}: no job has continued after {seconds} s")
+
+
+def wait_for_text(log, text: str, seconds: float = 300) -> None:
+    """Wait until a log says something: before SLURM says that the job has ended, after which Snakemake may remove the log."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if log.exists() and text in log.read_text():
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{log} does not say {text!r} after {seconds} s")
 
 
 def only_job() -> str:
@@ -58,24 +68,24 @@ def test_training_continues_after_requeue_signal_and_time_limit(tmp_path, cluste
         run.wait_for_checkpoint(file)
         job = only_job()
         scontrol("requeue", job)
+        wait_for_text(log, "SIGTERM: the job ends here")
         while cluster.show(job)["JobState"] != "PENDING":
             time.sleep(0.2)
-        assert "SIGTERM: the job ends here" in log.read_text()
         # By itself it would wait for two minutes.
         scontrol("update", f"JobId={job}", "StartTime=now")
         epoch = wait_for_epoch(log, 1)
         run.wait_for_checkpoint(file, after=file.stat().st_mtime_ns)
         # What sbatch --signal=USR1@SECONDS sends before a time limit.
         subprocess.run(["scancel", "--signal=USR1", job], check=True)
+        wait_for_text(log, "SIGUSR1: the job ends here")
         assert ended(cluster, job) == "FAILED"
-        assert "SIGUSR1: the job ends here" in log.read_text()
         log.unlink(missing_ok=True)
         epoch = wait_for_epoch(log, epoch)
         run.wait_for_checkpoint(file, after=file.stat().st_mtime_ns)
         job = only_job()
         scontrol("update", f"JobId={job}", "TimeLimit=1")
+        wait_for_text(log, "SIGTERM: the job ends here")
         assert ended(cluster, job) == "TIMEOUT"
-        assert "SIGTERM: the job ends here" in log.read_text()
         log.unlink(missing_ok=True)
         wait_for_epoch(log, epoch)
     finally:

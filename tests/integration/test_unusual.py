@@ -213,7 +213,7 @@ def test_fractional_counts_are_refused_by_the_workflow_before_training(real, tmp
 
 def test_a_query_that_cannot_be_mapped_is_refused_before_training(real, tmp_path):
     write_sheets(tmp_path, [{"dataset": "pbmc", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}], [{"query": "panel", "path": real("pbmc10k_6434c_698g_14p.h5ad")}])
-    run = snakemake(tmp_path, check=False)
+    run = snakemake(tmp_path, "--cores", "2", check=False)
     assert run.returncode != 0
     assert "need 75%" in run.stdout + run.stderr
     assert not list((tmp_path / "results").rglob("model.pt"))

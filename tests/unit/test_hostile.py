@@ -349,7 +349,7 @@ def test_barcodes_and_symbols_of_an_mtx_folder_are_taken_as_they_are(tmp_path):
     assert file.genes["gene_symbols"].tolist() == ["NA", "B"]
 
 
-def test_a_zarr_that_would_unpickle_is_refused(tmp_path):
+def test_a_zarr_that_would_unpickle_is_refused(tmp_path, monkeypatch):
     """A pickle that makes a file, as an array of an old zarr may hold."""
     import pickle
 
@@ -357,7 +357,7 @@ def test_a_zarr_that_would_unpickle_is_refused(tmp_path):
         def __reduce__(self):
             return open, (str(tmp_path / "pwned"), "w")
 
-    ad.settings.zarr_write_format = 2
+    monkeypatch.setattr(ad.settings, "zarr_write_format", 2)
     small_counts().write_zarr(tmp_path / "x.zarr")
     index = tmp_path / "x.zarr" / "obs" / "_index"
     description = json.loads((index / ".zarray").read_text())

@@ -260,7 +260,8 @@ def test_every_kind_of_file_on_a_full_disk_leaves_nothing(tmp_path):
             # A process that could not close an HDF5 file crashes at another one, later: a job ends before that.
             child = multiprocessing.get_context("fork").Process(target=refused, args=(name, write))
             child.start()
-            child.join()
+            child.join(120)
+            child.kill()
             assert child.exitcode == 0, name
             assert list(small.iterdir()) == []
     finally:

@@ -111,6 +111,8 @@ rule select_genes:
         "<logs>/select_genes/{split}.log",
     benchmark:
         "<benchmarks>/select_genes/{split}.tsv"
+    # check_query waits for it, and comes before training of a fold.
+    priority: 100
     conda:
         "../../envs/refatlas.yaml"
     threads: 2

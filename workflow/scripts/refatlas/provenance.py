@@ -87,7 +87,8 @@ def read_records(logs: Path, known: dict[str, list[str]]) -> list[dict]:
     Args:
         logs: folder of all logs. known: the names that each wildcard has today; records of others are left out, because their results are no longer made.
     """
-    records = [_read_record(path) for path in logs.rglob("*.json")]
+    # A name with a dot before it is of a record that is being written, or of a job that was killed while it did so.
+    records = [_read_record(path) for path in logs.rglob("*.json") if not path.name.startswith(".")]
     current = [r for r in records if all(value in known.get(name, [value]) for name, value in r["wildcards"].items()) and all(Path(path).exists() for path in r["outputs"])]
     return sorted(current, key=lambda record: record["started"])
 

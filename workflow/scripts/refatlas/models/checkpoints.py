@@ -31,6 +31,8 @@ PACKAGES = ("torch", "lightning", "scvi-tools", "scarches")
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Epochs shorter than this are not worth a copy of the weights each: work of this many seconds can be lost to a signal.
 SHORTEST_SECONDS = 1.0
+# A state within an epoch is only taken this long after its begin: minibatches that follow it come in another order, which is a high price for a slow first one.
+LONG_EPOCH_SECONDS = 60.0
 
 
 def checkpoints_of(smk, spec: dict) -> "Checkpoints":
@@ -117,7 +119,7 @@ class Checkpoints:
     def within_epoch(self, state: Callable[[], dict]) -> None:
         """Write the state within an epoch that by itself takes longer than it should be between two checkpoints; end the job if a signal asks for it."""
         now = time.monotonic()
-        if self.folder and now - max(self.epoch_began, self.taken) >= self.seconds:
+        if self.folder and now - max(self.epoch_began, self.taken) >= max(self.seconds, LONG_EPOCH_SECONDS):
             self._take(state, now)
             if not self.asked:
                 self._write()
