@@ -6,6 +6,7 @@ import pytest
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, fit_temperature, left_out, log_loss, pool, prediction_sets, temper
 from refatlas.delivery import NEIGHBORS, Evidence, HeldOut, common_labels, deliver, learn, smooth
+from refatlas.divergence import MIN_CELLS
 from refatlas.labels import SEPARATOR, coarser, hierarchy
 from refatlas.lisi import lisi
 
@@ -135,6 +136,7 @@ def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd
         found[name], truth = probabilities(n, sharpness=sharpness, seed=seed)
     cells = pd.Index([f"c{seed}_{i}" for i in range(n)])
     strange = pd.DataFrame(np.random.default_rng(seed).gamma(5, 1, (n, 4)), index=cells, columns=["m:distance", "m:misfit", "n:distance", "n:misfit"])
+    strange["n:divergence"] = np.random.default_rng(seed + 1).gamma(5, 1, n) if n >= MIN_CELLS else np.nan
     labels = ["A", "B", "C", "D"]
     positions = np.random.default_rng(seed).normal(size=(n, 3))
     return Evidence(cells, labels, found, strange, positions, np.full(n, f"batch{seed}")), pd.Series(np.array(labels)[truth], index=cells)

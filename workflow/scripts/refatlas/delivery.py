@@ -7,7 +7,6 @@ import pandas as pd
 from scipy.special import ndtri
 
 from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, pool, prediction_sets
-from refatlas.divergence import MIN_CELLS as MIN_AROUND
 from refatlas.jobs import whole
 from refatlas.knn import nearest
 from refatlas.labels import SEPARATOR, coarser, label_table, names_of, probabilities
@@ -16,7 +15,7 @@ from refatlas.labels import SEPARATOR, coarser, label_table, names_of, probabili
 MIN_CELLS = 30
 # Cells of a batch over which strangeness is averaged, the cell itself included.
 NEIGHBORS = 15
-# The measure of cells' neighbourhoods; all others are of cells by themselves.
+# The measure of cells' neighbourhoods, which cells of small batches have not; all others are of cells by themselves.
 DIVERGENCE = "divergence"
 GRID = np.linspace(0, 1, 501)
 
@@ -159,22 +158,19 @@ def _learn_together(measures: pd.DataFrame) -> tuple[np.ndarray, dict[str, list[
 
 
 def surroundings(evidence: Evidence, alone: np.ndarray) -> list[tuple[np.ndarray, pd.DataFrame]]:
-    """Return the cells of each large batch, as a mask, with their measures: strangeness smoothed over neighbours, and the neighbourhood's divergence from the reference.
+    """Return the cells of each batch that has neighbourhoods, as a mask, with their measures: strangeness smoothed over neighbours, and divergence from the reference.
 
     Args:
         alone: strangeness of each cell by itself.
     """
     divergence = evidence.strangeness.loc[:, [_is_divergence(name) for name in evidence.strangeness]]
-    return [(part, divergence[part].assign(smoothed=smooth(alone[part], evidence.positions[part]))) for part in large_groups(evidence.groups)]
+    large = divergence.notna().all(axis=1).to_numpy()
+    masks = [large & (evidence.groups == name) for name in np.unique(evidence.groups[large])]
+    return [(part, divergence[part].assign(smoothed=smooth(alone[part], evidence.positions[part]))) for part in masks]
 
 
 def _is_divergence(measure: str) -> bool:
     return measure.endswith(f":{DIVERGENCE}")
-
-
-def large_groups(groups: np.ndarray) -> list[np.ndarray]:
-    """Return the cells of each group that is large enough for neighbours to be alike, as masks of shape (n_cells,)."""
-    return [groups == name for name, n in zip(*np.unique(groups, return_counts=True), strict=True) if n >= MIN_AROUND]
 
 
 def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
