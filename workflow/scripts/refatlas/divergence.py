@@ -60,9 +60,8 @@ def divergence(reference: tuple, query: tuple, threads: int = 1) -> np.ndarray:
 
 def _of_batch(reference: tuple, latent: np.ndarray, expression: sparse.csr_matrix, threads: int) -> np.ndarray:
     places, reference_expression, labels = reference
-    own, _ = nearest(latent, latent, NEIGHBORS, threads)
-    theirs, _ = nearest(places, latent[own].mean(axis=1), REFERENCE_NEIGHBORS, threads)
-    near, near_reference = _averaging(own, len(latent)), _averaging(theirs, len(places))
+    near = _averaging(nearest(latent, latent, NEIGHBORS, threads)[0], len(latent))
+    near_reference = _averaging(nearest(places, near @ latent, REFERENCE_NEIGHBORS, threads)[0], len(places))
     given = np.asarray((near_reference @ sparse.csr_matrix((np.ones(len(labels)), (np.arange(len(labels)), labels)))).argmax(axis=1)).ravel()
 
     def difference(weights: sparse.csr_matrix, reference_weights: sparse.csr_matrix) -> np.ndarray:
