@@ -1,6 +1,7 @@
 """What transfer of labels needs of a reference's latent space, made once: an index of its labelled cells, their labels, a logistic regression, a sample for outliers."""
 
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -49,11 +50,14 @@ class ReferenceIndex:
         Raises:
             InputError: the file is damaged, of another version, or of another latent.parquet.
         """
-        arrays = _read(path)
+        # Each takes about as long as the other, and neither holds Python's lock.
+        with ThreadPoolExecutor(1) as beside:
+            checksum = beside.submit(sha256_of, latent)
+            arrays = _read(path)
         version = int(arrays.pop("version", 0))
         if version != VERSION:
             raise InputError(f"{path}: it is of format {version}, expected {VERSION}; {REMAKE}")
-        if str(arrays.pop("latent", "")) != sha256_of(latent):
+        if str(arrays.pop("latent", "")) != checksum.result():
             raise InputError(f"{path}: it was not made of {latent}, whose checksum is another; {REMAKE}")
         parts = {kind: {name.split()[1]: arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")} for kind in ("index", "logistic")}
         try:
