@@ -5,7 +5,8 @@ usage: .venv/bin/python benchmarks/growth.py WORK CELLS [CELLS ...]
     CELLS  numbers of reference cells; the query has 2,000
 
 Synthetic counts (2,000 genes, 10 batches, a twentieth of the values stored), linear and scvi (2 epochs) as models, no folds, scib metrics as by default but for kBET.
-Prints a table (seconds and peak MB of the longest job of each rule, and the exponent of their growth from the second largest to the largest size) and draws WORK/growth.png.
+Prints a table (seconds and peak MB of the longest job of each rule, the exponent of their growth from the second largest to the largest size, what the rule asked for at the largest, and
+what a line through these two sizes says of ten times the largest) and draws WORK/growth.png.
 """
 
 import json
@@ -27,7 +28,7 @@ METRICS = ["isolated_labels", "kmeans_nmi", "kmeans_ari", "silhouette_label", "c
 
 
 def run(work: Path, n_cells: int) -> pd.DataFrame:
-    """Return each rule's seconds and peak MB in a run with so many reference cells."""
+    """Return each rule's seconds and peak MB in a run with so many reference cells, and the seconds and MB that it asked for."""
     if not (work / "results/provenance.json").exists():
         work.mkdir(parents=True, exist_ok=True)
         write(str(work / "reference.h5ad"), recipe(n_cells, 2000))
@@ -46,14 +47,21 @@ def run(work: Path, n_cells: int) -> pd.DataFrame:
         (work / "config.yaml").write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "snakemake", "--snakefile", REPO / "Snakefile", "--configfile", "config.yaml", "--cores", "2"]
         subprocess.run(list(map(str, command)), cwd=work, check=True)
-    rules = json.loads((work / "results/provenance.json").read_text())["jobs"]
-    return pd.DataFrame(rules)[["rule", "seconds", "peak_mb"]].groupby("rule").max()
+    jobs = pd.DataFrame(json.loads((work / "results/provenance.json").read_text())["jobs"])
+    asked = pd.DataFrame(jobs.pop("asked").tolist())
+    return jobs.assign(asked_seconds=asked["runtime"] * 60, asked_peak_mb=asked["mem_mb"]).groupby("rule")[["seconds", "peak_mb", "asked_seconds", "asked_peak_mb"]].max()
 
 
 def exponents(values: pd.DataFrame) -> pd.Series:
     """Return the exponent of growth from the second largest to the largest size; columns are numbers of cells."""
     *_, before, last = values.columns
     return np.log(values[last] / values[before]) / np.log(last / before)
+
+
+def ten_times(values: pd.DataFrame) -> pd.Series:
+    """Return what a line through the two largest sizes, the columns, says of ten times the largest."""
+    *_, before, last = values.columns
+    return values[last] + (values[last] - values[before]).clip(lower=0) * 9 * last / (last - before)
 
 
 def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
@@ -75,8 +83,9 @@ def main() -> None:
     work, sizes = Path(sys.argv[1]).resolve(), sorted(map(int, sys.argv[2:]))
     found = {n: run(work / str(n), n) for n in sizes}
     tables = {what: pd.DataFrame({n: table[column] for n, table in found.items()}) for what, column in (("seconds", "seconds"), ("peak MB", "peak_mb"))}
-    for what, values in tables.items():
-        print(f"\n{what}\n" + values.assign(exponent=exponents(values).round(2)).sort_values(sizes[-1], ascending=False).round(1).to_markdown())
+    for (what, values), column in zip(tables.items(), ("asked_seconds", "asked_peak_mb"), strict=True):
+        table = values.assign(exponent=exponents(values).round(2), asked=found[sizes[-1]][column], tenfold=ten_times(values))
+        print(f"\n{what}\n" + table.sort_values(sizes[-1], ascending=False).round(1).to_markdown())
     draw(tables, work / "growth.png")
 
 

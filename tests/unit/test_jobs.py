@@ -25,7 +25,14 @@ from conftest import REPO
 
 def job(tmp_path):
     return SimpleNamespace(
-        rule="a_rule", wildcards={"x": "1"}, params={"seed": 3}, input=["a.h5ad"], output=[str(tmp_path / "out")], threads=2, resources={}, log=[str(tmp_path / "job.log")]
+        rule="a_rule",
+        wildcards={"x": "1"},
+        params={"seed": 3},
+        input=["a.h5ad"],
+        output=[str(tmp_path / "out")],
+        threads=2,
+        resources={"mem_mb": 500, "runtime": 10},
+        log=[str(tmp_path / "job.log")],
     )
 
 
@@ -40,6 +47,7 @@ def test_a_job_leaves_a_record_of_what_it_was(tmp_path):
     assert (record["rule"], record["params"], record["inputs"], record["threads"]) == ("a_rule", {"seed": 3}, ["a.h5ad"], 2)
     assert record["packages"]["pandas"] == pd.__version__
     assert record["peak_mb"] > 10
+    assert record["asked"] == {"mem_mb": 500, "runtime": 10}
     assert read_records(tmp_path, {"x": ["2"]}) == []
     (found,) = summary([record, {**record, "seconds": record["seconds"] + 1, "peak_mb": 5, "device": "a GPU"}])
     assert (found["jobs"], found["peak_mb"], found["devices"]) == (2, record["peak_mb"], sorted({record["device"], "a GPU"}))

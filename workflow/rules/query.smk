@@ -108,7 +108,7 @@ rule embed_query:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=6),
         runtime=minutes(60),
     params:
         k=CONFIG["umap"]["n_neighbors"],

@@ -36,7 +36,7 @@ def record_file(log: str) -> Path:
 
 
 def job_record(smk, started: float) -> dict:
-    """Return what a job was: rule, wildcards, parameters, files, versions of the packages it used, device, seconds and peak memory (MB).
+    """Return what a job was: rule, wildcards, parameters, files, versions of the packages it used, device, seconds and peak memory (MB), and what it had asked for.
 
     Args:
         started: time.monotonic() at its start.
@@ -54,6 +54,7 @@ def job_record(smk, started: float) -> dict:
         "started": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
         "peak_mb": round(peak_mb()),
+        "asked": {name: smk.resources.get(name) for name in ("mem_mb", "runtime")},
     }
 
 
