@@ -194,6 +194,49 @@ def updated_trees():
     )
 
 
+def reported(wildcards):
+    """What the report shows."""
+    return dict(
+        calibration_of(wildcards),
+        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
+        genes="<results>/atlas/genes.parquet",
+        trainings=expand(
+            "<results>/atlas/models/{model}/reference/training.csv", model=MODELS
+        ),
+        training_figures=expand(
+            "<results>/report/figures/{model}_training.png", model=MODELS
+        ),
+        umap_figures=expand("<results>/report/figures/{model}_umap.png", model=MODELS),
+        query_figures=expand(
+            "<results>/report/figures/query_{query}.png", query=QUERIES
+        ),
+        checks=expand("<results>/queries/{query}/check.json", query=QUERIES),
+        labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
+        verdicts=expand("<results>/queries/{query}/verdict.json", query=QUERIES),
+        mappings=expand(
+            "<results>/atlas/models/{model}/queries/{query}/mapping.json",
+            query=QUERIES,
+            model=MODELS,
+        ),
+        tables=expand(
+            "<results>/atlas/models/{model}/reference/tables", model=DESCRIBED
+        ),
+        query_tables=expand(
+            "<results>/atlas/models/{model}/queries/{query}/tables",
+            query=QUERIES,
+            model=DESCRIBED,
+        ),
+        trees=expand(
+            "<results>/atlas/models/{model}/reference/tree.png",
+            model=CONFIG["tree"]["models"],
+        ),
+        integration="<results>/evaluation/integration.csv",
+        transfer="<results>/evaluation/transfer.csv",
+        transfer_figure="<results>/report/figures/transfer.png",
+        folds=expand("<results>/{split}/fold.json", split=FOLDS),
+    )
+
+
 def scored(table):
     """One table of scores of every query and every fold."""
     return expand(

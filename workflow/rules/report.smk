@@ -130,49 +130,6 @@ rule export_atlas:
         "../scripts/export_atlas.py"
 
 
-def reported(wildcards):
-    """What the report shows."""
-    return dict(
-        calibration_of(wildcards),
-        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
-        genes="<results>/atlas/genes.parquet",
-        trainings=expand(
-            "<results>/atlas/models/{model}/reference/training.csv", model=MODELS
-        ),
-        training_figures=expand(
-            "<results>/report/figures/{model}_training.png", model=MODELS
-        ),
-        umap_figures=expand("<results>/report/figures/{model}_umap.png", model=MODELS),
-        query_figures=expand(
-            "<results>/report/figures/query_{query}.png", query=QUERIES
-        ),
-        checks=expand("<results>/queries/{query}/check.json", query=QUERIES),
-        labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
-        verdicts=expand("<results>/queries/{query}/verdict.json", query=QUERIES),
-        mappings=expand(
-            "<results>/atlas/models/{model}/queries/{query}/mapping.json",
-            query=QUERIES,
-            model=MODELS,
-        ),
-        tables=expand(
-            "<results>/atlas/models/{model}/reference/tables", model=DESCRIBED
-        ),
-        query_tables=expand(
-            "<results>/atlas/models/{model}/queries/{query}/tables",
-            query=QUERIES,
-            model=DESCRIBED,
-        ),
-        trees=expand(
-            "<results>/atlas/models/{model}/reference/tree.png",
-            model=CONFIG["tree"]["models"],
-        ),
-        integration="<results>/evaluation/integration.csv",
-        transfer="<results>/evaluation/transfer.csv",
-        transfer_figure="<results>/report/figures/transfer.png",
-        folds=expand("<results>/{split}/fold.json", split=FOLDS),
-    )
-
-
 # After every job but the report's own, because what has not ended has left no record to gather.
 rule record_provenance:
     input:
