@@ -68,12 +68,12 @@ def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
     """Draw time and memory against cells, the rules that need most."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(13, 5), constrained_layout=True)
+    figure, axes = plt.subplots(1, 2, figsize=(15, 5), constrained_layout=True)
     for axis, (what, values) in zip(axes, tables.items(), strict=True):
         for rule, row in values.sort_values(values.columns[-1], ascending=False).head(10).iterrows():
             axis.plot(values.columns, row, marker="o", label=rule)
         axis.set(xscale="log", yscale="log", xlabel="reference cells", ylabel=what)
-        axis.legend(fontsize=8, frameon=False)
+        axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=120)
 
 
