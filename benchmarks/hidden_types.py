@@ -41,6 +41,7 @@ def measures(reference, query) -> pd.DataFrame:
 
 
 def quantiles(table: pd.DataFrame, names: list[str]) -> dict[str, list[float]]:
+    """Return quantiles of some columns, as calibration.json has them."""
     return {name: np.quantile(table[name], GRID).tolist() for name in names}
 
 
