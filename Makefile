@@ -8,7 +8,7 @@ env: .venv/.synced
 
 .venv/.synced: envs/requirements.lock | $(UV)
 	$(UV) venv --quiet --allow-existing --python 3.12 .venv
-	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes envs/requirements.lock
+	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode envs/requirements.lock
 	touch $@
 
 $(UV):

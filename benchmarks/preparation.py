@@ -18,7 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
-SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 BATCHES, N_TOP, THREADS = 10, 500, 2
 SIDES = {"refatlas": ("scan_dataset", "select_genes"), "scanpy": ("scanpy",)}
 
@@ -30,11 +31,10 @@ def settings() -> dict:
     return complete_config({"reference": "r", "queries": "q", "genes": {"n_top": N_TOP}})
 
 
-def run_rule(name: str, path: str, work: Path) -> None:
+def run_rule(name: str, path: str, work: Path, config: dict) -> None:
     """Run a rule's script on the file as Snakemake would."""
     import importlib
 
-    config = settings()
     row = {"path": path, "layer": None, "batch_key": "batch", "batch_is_default": True, "label_keys": ["cell_type"], "gene_key": None}
     row |= {"protein_key": None, "protein_is_default": True, "metadata": None, "control": None}
     cells, genes, scan = (str(work / name) for name in ("cells.parquet", "genes.parquet", "scan.json"))
@@ -50,7 +50,7 @@ def run_rule(name: str, path: str, work: Path) -> None:
     importlib.import_module(name).main(smk)
 
 
-def run_scanpy(path: str, work: Path) -> None:
+def run_scanpy(path: str, work: Path, config: dict) -> None:
     """Select genes as a scanpy user does, after our limits of quality."""
     import scanpy as sc
 
@@ -61,16 +61,17 @@ def run_scanpy(path: str, work: Path) -> None:
     sc.pp.calculate_qc_metrics(data, qc_vars=["mt"], percent_top=None, log1p=False, inplace=True)
     found = data.obs.rename(columns={"n_genes_by_counts": "n_genes", "pct_counts_mt": "mito_share"})
     found[["total_counts", "n_genes", "mito_share"]].to_parquet(work / "scanpy_cells.parquet")
-    data = data[(quality_reasons(found, settings()["qc"]) == "").to_numpy()].copy()
+    data = data[(quality_reasons(found, config["qc"]) == "").to_numpy()].copy()
     sc.pp.highly_variable_genes(data, n_top_genes=N_TOP, flavor="seurat_v3", batch_key="batch")
     data.var.to_parquet(work / "scanpy.parquet")
 
 
 def measured(step: str, path: str, work: Path) -> dict:
     """Return wall and CPU seconds and peak memory (MB) of one step in a process of its own."""
-    started = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": str(THREADS), "NUMBA_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
-    process = subprocess.Popen([sys.executable, __file__, str(work), "0", "--step", step, "--file", path], env=environment, stdout=subprocess.DEVNULL)
+    command = [sys.executable, __file__, str(work), "0", "--step", step, "--file", path, "--config", json.dumps(settings())]
+    started = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{step} failed")
@@ -127,9 +128,10 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
+    parser.add_argument("--config", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step:
-        return run_scanpy(given.file, given.work) if given.step == "scanpy" else run_rule(given.step, given.file, given.work)
+        return run_scanpy(given.file, given.work, given.config) if given.step == "scanpy" else run_rule(given.step, given.file, given.work, given.config)
     given.work.mkdir(parents=True, exist_ok=True)
     path = given.work / f"{given.cells}_{given.genes}_{given.density}_{given.compression}.h5ad"
     if not path.exists():

@@ -51,8 +51,8 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str], 
     cells["barcode"] = file.cells.index
     _require_text(cells["barcode"], f"{name!r} ({file.path}): cell")
     _require_text(genes["name"], f"{name!r} ({file.path}): gene")
-    duplicated = cells["barcode"].duplicated(keep=False)
-    if duplicated.any():
+    if not file.cells.index.is_unique:
+        duplicated = cells["barcode"].duplicated(keep=False)
         raise InputError(f"{name!r} ({file.path}): {int(duplicated.sum())} cells share a name ({listed(cells.barcode[duplicated].unique(), 3)}); make the cells' names unique")
     cells["batch"] = _batches(file, name, row).to_numpy()
     for level, key in enumerate(row["label_keys"], start=1):
@@ -217,25 +217,35 @@ def quality_reasons(cells: pd.DataFrame, qc: dict) -> pd.Series:
         reasons[good & failed.to_numpy()] = reason
         good &= ~failed.to_numpy()
     if qc["mads"] is not None:
-        measured, batches = np.flatnonzero(good), pd.Series(_distinct(cells["batch"])[0][good])
+        measured = np.flatnonzero(good)
+        groups = _groups(_distinct(cells["batch"])[0][measured])
         for column in ("total_counts", "n_genes"):
-            outlier = _outliers(pd.Series(np.log1p(cells[column].to_numpy()[measured])), batches, qc["mads"], qc["min_batch_cells"]).to_numpy()
+            outlier = _outliers(np.log1p(cells[column].to_numpy()[measured]), groups, qc["mads"], qc["min_batch_cells"])
             reasons[measured[outlier & good[measured]]] = f"outlier in {column.replace('_', ' ').replace('n genes', 'genes')}"
             good[measured[outlier]] = False
     return pd.Series(reasons, index=cells.index)
 
 
-def _outliers(values: pd.Series, batches: pd.Series, mads: float, min_cells: int) -> pd.Series:
-    groups = values.groupby(batches)
-    distance = (values - groups.transform("median")).abs()
-    deviation = 1.4826 * distance.groupby(batches).transform("median")
-    return (deviation > 0) & (distance > mads * deviation) & (groups.transform("size") >= min_cells)
+def _groups(codes: np.ndarray) -> list[np.ndarray]:
+    """Return where each code stands, an array of places for each."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _outliers(values: np.ndarray, groups: list[np.ndarray], mads: float, min_cells: int) -> np.ndarray:
+    outlier = np.zeros(len(values), dtype=bool)
+    for places in groups:
+        if len(places) >= max(min_cells, 1):
+            distance = np.abs(values[places] - np.median(values[places]))
+            deviation = 1.4826 * np.median(distance)
+            outlier[places] = (deviation > 0) & (distance > mads * deviation)
+    return outlier
 
 
 def _summary(file: CountFile, name: str, cells: pd.DataFrame, genes: pd.DataFrame) -> dict:
     keys = genes["gene_id"].fillna(genes["symbol"])
     repeated = int(keys.duplicated().sum())
-    notes = list(file.notes)
+    notes, reasons = list(file.notes), cells["reason"].reset_index(drop=True)
     if repeated:
         notes.append(f"genes: {repeated} columns name a gene that another column has too ({listed(keys[keys.duplicated()].unique(), 5)}); their counts are summed")
     if not genes["gene_id"].notna().any():
@@ -250,6 +260,6 @@ def _summary(file: CountFile, name: str, cells: pd.DataFrame, genes: pd.DataFram
         "median_counts": float(cells["total_counts"].median()),
         "median_genes": float(cells["n_genes"].median()),
         "batches": {batch: int(n) for batch, n in cells["batch"].value_counts().items()},
-        "low_quality": {reason: int(n) for reason, n in cells.loc[~cells["keep"], "reason"].value_counts().items()},
+        "low_quality": {reason: int(n) for reason, n in reasons[~cells["keep"].to_numpy()].value_counts().items()},
         "notes": notes,
     }
