@@ -51,7 +51,8 @@ def scan(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[str], 
     cells["barcode"] = file.cells.index
     _require_text(cells["barcode"], f"{name!r} ({file.path}): cell")
     _require_text(genes["name"], f"{name!r} ({file.path}): gene")
-    if not file.cells.index.is_unique:
+    # Not is_unique, whose table the index would keep.
+    if file.cells.index.duplicated().any():
         duplicated = cells["barcode"].duplicated(keep=False)
         raise InputError(f"{name!r} ({file.path}): {int(duplicated.sum())} cells share a name ({listed(cells.barcode[duplicated].unique(), 3)}); make the cells' names unique")
     cells["batch"] = _batches(file, name, row).to_numpy()
