@@ -31,7 +31,9 @@ def set_site() -> None:
     path = REPO / "profiles/mysite/profile.v9+.yaml"
     text = path.read_text()
     for key, value in SITE.items():
-        text = re.sub(rf"^  {key}: [^ \n]+", f"  {key}: {value}", text, flags=re.MULTILINE)
+        text, n = re.subn(rf"^  {key}: [^ \n]+", f"  {key}: {value}", text, flags=re.MULTILINE)
+        if n != 1:
+            sys.exit(f"{path}: {n} lines set {key}, expected one")
     path.write_text(text)
 
 
