@@ -1,12 +1,14 @@
 """The index gives what comparing all pairs gives, to the last bit, on whatever cells; a file that is not this reference's is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from refatlas import knn
 from refatlas.errors import InputError
-from refatlas.knn import Index, nearest
+from refatlas.knn import Index, nearest, neighbor_graph
 from refatlas.reference_index import ReferenceIndex
 
 RANDOM = np.random.default_rng(0)
@@ -104,6 +106,30 @@ def test_values_without_a_distance_are_refused(value):
     for reference, query in ((broken, cells), (cells, broken)):
         with pytest.raises(ValueError, match="not finite"):
             nearest(reference, query, 5)
+
+
+def test_the_graph_of_many_cells_is_nearly_that_of_the_nearest(monkeypatch):
+    cells = CASES["random"]
+    exact = neighbor_graph(cells, 15, seed=0)
+    assert np.array_equal(exact[0], nearest(cells, cells, 15)[0])
+    monkeypatch.setattr(knn, "EXACT_GRAPH", 1000)
+    found, distances = neighbor_graph(cells, 15, seed=0, threads=2)
+    assert np.mean([len(np.intersect1d(*pair)) for pair in zip(found, exact[0], strict=True)]) / 15 > 0.98
+    assert np.array_equal(found[:, 0], np.arange(3000))
+    np.testing.assert_allclose(distances, np.linalg.norm(cells[:, None] - cells[found], axis=2), rtol=1e-4, atol=1e-4)
+    assert np.array_equal(found, neighbor_graph(cells, 15, seed=0, threads=1)[0])
+
+
+def test_a_cell_for_which_too_few_were_found_gets_its_nearest(monkeypatch):
+    cells = CASES["random"]
+    expected = nearest(cells, cells, 15)
+    given = expected[0].astype(np.int32), expected[1].astype(np.float32)
+    given[0][[3, 70], 9:], given[1][[3, 70], 9:] = -1, np.inf
+    monkeypatch.setattr(knn, "EXACT_GRAPH", 1000)
+    monkeypatch.setattr("pynndescent.NNDescent", lambda *args, **settings: SimpleNamespace(neighbor_graph=given))
+    found, distances = neighbor_graph(cells, 15, seed=0)
+    assert np.array_equal(found, expected[0])
+    np.testing.assert_allclose(distances, expected[1], rtol=1e-6)
 
 
 @pytest.fixture

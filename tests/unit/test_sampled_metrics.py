@@ -7,7 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
-from refatlas import sampled_metrics
+from refatlas import knn, sampled_metrics
 from refatlas.config import load_schema
 from refatlas.knn import nearest
 from refatlas.sampled_metrics import Estimate, SampledMetrics, sampled_median, stratified_mean
@@ -70,6 +70,14 @@ def test_intervals_hold_the_value_of_all_cells(monkeypatch, every_cell, metric):
     assert max(e.half_width for e in found) <= 0.05
     assert np.mean([abs(e.value - full_value) <= e.half_width for e in found]) >= 0.95
     assert len({e.value for e in found}) > 1 or metric == "isolated_labels"
+
+
+def test_a_graph_by_nn_descent_changes_scores_little(monkeypatch, space, every_cell):
+    monkeypatch.setattr(knn, "EXACT_GRAPH", 1000)
+    found = SampledMetrics(*space, limit=1e-9)
+    assert found.graph_connectivity().value == pytest.approx(every_cell.graph_connectivity().value, abs=0.002)
+    assert found.kbet().value == pytest.approx(every_cell.kbet().value, abs=0.02)
+    assert found.graph[0].shape == every_cell.graph[0].shape
 
 
 def test_few_equal_scores_are_not_taken_for_certainty():

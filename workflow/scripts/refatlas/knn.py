@@ -1,4 +1,4 @@
-"""Nearest reference cells in a latent space, exactly, and the weights of their votes.
+"""Nearest reference cells in a latent space, exactly, and the weights of their votes; the graph of all cells of a large reference by NN-descent.
 
 Distances are of the values as they are stored, summed in double precision; of equally near cells the one that comes first in the reference is nearer. So the answer
 does not depend on how it was found.
@@ -15,6 +15,8 @@ LEAF = 256
 LEADING = 10
 # Beyond these, in units of the reference's radius, single precision would overflow.
 FAR = 2.0**40
+# Beyond so many cells the neighbours of all of them are not found exactly: in thirty dimensions a million would take hours.
+EXACT_GRAPH = 200_000
 # Squares of larger values would overflow in double precision; single precision ends before.
 LARGEST = 1e100
 
@@ -28,6 +30,25 @@ def nearest(reference: np.ndarray, query: np.ndarray, k: int, threads: int = 1) 
     if len(reference) * len(query) <= PAIRS_BY_HAND:
         return _compare_all(_checked(reference), _checked(query), k)
     return Index.build(reference).search(query, k, threads)
+
+
+def neighbor_graph(latent: np.ndarray, k: int, seed: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices and distances of the k nearest cells of every cell, itself among them, each (n_cells, min(k, n_cells)).
+
+    Exact up to EXACT_GRAPH cells; beyond, by NN-descent (Dong 2011), as umap-learn and scib-metrics do by default.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    if len(latent) <= max(EXACT_GRAPH, k):
+        return nearest(latent, latent, k, threads)
+    from pynndescent import NNDescent
+
+    # One thread, since the answer depends on their number; as thorough as in umap-learn.
+    indices, distances = NNDescent(_checked(latent).astype(np.float32), n_neighbors=k, max_candidates=60, random_state=seed, n_jobs=1, low_memory=True).neighbor_graph
+    if len(lonely := np.flatnonzero((indices < 0).any(axis=1))):
+        indices[lonely], distances[lonely] = nearest(latent, latent[lonely], k, threads)
+    return indices.astype(np.int64), distances.astype(np.float64)
 
 
 @dataclass

@@ -8,11 +8,13 @@ is an average of scores of cells, the scores of sampled cells are computed again
 | silhouette_label | mean of sampled cells' silhouettes, stratified by label: distances of sampled cells to all cells, O(sampled × cells) |
 | isolated_labels | the same silhouettes, with equal weight for each isolated label |
 | clisi, ilisi | median of sampled cells' LISI, from their neighbours among all cells; interval by order statistics |
-| kbet | exact graph and diffusion map of each label; sampled cells' tests, stratified by label |
+| kbet | graph and diffusion map of each label with all its cells; sampled cells' tests, stratified by label |
 | bras | exact: a mean cosine distance to a group follows from the mean of its unit vectors, O(cells × batches) |
 | pcr_comparison | exact: with all components kept, it is the share of the variance between batches |
 | kmeans_nmi, kmeans_ari | exact up to rounding: scib-metrics' own first centroids, then Lloyd's iterations to the same fixed point on all cells |
 | graph_connectivity | exact: strongly connected components of the graph of all cells |
+
+The graph of all cells is exact up to `knn.EXACT_GRAPH` cells; that of more is found by NN-descent, as in scib-metrics.
 
 Intervals are of 99 % and hold for the value over all cells, so that they shrink to nothing where all are sampled.
 """
@@ -26,7 +28,7 @@ import pandas as pd
 from scipy import sparse, special, stats
 from scipy.sparse.csgraph import connected_components
 
-from refatlas.knn import nearest
+from refatlas.knn import nearest, neighbor_graph
 from refatlas.lisi import lisi
 
 CONFIDENCE = 0.99
@@ -317,7 +319,7 @@ class SampledMetrics:
     @cached_property
     def graph(self) -> tuple[np.ndarray, np.ndarray]:
         """Indices and distances of all cells' nearest cells, themselves included."""
-        return nearest(self.latent, self.latent, K_KBET, self.threads)
+        return neighbor_graph(self.latent, K_KBET, self.seed, self.threads)
 
     @cached_property
     def clusters(self) -> np.ndarray:
