@@ -103,7 +103,7 @@ def seen_cells(folds: list[SplitCells]) -> tuple[Evidence, pd.DataFrame]:
 
 
 def main(smk) -> None:
-    p, reference = smk.params, read_cells(smk.input.reference)
+    p, reference = smk.params, read_cells(smk.input.reference, named=False)
     splits = read_splits(smk, sorted(reference.loc[reference["keep"], "label"].dropna().unique()))
     evidence, cells = seen_cells([held for held in splits if held.split in p.folds])
     truth, batches = cells["label"], cells["batch"].to_numpy(dtype=str)

@@ -14,7 +14,7 @@ from refatlas.tree_learning import tree_of_file
 
 def main(smk) -> None:
     where = f"config: tree: file {smk.input.tree!r}"
-    cells = read_cells(smk.input.cells)
+    cells = read_cells(smk.input.cells, named=False)
     parents, names = read_newick(Path(smk.input.tree).read_text(encoding="utf-8"), where)
     tree_of_file(parents, names, sorted(cells.loc[cells["keep"], "label"].dropna().unique()), where)
     write_text(write_newick(parents, names), smk.output.tree)

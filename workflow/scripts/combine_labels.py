@@ -16,7 +16,7 @@ from refatlas.labels import hierarchy
 def main(smk) -> None:
     i, p = smk.input, smk.params
     learned = read_json(i.calibration) if i.get("calibration") else None
-    parents = hierarchy(read_cells(i.reference))
+    parents = hierarchy(read_cells(i.reference, named=False))
     batches = pd.read_parquet(i.cells)["batch"]
     known = learned["labels"] if learned else known_labels(i.labels)
     evidence = read_evidence("atlas", batches, p.models, list(i.labels), list(i.distance), list(i.fit), i.positions, known)

@@ -7,6 +7,7 @@ out: umap.parquet of the query
 import numpy as np
 import pandas as pd
 
+from refatlas.cells import read_values
 from refatlas.jobs import run_job, write_table
 from refatlas.knn import nearest, vote_weights
 
@@ -25,8 +26,9 @@ def place(reference: np.ndarray, umap: np.ndarray, query: np.ndarray, k: int, th
 
 
 def main(smk) -> None:
-    reference, umap, query = (pd.read_parquet(path) for path in (smk.input.reference, smk.input.umap, smk.input.query))
-    places = place(reference.to_numpy(), umap.loc[reference.index].to_numpy(), query.to_numpy(), smk.params.k, smk.threads)
+    query = pd.read_parquet(smk.input.query)
+    # Both of the reference's tables are in one order: the map is made of the latent space.
+    places = place(read_values(smk.input.reference), read_values(smk.input.umap), query.to_numpy(), smk.params.k, smk.threads)
     write_table(pd.DataFrame(places.astype(np.float32), index=query.index, columns=["umap_1", "umap_2"]), smk.output.umap)
 
 

@@ -29,7 +29,7 @@ def index_cells(latent: np.ndarray, labels: pd.Series, seed: int) -> ReferenceIn
 
 def main(smk) -> None:
     reference = pd.read_parquet(smk.input.latent)
-    labels = read_cells(smk.input.cells).loc[reference.index].get("label", pd.Series(dtype=object)).dropna()
+    labels = read_cells(smk.input.cells, ["label"]).loc[reference.index].get("label", pd.Series(dtype=object)).dropna()
     if labels.empty:
         raise InputError("no reference cell has a label; set label_key")
     made = index_cells(reference.loc[labels.index].to_numpy(), labels, smk.params.seed)

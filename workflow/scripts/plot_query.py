@@ -8,20 +8,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from refatlas.cells import read_values
 from refatlas.jobs import run_job
 from refatlas.labels import pick
 from refatlas.plots import GREY, by_category, colors, save, scatter
 
 
-def draw_query(query: str, models: dict[str, dict[str, pd.DataFrame]], cells: pd.DataFrame) -> plt.Figure:
-    """Return one row of panels a model; `models` holds reference, query (UMAPs) and labels of each."""
+def draw_query(query: str, models: dict[str, dict], cells: pd.DataFrame) -> plt.Figure:
+    """Return one row of panels a model; `models` holds reference (places), query (UMAP) and labels of each."""
     truth = cells.get("label")
     given = {name: pick(parts["labels"], "knn").loc[parts["query"].index] for name, parts in models.items()}
     names = set().union(*(set(labels["label"]) for labels in given.values()), set() if truth is None else set(truth.dropna()))
     palette, n_columns = colors(sorted(names)), 2 if truth is None else 3
     figure, axes = plt.subplots(len(models), n_columns, figsize=(5.6 * n_columns, 3.8 * len(models)), squeeze=False)
     for row, (name, parts) in zip(axes, models.items(), strict=True):
-        reference, umap, labels = parts["reference"].to_numpy(), parts["query"].to_numpy(), given[name]
+        reference, umap, labels = parts["reference"], parts["query"].to_numpy(), given[name]
         titles = [f"{query} on {name}: label", "confidence", "true label"]
         for ax, title in zip(row, titles, strict=False):
             size = scatter(ax, np.vstack([reference, umap]), title)
@@ -39,8 +40,8 @@ def draw_query(query: str, models: dict[str, dict[str, pd.DataFrame]], cells: pd
 
 def main(smk) -> None:
     models = {
-        model: {key: pd.read_parquet(paths[i]) for key, paths in (("reference", smk.input.reference), ("query", smk.input.umaps), ("labels", smk.input.labels))}
-        for i, model in enumerate(smk.params.models)
+        model: {"reference": read_values(reference), "query": pd.read_parquet(query), "labels": pd.read_parquet(labels)}
+        for model, reference, query, labels in zip(smk.params.models, smk.input.reference, smk.input.umaps, smk.input.labels, strict=True)
     }
     save(draw_query(smk.wildcards.query, models, pd.read_parquet(smk.input.cells)), smk.output.umap)
 

@@ -52,7 +52,7 @@ def draw_umap(umap: pd.DataFrame, cells: pd.DataFrame, model: str) -> plt.Figure
 
 def main(smk) -> None:
     umap = pd.read_parquet(smk.input.umap)
-    cells = read_cells(smk.input.cells).loc[umap.index]
+    cells = read_cells(smk.input.cells, ["batch", "label"]).loc[umap.index]
     save(draw_training(pd.read_csv(smk.input.training), smk.wildcards.model), smk.output.training)
     save(draw_umap(umap, cells, smk.wildcards.model), smk.output.umap)
 

@@ -110,7 +110,7 @@ def scores(latent: np.ndarray, unintegrated: np.ndarray, cells: pd.DataFrame, se
 
 def main(smk) -> None:
     latent, unintegrated = pd.read_parquet(smk.input.latent), pd.read_parquet(smk.input.unintegrated)
-    cells = labelled(read_cells(smk.input.cells).loc[latent.index])
+    cells = labelled(read_cells(smk.input.cells, ["batch", "label"]).loc[latent.index])
     arrays = [frame.loc[cells.index].to_numpy() for frame in (latent, unintegrated)]
     table = add_totals(scores(*arrays, cells, smk.params.settings, smk.params.seed, smk.threads))
     table["n_sampled"] = table["n_sampled"].fillna(len(cells)).astype(int)

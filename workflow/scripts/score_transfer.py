@@ -151,7 +151,7 @@ def score_sources(key: dict, cells: pd.DataFrame, sources: Iterator[Given], trai
 def main(smk) -> None:
     i, models = smk.input, smk.params.models
     cells = pd.read_parquet(i.cells)
-    reference = training_cells(read_cells(i.reference), i.get("fold"))
+    reference = training_cells(read_cells(i.reference, named=i.get("fold") is not None), i.get("fold"))
     training = reference[reference["keep"]]
     tables = dict(zip(models, map(pd.read_parquet, i.labels), strict=True))
     strange = {model: pd.concat([pd.read_parquet(d), pd.read_parquet(f)], axis=1) for model, d, f in zip(models, i.distance, i.fit, strict=True)}

@@ -8,9 +8,8 @@ import re
 
 import numpy as np
 import pandas as pd
-from pyarrow import parquet
 
-from refatlas.cells import training_cells
+from refatlas.cells import read_cells, training_cells
 from refatlas.counts import open_counts
 from refatlas.errors import InputError, listed
 from refatlas.files import read_files, require_unchanged
@@ -213,9 +212,7 @@ def take_pretrained(genes: pd.DataFrame, wanted: dict[str, list[str]]) -> pd.Dat
 
 def batches_of(path: str, fold: str | None) -> pd.DataFrame:
     """Return the batch of a dataset's cells, and which of them to keep; the cells' names are read where a fold needs them."""
-    if fold is not None:
-        return training_cells(pd.read_parquet(path, columns=["batch", "keep"]), fold)
-    return parquet.read_table(path, columns=["batch", "keep"]).to_pandas(ignore_metadata=True)
+    return training_cells(read_cells([path], ["batch", "keep"], named=fold is not None), fold)
 
 
 def main(smk) -> None:

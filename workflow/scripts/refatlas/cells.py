@@ -1,11 +1,29 @@
 """Tables of cells, cells.parquet, as other jobs wrote them: light to import."""
 
+import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 
-def read_cells(paths: list[str]) -> pd.DataFrame:
-    """Return the cells of several datasets as one table; a label level that a dataset lacks is missing there."""
-    return pd.concat([pd.read_parquet(path) for path in paths])
+def read_cells(paths: list[str], columns: list[str] | None = None, named: bool = True) -> pd.DataFrame:
+    """Return the cells of several datasets as one table; a label level that a dataset lacks is missing there.
+
+    Args:
+        columns: to read; all but the barcodes, if not given. named: whether the index has the cells' names, most of the memory of what is left.
+    """
+    return pd.concat([_read(path, columns, named) for path in paths], ignore_index=not named)
+
+
+def _read(path: str, columns: list[str] | None, named: bool) -> pd.DataFrame:
+    stored = parquet.read_schema(path).names
+    wanted = [name for name in stored if name != "barcode" and (columns is None or name in columns or name == "cell") and (named or name != "cell")]
+    return parquet.read_table(path, columns=wanted).to_pandas(ignore_metadata=not named)
+
+
+def read_values(path: str) -> np.ndarray:
+    """Return the numbers of a table with a row a cell (a latent space, a UMAP), shape (n_cells, n_columns), in their order, without the cells' names."""
+    table = parquet.read_table(path)
+    return table.drop_columns(["cell"]).to_pandas(ignore_metadata=True).to_numpy()
 
 
 def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:

@@ -51,9 +51,11 @@ def scatter(ax, umap: np.ndarray, title: str) -> float:
 def by_category(ax, umap: np.ndarray, values: pd.Series, palette: dict[str, tuple], size: float, seed: int = 0) -> None:
     """Draw cells by category in random order, so that no category hides another; missing values are grey."""
     order = np.random.default_rng(seed).permutation(len(umap))
-    point_colors = np.array([palette.get(value, matplotlib.colors.to_rgba(GREY))[:3] if value in palette else matplotlib.colors.to_rgb(GREY) for value in values])
-    ax.scatter(*umap[order].T, c=point_colors[order], s=size, linewidths=0, rasterized=True)
-    present = [name for name in palette if (values == name).any()]
+    codes = pd.Index(palette).get_indexer(values)
+    # The last is of code -1.
+    rgb = np.array([matplotlib.colors.to_rgb(color) for color in [*palette.values(), GREY]])
+    ax.scatter(*umap[order].T, c=rgb[codes[order]], s=size, linewidths=0, rasterized=True)
+    present = [name for i, name in enumerate(palette) if (codes == i).any()]
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=palette[name], markersize=5) for name in present]
     ax.legend(handles, [name if len(name) < 30 else name[:28] + "…" for name in present], loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(present) // 22)
 
