@@ -11,7 +11,6 @@ Synthetic cells are real ones drawn anew, their counts replaced by Poisson count
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -135,7 +134,8 @@ def one(path: str, side: str) -> float:
     counts = store.read_counts(path, side == "disk")
     with limited(MEMORY_STEPS), redirect_stdout(sys.stderr):
         ScVI.fit(counts, spec(1)).model.get_latent_representation(counts, indices=np.arange(EMBEDDED))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    # Not ru_maxrss, which begins with that of the process that started this one.
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:

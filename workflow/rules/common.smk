@@ -244,18 +244,26 @@ def scored(table):
     ) + expand(f"<results>/{{split}}/queries/{HELD_OUT}/{table}.csv", split=FOLDS)
 
 
-def minutes(at_first):
-    """Run time of a rule; twice as much at each retry."""
-    return lambda wildcards, attempt: at_first * 2 ** (attempt - 1)
+def minutes(base, per_input_mb=0, of=None):
+    """Run time of a rule: a base and a multiple of the size of its inputs, or of the one that `of` names; twice as much at each retry."""
+
+    def runtime(wildcards, input, attempt):
+        size_mb = megabytes([input[of]] if of else input) if per_input_mb else 0
+        return int((base + per_input_mb * size_mb) * 2 ** (attempt - 1))
+
+    return runtime
+
+
+def megabytes(paths):
+    """Size of files; not input.size_mb, which starts an event loop for each job: half a minute for the jobs of a thousand queries."""
+    return sum(os.path.getsize(path) for path in paths) / 2**20
 
 
 def scaled_mem_mb(base, per_input_mb=0):
     """Memory of a rule: a base and a multiple of its inputs' size; twice as much at each retry."""
 
-    # Not input.size_mb, which starts an event loop for each job: half a minute for the jobs of a thousand queries.
     def mem_mb(wildcards, input, attempt):
-        size_mb = sum(os.path.getsize(path) for path in input) / 2**20
-        return int((base + per_input_mb * size_mb) * 2 ** (attempt - 1))
+        return int((base + per_input_mb * megabytes(input)) * 2 ** (attempt - 1))
 
     return mem_mb
 

@@ -18,7 +18,7 @@ rule plan_fold:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
         runtime=minutes(10),
     params:
         fold=lambda w: FOLDS[w.split],
@@ -75,8 +75,8 @@ rule score_integration:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=6000, per_input_mb=10),
-        runtime=minutes(120),
+        mem_mb=scaled_mem_mb(base=6000, per_input_mb=14),
+        runtime=minutes(120, per_input_mb=0.5),
     params:
         settings=CONFIG["integration"],
         seed=CONFIG["seed"],
@@ -164,7 +164,7 @@ rule score_transfer:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
         runtime=minutes(30),
     params:
         models=list(MODELS),

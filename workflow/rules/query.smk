@@ -25,7 +25,7 @@ rule map_query:
     resources:
         gpu=gpus_of,
         mem_mb=memory_of_model(base=3000, per_input_mb=12),
-        runtime=minutes(240),
+        runtime=minutes(240, per_input_mb=4, of="query"),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         spec=lambda w: spec_of(
@@ -108,7 +108,7 @@ rule embed_query:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=6),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=9),
         runtime=minutes(60),
     params:
         k=CONFIG["umap"]["n_neighbors"],

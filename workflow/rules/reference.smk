@@ -72,7 +72,7 @@ rule index_reference:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=12),
         runtime=minutes(60),
     params:
         seed=CONFIG["seed"],
@@ -93,7 +93,7 @@ rule embed_reference:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=30),
-        runtime=minutes(120),
+        runtime=minutes(120, per_input_mb=0.5),
     params:
         settings=CONFIG["umap"],
         seed=CONFIG["seed"],

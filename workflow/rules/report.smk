@@ -27,7 +27,7 @@ rule plot_reference:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=30),
         runtime=minutes(30),
     script:
         "../scripts/plot_reference.py"
@@ -61,7 +61,7 @@ rule plot_query:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
         runtime=minutes(30),
     params:
         models=list(MODELS),
