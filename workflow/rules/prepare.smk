@@ -147,7 +147,7 @@ rule build_reference:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.7),
         runtime=minutes(120),
     params:
         rows=DATASETS,

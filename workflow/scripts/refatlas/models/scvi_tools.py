@@ -55,6 +55,7 @@ scvi.settings.verbosity = logging.WARNING
 SURGERY_READY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "deeply_inject_covariates": False}
 MIN_VALIDATED_CELLS = 100
 TRAINED_SHARE = 0.9
+EMBEDDED_AT_ONCE = 128 * 128
 LOSSES = ("elbo_train", "elbo_validation", "reconstruction_loss_train", "reconstruction_loss_validation", "kl_local_train", "kl_local_validation")
 
 
@@ -252,6 +253,18 @@ def epochs(settings: dict, n_cells: int) -> dict:
     return {**settings, "max_epochs": int(np.clip(10_000 * settings["batch_size"] / max(n_cells, 1), 20, 400))}
 
 
+def latent_of(model, counts) -> np.ndarray:
+    """Return the mean of the posterior of a model of scvi-tools, shape (n_cells, n_latent), float32.
+
+    A part after the other, of whole minibatches: scvi-tools keeps the small result of each among large ones that come and go, which leaves holes of 1 kB a cell in the heap.
+    """
+    found = np.empty((counts.n_obs, model.module.n_latent), dtype=np.float32)
+    for start in range(0, counts.n_obs, EMBEDDED_AT_ONCE):
+        rows = np.arange(start, min(start + EMBEDDED_AT_ONCE, counts.n_obs))
+        found[rows] = model.get_latent_representation(counts, indices=rows)
+    return found
+
+
 class ScviToolsModel:
     """Saving, loading and reading a model of scvi-tools; subclasses say how it is set up and trained."""
 
@@ -295,7 +308,7 @@ class ScviToolsModel:
 
     def latent(self, counts) -> np.ndarray:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
-        return self.model.get_latent_representation(self.registered(counts)).astype(np.float32)
+        return latent_of(self.model, self.registered(counts))
 
     def query_model(self, counts):
         """Return an scvi-tools model with weights for the query's batches, not yet trained."""
@@ -306,11 +319,11 @@ class ScviToolsModel:
         device = prepare(spec)
         mapped = self.query_model(self.registered(counts))
         mapped.is_trained_ = True
-        before = mapped.get_latent_representation()
+        before = latent_of(mapped, mapped.adata)
         mapped.is_trained_ = False
         recorder = train(mapped, spec["surgery"], "surgery", on_reference=False, checkpoints=spec.get("checkpoints"))
         training = record([recorder], device)
-        training.mean_shift = float(np.linalg.norm(mapped.get_latent_representation() - before, axis=1).mean())
+        training.mean_shift = float(np.linalg.norm(latent_of(mapped, mapped.adata) - before, axis=1).mean())
         return type(self)(mapped, training)
 
     def expected(self, counts) -> np.ndarray:
