@@ -4,7 +4,7 @@ usage: .venv/bin/python benchmarks/disk_training.py speed|memory|quality KANG_H5
 
 speed: sides take turns in one process; EPOCHS whole epochs of scVI and of scANVI, validation included, so that waiting for the first pool counts as it does in a short training. By the clock, and by
     the CPU time of all threads, which other work on the machine does not count in.
-memory: a process for each side and size, which trains MEMORY_STEPS of scVI (two pools are in memory from the first on) and computes a part of the latent space.
+memory: a process for each side and size, which trains MEMORY_STEPS of scVI (two pools are in memory from the first on) and computes the latent space.
 quality: held-out ELBO and labels of real cells, three seeds; the file is sorted by donor and label, and blocks are so small that a pool is a part of the cells.
 Synthetic cells are real ones drawn anew, their counts replaced by Poisson counts of these means, in the format of the store; they are sorted by donor.
 """
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
 from refatlas import store
 
-REPEATS, EPOCHS, MEMORY_STEPS, EMBEDDED, WRITTEN = 3, 2, 40, 20_000, 20_000
+REPEATS, EPOCHS, MEMORY_STEPS, WRITTEN = 3, 2, 40, 20_000
 QUALITY_BLOCK, QUALITY_GENES, TEST_SHARE, K = 32, 600, 0.1, 15
 MODEL = {"n_latent": 20, "n_layers": 2, "n_hidden": 128, "dropout_rate": 0.1, "gene_likelihood": "nb"}
 TRAIN = {"batch_size": 128, "lr": 1e-3, "patience": 50, "min_delta": 1e-4, "kl_warmup": 0.25}
@@ -128,14 +128,14 @@ def memory(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
 
 
 def one(path: str, side: str) -> float:
-    """Return the peak memory of a training of a few steps and of the latent space of EMBEDDED cells, in MB."""
+    """Return the peak memory of a training of a few steps and of the latent space of all cells, in MB."""
     from refatlas.models.scvi import ScVI
+    from refatlas.provenance import peak_mb
 
     counts = store.read_counts(path, side == "disk")
     with limited(MEMORY_STEPS), redirect_stdout(sys.stderr):
-        ScVI.fit(counts, spec(1)).model.get_latent_representation(counts, indices=np.arange(EMBEDDED))
-    # Not ru_maxrss, which begins with that of the process that started this one.
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
+        ScVI.fit(counts, spec(1)).latent(counts)
+    return peak_mb()
 
 
 def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:

@@ -241,6 +241,15 @@ def test_a_model_is_applied_alike_wherever_the_counts_are(trained, kang):
         np.testing.assert_allclose(*expected, rtol=1e-3, atol=1e-5)
 
 
+def test_a_latent_space_is_the_same_in_parts(trained, kang, monkeypatch):
+    counts = read_counts(kang[0])
+    base = trained["memory"][0]
+    whole = base.latent(counts)
+    monkeypatch.setattr(scvi_tools, "EMBEDDED_AT_ONCE", 2 * 128)
+    assert counts.n_obs > 3 * 128
+    assert np.array_equal(base.latent(counts), whole)
+
+
 def test_what_was_trained_from_disk_is_saved_loaded_and_mapped_onto_as_ever(trained, kang, tmp_path):
     _, query = kang
     for kind, model in zip((ScVI, ScANVI), trained["disk"][:2], strict=True):

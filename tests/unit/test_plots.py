@@ -1,10 +1,11 @@
 """Figures are drawn of what types really write, odd names included."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.plots import draw_embeddings, draw_enrichment, save
+from refatlas.plots import GREY, by_category, colors, draw_embeddings, draw_enrichment, plt, save
 
 
 @pytest.mark.parametrize("columns", [["elbo_train", "elbo_validation"], ["loss_train", "recon_loss_train", "loss_validation"], ["loss_train"]])
@@ -17,6 +18,18 @@ def test_losses_of_every_type_are_drawn(scripts, columns):
 def test_a_stage_without_a_column_of_another_is_drawn(scripts):
     history = pd.DataFrame({"stage": ["one", "two"], "epoch": [1, 1], "seconds": 1.0, "cells_per_second": 1.0, "elbo_train": [1.0, np.nan], "loss_train": [np.nan, 2.0]})
     assert [len(ax.lines) for ax in scripts("plot_reference").draw_training(history, "m").axes] == [1, 1]
+
+
+def test_cells_have_the_colour_of_their_category_and_others_are_grey():
+    figure, ax = plt.subplots()
+    names, places, palette = ["b", None, "a", "unknown", np.nan, "a"], np.arange(12.0).reshape(6, 2), colors(["a", "b", "c"])
+    by_category(ax, places, pd.Series(names, dtype=object), palette, 5)
+    drawn = ax.collections[0]
+    expected = [matplotlib.colors.to_rgb(palette.get(name, GREY)) for name in names]
+    order = drawn.get_offsets()[:, 0].astype(int) // 2
+    np.testing.assert_allclose(drawn.get_facecolors()[:, :3], np.array(expected)[order])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    plt.close(figure)
 
 
 def test_enrichment_and_embeddings_with_odd_names(tmp_path):

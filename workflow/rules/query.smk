@@ -137,7 +137,7 @@ rule combine_labels:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=20),
         runtime=minutes(60),
     params:
         models=list(MODELS),

@@ -22,8 +22,8 @@ def _read(path: str, columns: list[str] | None, named: bool) -> pd.DataFrame:
 
 def read_values(path: str) -> np.ndarray:
     """Return the numbers of a table with a row a cell (a latent space, a UMAP), shape (n_cells, n_columns), in their order, without the cells' names."""
-    table = parquet.read_table(path)
-    return table.drop_columns(["cell"]).to_pandas(ignore_metadata=True).to_numpy()
+    columns = [name for name in parquet.read_schema(path).names if name != "cell"]
+    return parquet.read_table(path, columns=columns).to_pandas(ignore_metadata=True).to_numpy()
 
 
 def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Nearest reference cells in a latent space, exactly, and the weights of their votes; the graph of all cells of a large reference by NN-descent.
 
-Distances are of the values as they are stored, summed in double precision; of equally near cells the one that comes first in the reference is nearer. So the answer
+Distances are of the values as they are stored, summed in double precision; of equally near cells the one that comes first in the reference is nearer. So an exact answer
 does not depend on how it was found.
 """
 
@@ -15,7 +15,7 @@ LEAF = 256
 LEADING = 10
 # Beyond these, in units of the reference's radius, single precision would overflow.
 FAR = 2.0**40
-# Beyond so many cells the neighbours of all of them are not found exactly: in thirty dimensions a million would take hours.
+# Beyond so many cells the neighbours of all of them are not found exactly: where most of thirty dimensions are noise, a million would take hours.
 EXACT_GRAPH = 200_000
 # Squares of larger values would overflow in double precision; single precision ends before.
 LARGEST = 1e100

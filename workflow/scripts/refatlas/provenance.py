@@ -78,8 +78,11 @@ def device() -> str:
 
 def peak_mb() -> float:
     """Return the most memory that this process has held, in MB."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / (2**20 if sys.platform == "darwin" else 2**10)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which begins with what the process held that started this one.
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def read_records(logs: Path, known: dict[str, list[str]]) -> list[dict]:

@@ -14,7 +14,7 @@ is an average of scores of cells, the scores of sampled cells are computed again
 | kmeans_nmi, kmeans_ari | exact up to rounding: scib-metrics' own first centroids, then Lloyd's iterations to the same fixed point on all cells |
 | graph_connectivity | exact: strongly connected components of the graph of all cells |
 
-The graph of all cells is exact up to `knn.EXACT_GRAPH` cells; that of more is found by NN-descent, as in scib-metrics.
+The graph of all cells is exact up to `knn.EXACT_GRAPH` cells; that of more is found by NN-descent, as in scib-metrics, and no half-width tells of what that misses.
 
 Intervals are of 99 % and hold for the value over all cells, so that they shrink to nothing where all are sampled.
 """

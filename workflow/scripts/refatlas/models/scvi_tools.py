@@ -55,6 +55,7 @@ scvi.settings.verbosity = logging.WARNING
 SURGERY_READY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "deeply_inject_covariates": False}
 MIN_VALIDATED_CELLS = 100
 TRAINED_SHARE = 0.9
+# A pool, where counts stay in their file.
 EMBEDDED_AT_ONCE = 128 * 128
 LOSSES = ("elbo_train", "elbo_validation", "reconstruction_loss_train", "reconstruction_loss_validation", "kl_local_train", "kl_local_validation")
 
