@@ -7,16 +7,16 @@ out: umap.parquet
 import numpy as np
 import pandas as pd
 
+from refatlas import knn
 from refatlas.jobs import run_job, write_table
-from refatlas.knn import EXACT_GRAPH, neighbor_graph
 
 
 def lay_out(latent: np.ndarray, settings: dict, seed: int, threads: int = 1) -> np.ndarray:
-    """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from neighbours of `neighbor_graph`; `settings` is the config's `umap`."""
+    """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from neighbours of `knn.neighbor_graph`; `settings` is the config's `umap`."""
     from umap import UMAP
 
     settings = {**settings, "n_neighbors": min(settings["n_neighbors"], len(latent))}
-    neighbors = neighbor_graph(latent, settings["n_neighbors"], seed, threads)
+    neighbors = knn.neighbor_graph(latent, settings["n_neighbors"], seed, threads)
     umap = UMAP(**settings, random_state=seed, n_jobs=1, init=start(len(latent)), precomputed_knn=(*neighbors, None), force_approximation_algorithm=True)
     return umap.fit_transform(latent)
 
@@ -25,7 +25,7 @@ def start(n_cells: int) -> str:
     """Return how UMAP places cells at first: the spectral layout fails for very few, and keeps the square root of their number of vectors of all of them, 8 GB for a million."""
     if n_cells <= 50:
         return "random"
-    return "spectral" if n_cells <= EXACT_GRAPH else "pca"
+    return "spectral" if n_cells <= knn.EXACT_GRAPH else "pca"
 
 
 def main(smk) -> None:

@@ -37,7 +37,7 @@ class StoredCells:
     def __init__(self, manager, indices=None, batch_size: int = 128, shuffle: bool = False, drop_last: bool = False, **_worker_options) -> None:
         columns = {key: manager.get_from_registry(key) for key in manager.data_registry}
         self.counts = columns.pop(REGISTRY_KEYS.X_KEY)
-        self.columns = {key: np.asarray(values).astype(registry_key_to_default_dtype(key), copy=False) for key, values in columns.items()}
+        self.columns = {key: np.asarray(values) for key, values in columns.items()}
         rows = np.arange(self.counts.shape[0]) if indices is None else np.asarray(indices)
         # scvi-tools' splitters shuffle what they hold out; here the blocks are shuffled.
         self.rows = np.sort(rows) if shuffle else rows
@@ -85,7 +85,8 @@ class StoredCells:
                     yield self._minibatch(cells[drawn], rows[drawn])
 
     def _minibatch(self, cells, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        found = {REGISTRY_KEYS.X_KEY: cells.toarray().astype(np.float32, copy=False)} | {key: values[rows] for key, values in self.columns.items()}
+        found = {REGISTRY_KEYS.X_KEY: cells.toarray().astype(np.float32, copy=False)}
+        found |= {key: values[rows].astype(registry_key_to_default_dtype(key), copy=False) for key, values in self.columns.items()}
         return {key: torch.from_numpy(values) for key, values in found.items()}
 
     def _reading(self, rows: np.ndarray) -> Future:
