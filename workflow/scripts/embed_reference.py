@@ -4,6 +4,8 @@ in:  latent.parquet of the reference
 out: umap.parquet
 """
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -15,6 +17,8 @@ def lay_out(latent: np.ndarray, settings: dict, seed: int, threads: int = 1) -> 
     """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from neighbours of `knn.neighbor_graph`; `settings` is the config's `umap`."""
     from umap import UMAP
 
+    # New cells are placed by embed_query.
+    warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")
     settings = {**settings, "n_neighbors": min(settings["n_neighbors"], len(latent))}
     neighbors = knn.neighbor_graph(latent, settings["n_neighbors"], seed, threads)
     umap = UMAP(**settings, random_state=seed, n_jobs=1, init=start(len(latent)), precomputed_knn=(*neighbors, None), force_approximation_algorithm=True)
