@@ -41,6 +41,34 @@ def test_native_output_lands_in_the_log(tmp_path):
     assert (tmp_path / "job.log").read_text().startswith("a_rule x=1\nfrom a child\ndone in")
 
 
+@pytest.mark.parametrize("runner", ["refatlas.jobs:run_job", "refatlas.apart:run_apart"])
+def test_a_job_ends_at_once_and_loses_nothing_by_it(tmp_path, runner):
+    module, name = runner.split(":")
+    script = f"""
+import sys
+sys.path[:0] = {[str(REPO / "workflow/scripts"), str(REPO / "tests/unit")]!r}
+import atexit, ctypes, pathlib, tempfile, test_jobs
+from {module} import {name}
+class Slow:
+    def __del__(self):
+        print("taken apart", flush=True)
+slow, kept = Slow(), tempfile.TemporaryDirectory(dir={str(tmp_path)!r})
+atexit.register(print, "told at exit")
+snakemake = test_jobs.job(pathlib.Path({str(tmp_path)!r}))
+def main(smk):
+    ctypes.CDLL(None).printf(b"by a C library%c", 10)
+    print("by Python", end="")
+{name}(main, snakemake)
+print("not reached")
+"""
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("told at exit\n", "")
+    said = (tmp_path / "job.log").read_text()
+    assert "by a C library" in said
+    assert "by Python" in said
+    assert not list(tmp_path.glob("tmp*"))
+
+
 def test_a_job_leaves_a_record_of_what_it_was(tmp_path):
     run_job(lambda smk: Path(smk.output[0]).write_text("done"), job(tmp_path))
     (record,) = read_records(tmp_path, {"x": ["1"]})

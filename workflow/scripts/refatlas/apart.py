@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refatlas.errors import InputError, listed
-from refatlas.jobs import run_job
+from refatlas.jobs import leave, run_job, run_logged
 
 # How a library ends a process in which it cannot go on; the last is that of `watched`.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGALRM)
@@ -62,6 +62,7 @@ def run_apart(main: Callable, smk) -> None:
         os.kill(os.getpid(), -code)
     if code:
         raise SystemExit(code)
+    leave(smk)
 
 
 def _refuse(smk, end: int) -> None:
@@ -86,7 +87,7 @@ def _run_child(main: Callable, smk) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _is_apart, code = True, 1
     try:
-        run_job(main, smk)
+        run_logged(main, smk)
         code = 0
     except SystemExit as end:
         code = end.code

@@ -22,8 +22,6 @@ class ScANVI:
     @classmethod
     def fit(cls, counts, spec: dict, base=None):
         """Return a model trained on the reference's counts and labels; with a `base`, the model's settings are those of the base."""
-        import scvi
-
         from refatlas.models import scvi_tools
 
         device = scvi_tools.prepare(spec)
@@ -34,7 +32,7 @@ class ScANVI:
             recorders.append(recorder)
         else:
             scvi_model = base.model
-        model = scvi.model.SCANVI.from_scvi_model(scvi_model, adata=counts, unlabeled_category=UNLABELED, labels_key="label")
+        model = scvi_tools.scvi.model.SCANVI.from_scvi_model(scvi_model, adata=counts, unlabeled_category=UNLABELED, labels_key="label")
         recorders.append(scvi_tools.train(model, spec["train"], "scanvi", on_reference=True, checkpoints=spec.get("checkpoints")))
         return _model_class()(model, scvi_tools.record(recorders, device))
 
@@ -50,12 +48,10 @@ class ScANVI:
 
 
 def _model_class() -> type:
-    import scvi
-
     from refatlas.models import scvi_tools
 
     class ScANVIModel(scvi_tools.ScviToolsModel):
-        scvi_class = scvi.model.SCANVI
+        scvi_class = scvi_tools.scvi.model.SCANVI
         registered = staticmethod(scvi_tools.with_labels)
         reads_labels = True
 

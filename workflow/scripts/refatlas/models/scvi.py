@@ -36,18 +36,14 @@ class ScVI:
 
 def train_scvi(counts, spec: dict):
     """Return a trained scvi.model.SCVI of the surgery-ready architecture, and its record."""
-    import scvi
-
     from refatlas.models import scvi_tools
 
-    scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
-    model = scvi.model.SCVI(counts, **spec["model"], **scvi_tools.SURGERY_READY)
+    scvi_tools.scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
+    model = scvi_tools.scvi.model.SCVI(counts, **spec["model"], **scvi_tools.SURGERY_READY)
     return model, scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "scvi", on_reference=True, checkpoints=spec.get("checkpoints"))
 
 
 def _model_class() -> type:
-    import scvi
-
     from refatlas.models import scvi_tools
 
-    return type("ScVIModel", (scvi_tools.ScviToolsModel,), {"scvi_class": scvi.model.SCVI})
+    return type("ScVIModel", (scvi_tools.ScviToolsModel,), {"scvi_class": scvi_tools.scvi.model.SCVI})
