@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from refatlas.chunks import fast_reader
 from refatlas.counts import CountFile
 from refatlas.genes import match_selected, take_genes
 from refatlas.jobs import whole
@@ -159,13 +160,13 @@ def sharing(counts: ad.AnnData) -> ad.AnnData:
 
 
 class StoredRows:
-    """Rows of a matrix that stays in its file, read with less ado than anndata's: where each row begins is kept in memory."""
+    """Rows of a matrix that stays in its file, read past anndata and the HDF5 library: where each row begins is kept in memory, and training goes on while chunks are unpacked."""
 
     _of: ClassVar[WeakKeyDictionary] = WeakKeyDictionary()
 
     def __init__(self, group: h5py.Group) -> None:
         self.starts, self.n_columns = group["indptr"][:].astype(np.int64), int(group.attrs["shape"][1])
-        self.arrays = group["data"], group["indices"]
+        self.arrays = [(group[name].dtype, fast_reader(group[name])) for name in ("data", "indices")]
 
     @classmethod
     def of(cls, matrix) -> "StoredRows":
@@ -179,13 +180,14 @@ class StoredRows:
         apart = (np.diff(rows) > GAP) | (np.diff(rows // BLOCK) > 0)
         lengths = self.starts[rows + 1] - self.starts[rows]
         ends = np.concatenate([[0], np.cumsum(lengths)])
-        found = [np.empty(ends[-1], dtype=array.dtype) for array in self.arrays]
+        found = [np.empty(ends[-1], dtype=dtype) for dtype, _ in self.arrays]
         for part in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1) if len(rows) else ():
-            here = slice(ends[part[0]], ends[part[-1] + 1])
             first, last = self.starts[rows[part[0]]], self.starts[rows[part[-1]] + 1]
-            wanted = np.arange(here.start, here.stop) + np.repeat(self.starts[rows[part]] - first - ends[part], lengths[part])
-            for values, array in zip(found, self.arrays, strict=True):
-                values[here] = array[first:last][wanted]
+            block = [read(first, last) for _, read in self.arrays]
+            for run in np.split(part, np.flatnonzero(np.diff(rows[part]) != 1) + 1):
+                into, begin = slice(ends[run[0]], ends[run[-1] + 1]), self.starts[rows[run[0]]] - first
+                for values, stored in zip(found, block, strict=True):
+                    values[into] = stored[begin : begin + into.stop - into.start]
         return sparse.csr_matrix((*found, ends), shape=(len(rows), self.n_columns))
 
 
