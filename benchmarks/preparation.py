@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import runpy
 import statistics
 import subprocess
 import sys
@@ -32,22 +33,25 @@ def settings() -> dict:
 
 
 def run_rule(name: str, path: str, work: Path, config: dict) -> None:
-    """Run a rule's script on the file as Snakemake would."""
-    import importlib
+    """Run a rule's script on the file as Snakemake would; this process ends with it."""
+    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, ResourceList, Wildcards
 
     row = {"path": path, "layer": None, "batch_key": "batch", "batch_is_default": True, "label_keys": ["cell_type"], "gene_key": None}
     row |= {"protein_key": None, "protein_is_default": True, "metadata": None, "control": None}
     cells, genes, scan = (str(work / name) for name in ("cells.parquet", "genes.parquet", "scan.json"))
-    smk = SimpleNamespace(threads=THREADS, wildcards=SimpleNamespace(dataset="d"))
+    log = Log(fromdict={"log": str(work / f"{name}.log")})
+    smk = SimpleNamespace(rule=name, threads=THREADS, wildcards=Wildcards(fromdict={"dataset": "d"}), resources=ResourceList(fromdict={}), log=log)
+    selected, counts = str(work / "refatlas.parquet"), str(work / "counts.h5ad")
     if name == "scan_dataset":
-        smk.input = SimpleNamespace(files=[path])
-        smk.params = SimpleNamespace(row=row, qc=config["qc"], unlabeled=config["unlabeled"], seed=0)
-        smk.output = SimpleNamespace(cells=cells, genes=genes, summary=scan)
+        smk.input = InputFiles(fromdict={"files": [path]})
+        smk.params = Params(fromdict={"row": row, "qc": config["qc"], "unlabeled": config["unlabeled"], "seed": 0})
+        smk.output = OutputFiles(fromdict={"cells": cells, "genes": genes, "summary": scan})
     else:
-        smk.input = type("Input", (dict,), {"cells": [cells], "genes": [genes], "scans": [scan], "selected": str(work / "refatlas.parquet"), "pretrained": []})()
-        smk.params = SimpleNamespace(rows=[row] if name == "select_genes" else {"d": row}, settings=config["genes"], pretrained=[])
-        smk.output = SimpleNamespace(genes=str(work / "refatlas.parquet"), counts=str(work / "counts.h5ad"))
-    importlib.import_module(name).main(smk)
+        read = {"cells": [cells], "genes": [genes], "scans": [scan], "pretrained": []}
+        smk.input = InputFiles(fromdict=read if name == "select_genes" else read | {"selected": selected})
+        smk.params = Params(fromdict={"rows": [row] if name == "select_genes" else {"d": row}, "settings": config["genes"], "pretrained": []})
+        smk.output = OutputFiles(fromdict={"genes": selected} if name == "select_genes" else {"counts": counts})
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": smk}, "__main__")
 
 
 def run_scanpy(path: str, work: Path, config: dict) -> None:
