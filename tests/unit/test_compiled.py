@@ -8,6 +8,8 @@ import threading
 
 from conftest import REPO
 
+from refatlas.compiled import compiled
+
 FUNCTION = """
 import sys
 sys.path.insert(0, {scripts!r})
@@ -32,6 +34,37 @@ def test_another_process_finds_what_one_has_compiled(tmp_path):
     before = sorted((tmp_path / "cache").rglob("*.nb?"))
     assert run(tmp_path).communicate()[0] == "2\n"
     assert sorted((tmp_path / "cache").rglob("*.nb?")) == before
+
+
+MEMBERSHIPS = """
+import sys
+sys.path.insert(0, {scripts!r})
+import numpy as np
+from umap import umap_
+from refatlas.sampled_metrics import memberships
+
+random = np.random.default_rng(0)
+distances = np.sort(random.gamma(3, 1, (200, 15)).astype(np.float32), axis=1)
+memberships(random.integers(0, 200, (200, 15)), distances)
+hits = [sum(f.stats.cache_hits.values()) for f in (umap_.smooth_knn_dist, umap_.compute_membership_strengths)]
+kept, plain = (f(distances, 15.0, local_connectivity=1.0) for f in (umap_.smooth_knn_dist, umap_.smooth_knn_dist.py_func))
+assert all(np.allclose(a, b, rtol=1e-5) for a, b in zip(kept, plain))
+print(hits)
+"""
+
+
+def test_code_of_umap_is_kept():
+    command = [sys.executable, "-c", MEMBERSHIPS.format(scripts=str(REPO / "workflow" / "scripts"))]
+    subprocess.run(command, check=True)
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[1, 1]\n"
+
+
+def test_a_function_is_compiled_also_where_nothing_can_be_kept(monkeypatch):
+    def no_folder(function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("refatlas.compiled.OneWriter", no_folder)
+    assert compiled()(lambda x: 2 * x)(3) == 6
 
 
 def test_a_process_waits_for_one_that_writes(tmp_path):

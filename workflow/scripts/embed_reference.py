@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas import knn
+from refatlas.compiled import keep_umap
 from refatlas.jobs import run_job, write_table
 
 
@@ -17,6 +18,7 @@ def lay_out(latent: np.ndarray, settings: dict, seed: int, threads: int = 1) -> 
     """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from neighbours of `knn.neighbor_graph`; `settings` is the config's `umap`."""
     from umap import UMAP
 
+    keep_umap()
     # New cells are placed by embed_query.
     warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")
     settings = {**settings, "n_neighbors": min(settings["n_neighbors"], len(latent))}

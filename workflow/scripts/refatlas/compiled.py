@@ -1,4 +1,4 @@
-"""Functions compiled by numba, whose compiled code other processes find."""
+"""Functions compiled by numba, our own and some of libraries, whose compiled code other processes find."""
 
 import fcntl
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
 
 
 class OneWriter(FunctionCache):
@@ -31,8 +32,21 @@ def compiled(**options) -> Callable:
     """Compile a function by numba, to run without Python's lock, and keep the code; `options` are njit's."""
 
     def decorate(function: Callable):
-        dispatcher = njit(nogil=True, **options)(function)
-        dispatcher._cache = OneWriter(function)
-        return dispatcher
+        return keep(njit(nogil=True, **options)(function))
 
     return decorate
+
+
+def keep(dispatcher: Dispatcher) -> Dispatcher:
+    """Let a compiled function, also one of a library, keep its code and find it again; without a folder that it may write to, it is compiled anew by each process."""
+    with suppress(RuntimeError):
+        dispatcher._cache = OneWriter(dispatcher.py_func)
+    return dispatcher
+
+
+def keep_umap() -> None:
+    """Let umap-learn keep the code that weighs a cell's neighbours: each process compiles it for 4 s otherwise."""
+    from umap import umap_
+
+    keep(umap_.smooth_knn_dist)
+    keep(umap_.compute_membership_strengths)

@@ -28,6 +28,7 @@ import pandas as pd
 from scipy import sparse, special, stats
 from scipy.sparse.csgraph import connected_components
 
+from refatlas.compiled import keep_umap
 from refatlas.knn import nearest, neighbor_graph
 from refatlas.lisi import lisi
 
@@ -224,6 +225,7 @@ def memberships(neighbors: np.ndarray, distances: np.ndarray) -> sparse.csr_matr
     """Return UMAP's directed memberships of each cell's nearest cells, shape (n_cells, n_cells)."""
     from umap.umap_ import compute_membership_strengths, smooth_knn_dist
 
+    keep_umap()
     n_cells, k = neighbors.shape
     distances = distances.astype(np.float32)
     sigmas, rhos = smooth_knn_dist(distances, float(k), local_connectivity=1.0)
