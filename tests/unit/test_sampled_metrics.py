@@ -4,13 +4,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
 from refatlas import knn, sampled_metrics
 from refatlas.config import load_schema
 from refatlas.knn import nearest
-from refatlas.sampled_metrics import Estimate, SampledMetrics, sampled_median, stratified_mean
+from refatlas.sampled_metrics import Estimate, SampledMetrics, largest_eigenpairs, sampled_median, stratified_mean
 
 METRICS = load_schema("config")["properties"]["integration"]["properties"]["metrics"]["default"]
 # scib-metrics computes in single precision, and ends its search for LISI's kernel at an entropy within 1e-5.
@@ -133,3 +134,17 @@ def test_small_references_are_scored_in_full_and_large_ones_by_sampled_cells(spa
     assert large.loc["silhouette_label", "n_sampled"] < 2000
     assert large.loc["bras", "half_width"] == 0
     assert large.loc["total", "half_width"] == pytest.approx(0.6 * large.loc["silhouette_label", "half_width"])
+
+
+@pytest.mark.parametrize("both_signs", [False, True])
+def test_eigenpairs_by_the_square_are_those_of_the_matrix(both_signs):
+    random = np.random.default_rng(0)
+    matrix = sparse.random(300, 300, density=0.05, random_state=random, format="csr")
+    matrix = matrix + matrix.T
+    if both_signs:
+        matrix = sparse.block_diag([matrix, -matrix], format="csr")
+    values, vectors = largest_eigenpairs(matrix.astype(np.float32), 20)
+    exact = np.linalg.eigvalsh(matrix.toarray())
+    expected = exact[np.argsort(-np.abs(exact))][:20]
+    np.testing.assert_allclose(np.sort(values), np.sort(expected), rtol=1e-5)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=5e-4)
