@@ -5,13 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
 from refatlas import knn, sampled_metrics
 from refatlas.config import load_schema
 from refatlas.knn import nearest
-from refatlas.sampled_metrics import Estimate, SampledMetrics, largest_eigenpairs, sampled_median, stratified_mean
+from refatlas.sampled_metrics import Estimate, SampledMetrics, diffusion_map, largest_eigenpairs, sampled_median, stratified_mean
 
 METRICS = load_schema("config")["properties"]["integration"]["properties"]["metrics"]["default"]
 # scib-metrics computes in single precision, and ends its search for LISI's kernel at an entropy within 1e-5.
@@ -148,3 +149,20 @@ def test_eigenpairs_by_the_square_are_those_of_the_matrix(both_signs):
     expected = exact[np.argsort(-np.abs(exact))][:20]
     np.testing.assert_allclose(np.sort(values), np.sort(expected), rtol=1e-5)
     np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=5e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_components", [1, 2])
+def test_a_diffusion_map_of_several_components_does_not_follow_from_rounding(seed, n_components):
+    random = np.random.default_rng(seed)
+    parts = [sparse.random(150, 150, density=0.1, random_state=random) for _ in range(n_components)]
+    graph = sparse.block_diag([part + part.T for part in parts], format="csr")
+    found = diffusion_map(graph, 30)
+    degrees = np.asarray(graph.sum(axis=0)).ravel()
+    kernel = graph.toarray() / degrees / degrees[:, None]
+    scale = 1 / np.sqrt(kernel.sum(axis=0))
+    values, vectors = np.linalg.eigh(kernel * scale * scale[:, None])
+    largest = np.argsort(-np.abs(values))[:30]
+    values, vectors = values[largest], vectors[:, largest]
+    exact = vectors * np.array([1 if value > 1 - 1e-9 else value / (1 - value) for value in values])
+    np.testing.assert_allclose(pdist(found), pdist(exact), rtol=2e-3)

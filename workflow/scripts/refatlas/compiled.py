@@ -18,14 +18,15 @@ class OneWriter(FunctionCache):
     """
 
     def save_overload(self, sig, data) -> None:
-        """Save what was compiled for a signature."""
+        """Save what was compiled for a signature; where that fails, as on a full disk, the code serves this process alone."""
         folder = Path(self.cache_path)
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".compiled.lock", "w") as lock:
-            # Some network file systems have no locks.
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            super().save_overload(sig, data)
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / ".compiled.lock", "w") as lock:
+                # Some network file systems have no locks.
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                super().save_overload(sig, data)
 
 
 def compiled(**options) -> Callable:

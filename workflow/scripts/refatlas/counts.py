@@ -144,7 +144,7 @@ def open_counts(path: str, layer: str | None = None, metadata: str | None = None
 
 
 def unreadable(path: str, error: Exception) -> InputError:
-    """Return the error for a file that a library fails on, in whatever way: those of h5py, anndata, zarr and zlib have no common class."""
+    """Return the error for a file that a library fails on, in whatever way: those of h5py, anndata, zarr and isal have no common class."""
     reason = f"{type(error).__name__}: {shown(error, 300)}"
     return InputError(f"{path}: cannot be read as h5ad, h5mu, zarr, 10x h5 or 10x mtx ({reason}); is it complete? Write or download it again")
 

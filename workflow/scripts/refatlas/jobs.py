@@ -35,6 +35,7 @@ def run_job(main: Callable, smk) -> None:
 def leave(smk) -> None:
     """End a process that is this job's own, well, without taking apart what it has imported: that takes a third of a second after anndata, two after scvi-tools."""
     if getattr(sys.modules["__main__"], "snakemake", None) is smk:
+        # What Python itself does before it takes modules apart; it has no public name.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

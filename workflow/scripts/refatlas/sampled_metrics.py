@@ -236,34 +236,40 @@ def memberships(neighbors: np.ndarray, distances: np.ndarray) -> sparse.csr_matr
 
 
 def diffusion_map(graph: sparse.csr_matrix, n_comps: int) -> np.ndarray:
-    """Return scanpy's multiscale diffusion components (Haghverdi 2016) of a connected symmetric graph, as scib-metrics makes them, shape (n_cells, n_comps).
+    """Return scanpy's multiscale diffusion components (Haghverdi 2016) of a symmetric graph, as scib-metrics makes them, shape (n_cells, n_comps).
 
-    In single precision, which halves the memory. The first eigenvalue is 1 for any connected graph, and set so: its weight must not follow from rounding.
+    In single precision, which halves the memory. Each connected component has an eigenvalue of 1, whose weight is 1: it must not follow from rounding.
     """
     degrees = np.asarray(graph.sum(axis=0)).ravel()
     kernel = sparse.diags_array(1 / degrees) @ graph @ sparse.diags_array(1 / degrees)
     scale = sparse.diags_array(1 / np.sqrt(np.asarray(kernel.sum(axis=0)).ravel()))
     transitions = (scale @ kernel @ scale).astype(np.float32).tocsr()
     values, vectors = largest_eigenpairs(transitions, n_comps)
-    first = values.argmax()
-    weights = np.divide(values, 1 - values, out=np.ones_like(values), where=np.arange(n_comps) != first)
-    return vectors * weights
+    n_components, rank = connected_components(graph, directed=False)[0], np.argsort(np.argsort(-values))
+    of_component = (rank < n_components) & (values > 1 - 1e-5)
+    weights = np.where(of_component, 1, values / np.maximum(1 - values, np.finfo(np.float32).epsneg))
+    return vectors * weights.astype(np.float32)
 
 
 def largest_eigenpairs(matrix: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k eigenvalues of largest magnitude of a symmetric matrix, and their eigenvectors, shape (n, k), in its precision.
+    """Return the k eigenvalues of largest magnitude of a symmetric matrix, in double precision, and their eigenvectors, shape (n, k), in the matrix's.
 
     By the square of the matrix, which has the same eigenvectors in the same order, further apart: half the steps, each of which costs more to keep orthogonal than to multiply.
     """
     square = sparse.linalg.LinearOperator(matrix.shape, matvec=lambda x: matrix @ (matrix @ x), dtype=matrix.dtype)
     start = np.ones(matrix.shape[0], matrix.dtype)
     squares, vectors = sparse.linalg.eigsh(square, k=k, which="LM", v0=start)
-    # In single precision the vectors are of length 1 to four digits.
-    values = np.einsum("ij,ij->j", vectors, matrix @ vectors) / np.einsum("ij,ij->j", vectors, vectors)
+    values = np.array([_rayleigh_quotient(matrix, vector) for vector in vectors.T])
     # Values of one magnitude and both signs may share vectors in the square.
     if not np.allclose(values**2, squares, rtol=1e-4, atol=1e-5):
         values, vectors = sparse.linalg.eigsh(matrix, k=k, which="LM", v0=start)
     return values, vectors
+
+
+def _rayleigh_quotient(matrix: sparse.csr_matrix, vector: np.ndarray) -> float:
+    # The sums in double precision: of an eigenvalue near 1 the distance from 1 counts.
+    exact = vector.astype(np.float64)
+    return exact @ (matrix @ vector) / (exact @ exact)
 
 
 @dataclass
