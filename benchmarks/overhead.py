@@ -66,30 +66,28 @@ def steps(work: Path) -> None:
     print(f"wall {wall:.0f} s, jobs {jobs.sum():.0f} s: {wall / jobs.sum() - 1:.1%} beside their work")
 
 
-# Loaded by every Python at its start: times imports, and says at the end of a job how long they took.
+# Loaded by every Python at its start: notes how long each import of a job's script takes that is not within another, in child processes too.
 TIMED_IMPORTS = """
-import atexit, builtins, os, sys, time
+import builtins, os, sys, time
 
-known, depth, seconds = builtins.__import__, 0, 0.0
+known, depth = builtins.__import__, 0
 
 def timed(*arguments, **named):
-    global depth, seconds
+    global depth
     depth += 1
     started = time.perf_counter()
     try:
         return known(*arguments, **named)
     finally:
         depth -= 1
-        if not depth:
-            seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        if not depth and seconds > 1e-4:
+            descriptor = os.open(os.environ["IMPORT_SECONDS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.write(descriptor, f"{seconds}\\n".encode())
+            os.close(descriptor)
 
-@atexit.register
-def say():
-    if hasattr(sys.modules["__main__"], "snakemake"):
-        with open(os.environ["IMPORT_SECONDS"], "a") as file:
-            print(seconds, file=file)
-
-builtins.__import__ = timed
+if any(".snakemake/scripts" in argument for argument in sys.orig_argv):
+    builtins.__import__ = timed
 """
 
 

@@ -240,15 +240,21 @@ def diffusion_map(graph: sparse.csr_matrix, n_comps: int) -> np.ndarray:
 
     In single precision, which halves the memory. Each connected component has an eigenvalue of 1, whose weight is 1: it must not follow from rounding.
     """
-    degrees = np.asarray(graph.sum(axis=0)).ravel()
-    kernel = sparse.diags_array(1 / degrees) @ graph @ sparse.diags_array(1 / degrees)
-    scale = sparse.diags_array(1 / np.sqrt(np.asarray(kernel.sum(axis=0)).ravel()))
-    transitions = (scale @ kernel @ scale).astype(np.float32).tocsr()
+    graph = graph.astype(np.float32, copy=False)
+    inverse = sparse.diags_array((1 / _column_sums(graph)).astype(np.float32))
+    kernel = inverse @ graph @ inverse
+    scale = sparse.diags_array((1 / np.sqrt(_column_sums(kernel))).astype(np.float32))
+    transitions = (scale @ kernel @ scale).tocsr()
     values, vectors = largest_eigenpairs(transitions, n_comps)
     n_components, rank = connected_components(graph, directed=False)[0], np.argsort(np.argsort(-values))
-    of_component = (rank < n_components) & (values > 1 - 1e-5)
+    of_component = (rank == 0) | ((rank < n_components) & (values > 1 - 1e-5))
     weights = np.where(of_component, 1, values / np.maximum(1 - values, np.finfo(np.float32).epsneg))
     return vectors * weights.astype(np.float32)
+
+
+def _column_sums(matrix: sparse.csr_matrix) -> np.ndarray:
+    # In double precision: what is off in them moves the eigenvalues of 1.
+    return np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()
 
 
 def largest_eigenpairs(matrix: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
