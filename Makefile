@@ -2,13 +2,14 @@
 UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 
-.PHONY: env demo test check format lock clean
+.PHONY: env demo test check docs format lock golden clean
 
 env: .venv/.synced
 
-.venv/.synced: envs/requirements.lock | $(UV)
+.venv/.synced: envs/requirements.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python 3.12 .venv
 	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode envs/requirements.lock
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(UV):
@@ -24,23 +25,31 @@ demo: env
 test: env check
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
-# Lint and format, without changing anything.
+# Lint, format, types, documentation: without changing anything.
 check: env
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/snakefmt --check Snakefile workflow/rules
+	.venv/bin/mypy
+	.venv/bin/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	.venv/bin/snakemake --lint
 	.venv/bin/python envs/make_conda.py --check
+	.venv/bin/python docs/generate_reference.py --check
+	.venv/bin/mkdocs build --quiet --strict --site-dir .site
+
+docs: env
+	.venv/bin/python docs/generate_reference.py
+	.venv/bin/mkdocs build --strict --site-dir .site
 
 format: env
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
-	.venv/bin/snakefmt Snakefile workflow/rules
+	.venv/bin/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 # New versions of everything that envs/requirements.in leaves open.
 lock: $(UV)
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate --python-version 3.12 envs/requirements.in -o envs/requirements.lock
 	python3 envs/make_conda.py
 
+# What a run in this folder has written.
 clean:
-	rm -rf results demo logs benchmarks/train_reference benchmarks/map_query benchmarks/score_integration
+	rm -rf results demo logs benchmarks .snakemake .site

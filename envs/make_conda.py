@@ -1,4 +1,6 @@
-"""Writes envs/refatlas.yaml, the conda definition that installs the same lock as `make env`; `--check` only compares."""
+"""Writes envs/refatlas.yaml, the conda definition that installs the same lock as `make env`;
+`--check` only compares.
+"""
 
 import sys
 from pathlib import Path
@@ -29,5 +31,9 @@ def definition() -> str:
 if __name__ == "__main__":
     file = HERE / "refatlas.yaml"
     if "--check" in sys.argv[1:]:
-        sys.exit(0 if file.exists() and file.read_text(encoding="utf-8") == definition() else f"{file} does not match requirements.lock; run make lock")
+        sys.exit(
+            0
+            if file.exists() and file.read_text(encoding="utf-8") == definition()
+            else f"{file} does not match requirements.lock; run make lock"
+        )
     file.write_text(definition(), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""What all tests share: scripts loaded by path, real data, small files, and Snakemake run as a user would."""
+"""What all tests share: scripts loaded by path, real data, small files, and Snakemake run as a user
+would.
+"""
 
 import importlib.util
 import os
@@ -18,7 +20,6 @@ from scipy import sparse
 
 REPO = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("REFATLAS_TEST_DATA", REPO.parent / "shared" / "data"))
-sys.path.insert(0, str(REPO / "workflow" / "scripts"))
 
 
 def load_script(name: str):
@@ -50,12 +51,13 @@ def real():
 @pytest.fixture(scope="session")
 def config():
     """The configuration with all defaults."""
-    from refatlas.config import complete_config
+    from refatlas.config.settings import complete_config
 
     return complete_config({"reference": "reference.tsv", "queries": "queries.tsv"})
 
 
-# For one file of tests at a time, because a machine has one cluster, and other processes may test beside this one.
+# For one file of tests at a time, because a machine has one cluster, and other processes may test
+# beside this one.
 @pytest.fixture(scope="module")
 def cluster():
     """A SLURM cluster of one node on this machine, or a skip with the reason."""
@@ -91,7 +93,10 @@ def small_counts(n_cells: int = 60, n_genes: int = 80, seed: int = 0) -> ad.AnnD
     types = np.arange(n_cells) % 2
     mean = means * np.where(types[:, None] == 0, 1, np.roll(random.gamma(2, 0.5, n_genes), 1))
     x = sparse.csr_matrix(random.poisson(random.gamma(2, mean / 2)).astype(np.float32))
-    obs = pd.DataFrame({"batch": np.where(np.arange(n_cells) < n_cells // 2, "b1", "b2"), "cell_type": np.where(types == 0, "A", "B")}, index=[f"cell{i}" for i in range(n_cells)])
+    obs = pd.DataFrame(
+        {"batch": np.where(np.arange(n_cells) < n_cells // 2, "b1", "b2"), "cell_type": np.where(types == 0, "A", "B")},
+        index=[f"cell{i}" for i in range(n_cells)],
+    )
     return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"G{i}" for i in range(n_genes)]))
 
 
@@ -106,7 +111,9 @@ def write_sheets(folder: Path, reference: list[dict], queries: list[dict], **con
 
 
 def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run Snakemake on the folder's configuration as a user would, from another place; output is text."""
+    """Run Snakemake on the folder's configuration as a user would, from another place; output is
+    text.
+    """
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,7 @@
-"""Input that is broken, or made to break things, and what becomes of it. Shared by the tests; run by itself, it tries more of it and prints a table."""
+"""Input that is broken, or made to break things, and what becomes of it.
+
+Shared by the tests; run by itself, it tries more of it and prints a table.
+"""
 
 import argparse
 import csv
@@ -19,11 +22,11 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from conftest import sheet_row, small_counts
 
-from refatlas import apart
-from refatlas.config import complete_config
-from refatlas.counts import open_counts
+from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
-from refatlas.scanning import scan
+from refatlas.io.raw_counts import open_counts
+from refatlas.jobs import child_process as apart
+from refatlas.prepare.cell_quality import scan
 
 # Of one part of a file, as `watched` has it, and of all.
 LOOP_LIMIT_S, TIME_LIMIT_S = 10, 60
@@ -79,7 +82,22 @@ WORDS = (
     "=1+1",
     "#N/A",
 )
-UNICODE = ("naïve", "nai\u0308ve", "Ⅷ", "\u202egnp.exe", "細胞", "🧬", "a\u0000b", "\ud800", "\u2028", "ﬁ", "İ", "\x1b[31mred\x1b[0m", "a\rb", "\x7f")
+UNICODE = (
+    "naïve",
+    "nai\u0308ve",
+    "Ⅷ",
+    "\u202egnp.exe",
+    "細胞",
+    "🧬",
+    "a\u0000b",
+    "\ud800",
+    "\u2028",
+    "ﬁ",
+    "İ",
+    "\x1b[31mred\x1b[0m",
+    "a\rb",
+    "\x7f",
+)
 PLACEHOLDERS = ("{split}", "{x", "<results>", "<x>", "{", "}", "<NA>", "{0}", "%(x)s", "${HOME}")
 NASTY = (*SHELL, *HTML, *WORDS, *UNICODE, *PLACEHOLDERS, "x" * 10_000)
 
@@ -109,7 +127,11 @@ def _write_10x(counts: ad.AnnData, path: Path) -> Path:
         ):
             matrix.create_dataset(name, data=values, compression="gzip" if name != "shape" else None)
         matrix.create_dataset("barcodes", data=np.array(counts.obs_names, dtype="S"))
-        for name, values in (("id", counts.var_names), ("name", counts.var_names), ("feature_type", ["Gene Expression"] * 80)):
+        for name, values in (
+            ("id", counts.var_names),
+            ("name", counts.var_names),
+            ("feature_type", ["Gene Expression"] * 80),
+        ):
             matrix.create_dataset(f"features/{name}", data=np.array(values, dtype="S"))
     return path
 
@@ -119,7 +141,10 @@ FILES = ("csr", "csr gzip", "csr lzf", "csc", "dense", "10x h5")
 
 def damaged(content: bytes, random: np.random.Generator) -> tuple[str, bytes]:
     """Return how a file's content was damaged, and the damaged content."""
-    kind, size = str(random.choice(["truncated", "bit flipped", "bits flipped", "zeroed", "overwritten", "part missing"])), len(content)
+    kind, size = (
+        str(random.choice(["truncated", "bit flipped", "bits flipped", "zeroed", "overwritten", "part missing"])),
+        len(content),
+    )
     broken = bytearray(content)
     place = int(random.integers(size))
     if kind == "truncated":
@@ -137,12 +162,19 @@ def damaged(content: bytes, random: np.random.Generator) -> tuple[str, bytes]:
 
 def read_as_scan_does(path: Path, config: dict):
     """Return what scan_dataset finds in a file."""
-    row = sheet_row(path, batch_key="-" if path.suffix == ".h5" else "batch", label_keys=[] if path.suffix == ".h5" else ["cell_type"])
+    row = sheet_row(
+        path,
+        batch_key="-" if path.suffix == ".h5" else "batch",
+        label_keys=[] if path.suffix == ".h5" else ["cell_type"],
+    )
     return scan(open_counts(str(path)), "d", row, config["qc"], config["unlabeled"])
 
 
 def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:
-    """Return how reading a file ends in a process of its own, and the message: "right", "refused", "other values" (nothing in the file tells), "looped" or "crashed" (a library, which `run_apart` tells), "traceback", "hung"."""
+    """Return how reading a file ends in a process of its own, and the message: "right", "refused",
+    "other values" (nothing in the file tells), "looped" or "crashed" (a library, which
+    `run_in_child_process` tells), "traceback", "hung".
+    """
     said = path.with_suffix(".said")
     said.write_text("")
     child = os.fork()
@@ -179,7 +211,9 @@ TOLD = ("refused", "right", "other values", "looped", "crashed")
 
 
 def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Counter], list[tuple[str, str, str]]]:
-    """Return how reading damaged files ended, by kind of file, and the cases whose end no user could make sense of: kind, damage, and what was said."""
+    """Return how reading damaged files ended, by kind of file, and the cases whose end no user
+    could make sense of: kind, damage, and what was said.
+    """
     config = complete_config({"reference": "r.tsv", "queries": "q.tsv", "qc": {"min_counts": 0, "min_genes": 0}})
     ends, bad, random = {}, [], np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -198,31 +232,56 @@ def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Co
 
 # As a folder and as files may be called, and what labels, batches and genes may be.
 FOLDER = "$(touch pwned);'q\" é <b>{x}"
-LABELS = (*HTML[:2], "$(touch pwned); `touch pwned`", 'a, "b"\nc\t\x1b[31m', "null", "naïve $\\frac{ 細胞", "=1+1|x", "x" * 200)
+LABELS = (
+    *HTML[:2],
+    "$(touch pwned); `touch pwned`",
+    'a, "b"\nc\t\x1b[31m',
+    "null",
+    "naïve $\\frac{ 細胞",
+    "=1+1|x",
+    "x" * 200,
+)
 BATCHES = ("$(touch pwned)", "<b>", "'\"", "a\nb", "é", "--x", ";rm", "{split}")
 GENES = (HTML[0], "$(touch pwned)", "../../x", "nan", "g" * 10_000, "a/b", "{split}")
 
 
 def write_hostile_project(folder: Path, cells: ad.AnnData, **config) -> list[str]:
-    """Write sheets, configuration and files of a reference (six donors) and a query (two) whose every name is hostile; return the query's true labels.
+    """Write sheets, configuration and files of a reference (six donors) and a query (two) whose
+    every name is hostile; return the query's true labels.
 
     Args:
         cells: Kang's, with eight batches and eight labels; at most 150 of a batch are taken.
     """
     random = np.random.default_rng(0)
     donors, types = (list(cells.obs[column].astype(str).unique()) for column in ("batch", "cell_type"))
-    batches, labels = ({name: f"{name}:/../{bad}" for name, bad in zip(donors, BATCHES, strict=True)}, dict(zip(types, LABELS, strict=True)))
-    parts = {"reference": ("NA", "-rf; $(touch pwned).h5ad", donors[:6]), "queries": ("null", "q 'u\"é&|.h5ad", donors[6:])}
+    batches, labels = (
+        {name: f"{name}:/../{bad}" for name, bad in zip(donors, BATCHES, strict=True)},
+        dict(zip(types, LABELS, strict=True)),
+    )
+    parts = {
+        "reference": ("NA", "-rf; $(touch pwned).h5ad", donors[:6]),
+        "queries": ("null", "q 'u\"é&|.h5ad", donors[6:]),
+    }
     for sheet, (name, file, kept) in parts.items():
         drawn = [random.permutation(np.flatnonzero(cells.obs["batch"].astype(str) == donor))[:150] for donor in kept]
         part = cells[np.sort(np.concatenate(drawn))].copy()
         part.var_names = [*GENES, *part.var_names[len(GENES) :]]
-        part.obs["batch"], part.obs["cell_type"] = (part.obs[column].astype(str).map(names) for column, names in (("batch", batches), ("cell_type", labels)))
+        part.obs["batch"], part.obs["cell_type"] = (
+            part.obs[column].astype(str).map(names) for column, names in (("batch", batches), ("cell_type", labels))
+        )
         part.obs_names = [f"{barcode};$(touch pwned)<i>{i}" for i, barcode in enumerate(part.obs_names)]
         part.write_h5ad(folder / file)
         with (folder / f"{sheet}.tsv").open("w", newline="") as stream:
-            csv.writer(stream, delimiter="\t").writerows([["dataset" if sheet == "reference" else "query", "path", "label_key"], [name, file, "cell_type"]])
-    whole = {"reference": "reference.tsv", "queries": "queries.tsv", "models": {"linear": {"type": "linear"}}, "unlabeled": ["{x}", "<NA>"], **config}
+            csv.writer(stream, delimiter="\t").writerows(
+                [["dataset" if sheet == "reference" else "query", "path", "label_key"], [name, file, "cell_type"]]
+            )
+    whole = {
+        "reference": "reference.tsv",
+        "queries": "queries.tsv",
+        "models": {"linear": {"type": "linear"}},
+        "unlabeled": ["{x}", "<NA>"],
+        **config,
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(whole))
     return list(part.obs["cell_type"])
 

@@ -1,8 +1,11 @@
-"""A SLURM cluster of one node, this machine, for tests: two pretend GPUs, memory limits that hold, no accounting database.
+"""A SLURM cluster of one node, this machine, for tests: two pretend GPUs, memory limits that hold,
+no accounting database.
 
-Partitions cpu and gpu, and urgent, whose jobs take the place of theirs: these get SIGTERM, ten seconds later SIGKILL, and are queued again.
+Partitions cpu and gpu, and urgent, whose jobs take the place of theirs: these get SIGTERM, ten
+seconds later SIGKILL, and are queued again.
 
-It needs root and Debian's packages slurm-wlm, slurm-wlm-hdf5-plugin and munge, and /etc/slurm for as long as it lives (jobs lose SLURM_CONF); what was there is put back.
+It needs root and Debian's packages slurm-wlm, slurm-wlm-hdf5-plugin and munge, and /etc/slurm for
+as long as it lives (jobs lose SLURM_CONF); what was there is put back.
 Sessions on the same machine take turns. A test takes the fixture `cluster` of conftest.py.
 """
 
@@ -25,7 +28,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 PLUGIN = "usr/lib/*/slurm-wlm/acct_gather_profile_hdf5.so"
 START_SECONDS = 60
 
-# No partition is the default: a job that names none is refused. Two files stand for GPUs, because SLURM wants one for each.
+# No partition is the default: a job that names none is refused. Two files stand for GPUs, because
+# SLURM wants one for each.
 SLURM_CONF = """
 ClusterName=refatlas
 SlurmctldHost={host}(127.0.0.1)
@@ -87,7 +91,9 @@ class Cluster:
         self.root = root
 
     def finished(self) -> dict[str, dict[str, str]]:
-        """Return SLURM's records of all ended jobs by job id, in order of their end: JobState, Partition, TimeLimit (minutes), Tres, StartTime, EndTime …"""
+        """Return SLURM's records of all ended jobs by job id, in order of their end: JobState,
+        Partition, TimeLimit (minutes), Tres, StartTime, EndTime …
+        """
         path = self.root / "finished.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         records = [dict(field.split("=", 1) for field in line.split(" ") if "=" in field) for line in lines]
@@ -95,16 +101,22 @@ class Cluster:
 
     def show(self, job: str) -> dict[str, str]:
         """Return what `scontrol show job` says of a job; also of one that has ended."""
-        text = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(
+            ["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=True
+        ).stdout
         return dict(field.split("=", 1) for field in text.split(" ") if "=" in field)
 
     def environment(self, job: str, step: str = "0") -> dict[str, str]:
-        """Return the environment that a step's task started in; the step `batch` is the batch script."""
+        """Return the environment that a step's task started in; the step `batch` is the batch
+        script.
+        """
         lines = (self.root / "environment" / f"{job}.{step}").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def used_mb(self, job: str) -> float:
-        """Return the most memory that SLURM found in use by a job's batch script, plus the most by its step, each sampled every second."""
+        """Return the most memory that SLURM found in use by a job's batch script, plus the most by
+        its step, each sampled every second.
+        """
         return sum(most_memory(path) for path in (self.root / "profile").rglob(f"{job}_*.h5"))
 
 
@@ -154,7 +166,9 @@ def turn() -> Iterator[None]:
 
 @contextmanager
 def configuration(files: dict[str, str]) -> Iterator[None]:
-    """Put files into SLURM's folder of configuration, and what was there back afterwards; also what an earlier session was killed with."""
+    """Put files into SLURM's folder of configuration, and what was there back afterwards; also what
+    an earlier session was killed with.
+    """
     CONFIGURATION.mkdir(exist_ok=True)
     kept = {CONFIGURATION / name: CONFIGURATION / f"{name}.before_tests" for name in files}
     _restore(kept)
@@ -182,10 +196,17 @@ def _restore(kept: dict[Path, Path]) -> None:
 
 @contextmanager
 def daemon(*command: str, log: Path) -> Iterator[subprocess.Popen]:
-    """Run a daemon in the foreground, and end it, by SIGKILL if it does not end by itself; it ends with us also when we are killed."""
+    """Run a daemon in the foreground, and end it, by SIGKILL if it does not end by itself; it ends
+    with us also when we are killed.
+    """
     environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
     command = ("setpriv", "--pdeathsig", "TERM", *command)
-    with log.open("a") as stream, subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, env=environment, start_new_session=True) as process:
+    with (
+        log.open("a") as stream,
+        subprocess.Popen(
+            command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -219,7 +240,10 @@ def cancel_all() -> None:
     """Cancel all jobs, and wait until they have ended."""
     subprocess.run(["scancel", "--signal=KILL", "--full", "--user=root"], capture_output=True, check=False)
     subprocess.run(["scancel", "--user=root"], capture_output=True, check=False)
-    wait_for("the end of all jobs", lambda: not subprocess.run(["squeue", "--noheader"], capture_output=True, check=False).stdout)
+    wait_for(
+        "the end of all jobs",
+        lambda: not subprocess.run(["squeue", "--noheader"], capture_output=True, check=False).stdout,
+    )
 
 
 @contextmanager
@@ -234,7 +258,12 @@ def running_cluster() -> Iterator[Cluster]:
         root.chmod(0o755)
         for name in ("munge", "state", "spool", "profile", "environment"):
             (root / name).mkdir()
-        facts = {"root": root, "host": socket.gethostname().split(".")[0], "cpus": os.cpu_count(), "memory_mb": memory_mb()}
+        facts = {
+            "root": root,
+            "host": socket.gethostname().split(".")[0],
+            "cpus": os.cpu_count(),
+            "memory_mb": memory_mb(),
+        }
         templates = {"slurm.conf": SLURM_CONF, "gres.conf": GRES_CONF, "acct_gather.conf": ACCT_GATHER_CONF}
         stack.enter_context(configuration({name: text.format(**facts) for name, text in templates.items()}))
         (root / "task_prolog").write_text(TASK_PROLOG.format(**facts))
@@ -242,7 +271,9 @@ def running_cluster() -> Iterator[Cluster]:
         try:
             start(stack, root)
         except TimeoutError as error:
-            error.add_note("\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in sorted(root.glob("*.out"))))
+            error.add_note(
+                "\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in sorted(root.glob("*.out")))
+            )
             raise
         yield Cluster(root)
 
@@ -257,11 +288,22 @@ def start(stack: ExitStack, root: Path) -> None:
     munge = root / "munge"
     (munge / "key").write_bytes(os.urandom(128))
     (munge / "key").chmod(0o600)
-    places = [f"--{name}={munge}/{file}" for name, file in (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))]
+    places = [
+        f"--{name}={munge}/{file}"
+        for name, file in (
+            ("key-file", "key"),
+            ("socket", "socket"),
+            ("pid-file", "pid"),
+            ("log-file", "log"),
+            ("seed-file", "seed"),
+        )
+    ]
     stack.enter_context(daemon("munged", "--foreground", "--force", *places, log=root / "munged.log"))
     wait_for("munged", (munge / "socket").exists)
     stack.enter_context(daemon("slurmctld", "-D", log=root / "slurmctld.out"))
-    wait_for("slurmctld", lambda: subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode == 0)
+    wait_for(
+        "slurmctld", lambda: subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode == 0
+    )
     stack.enter_context(daemon("slurmd", "-D", log=root / "slurmd.out"))
     wait_for("slurmd", node_is_idle)
     stack.callback(cancel_all)

@@ -1,13 +1,12 @@
-"""Every type that has more to tell, through every rule on CITE-seq cells: two batches make the reference, with a fold; the third comes as a query, a tree of labels beside."""
+"""Every type that has more to tell, through every rule on CITE-seq cells: two batches make the
+reference, with a fold; the third comes as a query, a tree of labels beside.
+"""
 
 import json
-import sys
 
 import anndata as ad
 import pandas as pd
 import pytest
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import planned, snakemake, write_sheets
 
 FEW = {"max_epochs": 3}
@@ -33,7 +32,10 @@ def folder(real, tmp_path_factory):
     batches = data.obs["batch"].astype(str)
     data[(batches != "pbmc5k_v3").to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
     data[(batches == "pbmc5k_v3").to_numpy()].copy().write_h5ad(folder / "query.h5ad")
-    rows = [{"dataset": "pbmc", "path": "reference.h5ad", "protein_key": "protein_expression"}], [{"query": "pbmc5k", "path": "query.h5ad", "label_key": "cell_type"}]
+    rows = (
+        [{"dataset": "pbmc", "path": "reference.h5ad", "protein_key": "protein_expression"}],
+        [{"query": "pbmc5k", "path": "query.h5ad", "label_key": "cell_type"}],
+    )
     write_sheets(folder, *rows, **CONFIG)
     snakemake(folder)
     return folder
@@ -45,7 +47,13 @@ def test_every_type_gives_labels(folder):
         assert labels[f"{model}_confidence"].between(0, 1).all()
     assert {"prototypes_classifier_label", "linear_tree_label", "linear_tree_node"} <= set(labels.columns)
     scores = pd.read_csv(folder / "results/evaluation/transfer.csv")
-    sources = {("prototypes", "classifier"), ("linear", "tree"), ("cite", "knn"), ("programs", "logistic"), ("mmd", "knn")}
+    sources = {
+        ("prototypes", "classifier"),
+        ("linear", "tree"),
+        ("cite", "knn"),
+        ("programs", "logistic"),
+        ("mmd", "knn"),
+    }
     for split in ("atlas", "fold_1"):
         assert sources <= set(scores[scores["split"] == split].set_index(["model", "source"]).index)
     delivered = scores.query("split == 'atlas' and model == 'delivered'")
@@ -53,7 +61,11 @@ def test_every_type_gives_labels(folder):
 
 
 def test_types_tell_what_they_have_to_tell_and_of_the_atlas_alone(folder):
-    told = {str(path.relative_to(folder / "results/atlas/models")) for path in (folder / "results").rglob("tables/*") if "atlas" in path.parts}
+    told = {
+        str(path.relative_to(folder / "results/atlas/models"))
+        for path in (folder / "results").rglob("tables/*")
+        if "atlas" in path.parts
+    }
     assert {
         "cite/reference/tables/proteins.parquet",
         "cite/queries/pbmc5k/tables/protein_facts.csv",
@@ -65,13 +77,24 @@ def test_types_tell_what_they_have_to_tell_and_of_the_atlas_alone(folder):
     assert not list((folder / "results/fold_1").rglob("tables"))
     facts = pd.read_csv(folder / "results/atlas/models/cite/queries/pbmc5k/tables/protein_facts.csv")
     assert (facts["values"] == "imputed").all()
-    embeddings = pd.read_csv(folder / "results/atlas/models/prototypes/queries/pbmc5k/tables/sample_embeddings.csv", index_col="batch")
-    assert embeddings["origin"].to_dict() == {"pbmc:pbmc10k_v3": "reference", "pbmc:malt10k_v3": "reference", "pbmc5k:pbmc5k_v3": "query"}
+    embeddings = pd.read_csv(
+        folder / "results/atlas/models/prototypes/queries/pbmc5k/tables/sample_embeddings.csv", index_col="batch"
+    )
+    assert embeddings["origin"].to_dict() == {
+        "pbmc:pbmc10k_v3": "reference",
+        "pbmc:malt10k_v3": "reference",
+        "pbmc5k:pbmc5k_v3": "query",
+    }
 
 
 def test_the_report_shows_losses_and_further_figures(folder):
     page = (folder / "results/report/index.html").read_text()
-    for title in ("programs: enrichment", "programs, query pbmc5k: enrichment", "prototypes: sample embeddings", "linear: tree of labels"):
+    for title in (
+        "programs: enrichment",
+        "programs, query pbmc5k: enrichment",
+        "prototypes: sample embeddings",
+        "linear: tree of labels",
+    ):
         assert title in page
 
 

@@ -1,4 +1,6 @@
-"""Training and mapping that are killed continue from a checkpoint, and end as if nothing had happened: the same weights, bit by bit, and the same history."""
+"""Training and mapping that are killed continue from a checkpoint, and end as if nothing had
+happened: the same weights, bit by bit, and the same history.
+"""
 
 import os
 import re
@@ -11,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from refatlas.models import MODEL_TYPES, checkpoints
-from refatlas.models.checkpoints import Checkpoints, identity
-from refatlas.store import read_counts
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-sys.path.insert(0, __file__.rsplit("/", 1)[0])
 from conftest import REPO, small_counts, snakemake, write_sheets
 from test_unusual import one_epoch
+
+from refatlas.io.model_counts import read_counts
+from refatlas.models import checkpoints
+from refatlas.models.checkpoints import Checkpoints, identity
+from refatlas.models.registry import MODEL_TYPES
 
 EPOCHS = 6
 
 
 class Signalled(Checkpoints):
-    """Checkpoints that send the process a signal in the n-th epoch that they see, before anything of it is done or in its midst."""
+    """Checkpoints that send the process a signal in the n-th epoch that they see, before anything
+    of it is done or in its midst.
+    """
 
     def __init__(self, *arguments, at: int, number=signal.SIGTERM) -> None:
         super().__init__(*arguments)
@@ -42,7 +44,10 @@ class Signalled(Checkpoints):
 def counts():
     """280 cells with labels and proteins as build_reference stores them, and 90 of a query."""
     made = small_counts(n_cells=280, n_genes=60)
-    made.obs = pd.DataFrame({"batch": made.obs["batch"].astype("category"), "label": made.obs["cell_type"].astype("category")}, index=made.obs_names)
+    made.obs = pd.DataFrame(
+        {"batch": made.obs["batch"].astype("category"), "label": made.obs["cell_type"].astype("category")},
+        index=made.obs_names,
+    )
     made.var["symbol"] = made.var_names
     made.obsm["proteins"] = np.random.default_rng(1).poisson(5, (280, 4)).astype(np.float32)
     made.uns["protein_names"] = np.array([f"P{i}" for i in range(4)])
@@ -52,18 +57,29 @@ def counts():
 
 
 def few_epochs(kind: str, tmp_path) -> dict:
-    """Return settings of EPOCHS epochs, over half of which the KL weight grows; totalVI's learning rate falls as soon as it may."""
+    """Return settings of EPOCHS epochs, over half of which the KL weight grows; totalVI's learning
+    rate falls as soon as it may.
+    """
     gmt = tmp_path / "programs.gmt"
-    gmt.write_text("".join(f"program{i}\tnone\t" + "\t".join(f"G{g}" for g in range(i, 60, 4)) + "\n" for i in range(3)))
+    gmt.write_text(
+        "".join(f"program{i}\tnone\t" + "\t".join(f"G{g}" for g in range(i, 60, 4)) + "\n" for i in range(3))
+    )
     spec = one_epoch(kind, **({"model": {"gmt": str(gmt)}} if MODEL_TYPES[kind].files else {}))
     for section in spec.values():
         if isinstance(section, dict) and "max_epochs" in section:
-            section |= {"max_epochs": EPOCHS, "kl_warmup": 0.5, "batch_size": 64, "patience": 2 if kind == "totalvi" else 20}
+            section |= {
+                "max_epochs": EPOCHS,
+                "kl_warmup": 0.5,
+                "batch_size": 64,
+                "patience": 2 if kind == "totalvi" else 20,
+            }
     return spec
 
 
 def broken_off(train, folder: Path, at: int, seconds: float = 1e9, **options) -> Checkpoints:
-    """Run `train(checkpoints)`, which a signal must end with its own code; return the checkpoints that another job would find."""
+    """Run `train(checkpoints)`, which a signal must end with its own code; return the checkpoints
+    that another job would find.
+    """
     with pytest.raises(SystemExit) as end:
         train(Signalled(folder, {}, seconds, at=at, **options))
     assert end.value.code == 128 + options.get("number", signal.SIGTERM)
@@ -77,9 +93,18 @@ def losses(model) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("kind", "at", "place"),
-    [("scvi", 4, "scvi: 4"), ("scanvi", 10, "scanvi: 4"), ("totalvi", 5, "totalvi: 5"), ("scpoli", 10, "train: 4"), ("expimap", 4, "train: 4"), ("trvae", 4, "train: 4")],
+    [
+        ("scvi", 4, "scvi: 4"),
+        ("scanvi", 10, "scanvi: 4"),
+        ("totalvi", 5, "totalvi: 5"),
+        ("scpoli", 10, "train: 4"),
+        ("expimap", 4, "train: 4"),
+        ("trvae", 4, "train: 4"),
+    ],
 )
-def test_training_and_mapping_that_continue_end_as_those_without_a_break(kind, at, place, counts, tmp_path, monkeypatch, capsys):
+def test_training_and_mapping_that_continue_end_as_those_without_a_break(
+    kind, at, place, counts, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(checkpoints, "SHORTEST_SECONDS", 0)
     reference, query = counts
     spec, kind_class = few_epochs(kind, tmp_path), MODEL_TYPES[kind].load_class()
@@ -117,7 +142,9 @@ def test_within_a_long_epoch_its_other_minibatches_follow(counts, tmp_path, monk
 
     whole, continued = fit(), fit(broken_off(fit, tmp_path / "fit", 4, seconds=0, number=signal.SIGUSR1))
     assert "scvi: continues from a checkpoint: epoch 4 after 1 minibatches\n" in capsys.readouterr().out
-    steps = [next(iter(model.model.trainer.optimizers[0].state.values()))["step"].item() for model in (whole, continued)]
+    steps = [
+        next(iter(model.model.trainer.optimizers[0].state.values()))["step"].item() for model in (whole, continued)
+    ]
     assert steps == [4 * EPOCHS, 4 * EPOCHS]
     assert list(continued.training.history["epoch"]) == list(range(1, EPOCHS + 1))
     assert continued.training.final_loss() == pytest.approx(whole.training.final_loss(), rel=0.02)
@@ -129,7 +156,9 @@ def test_training_from_disk_continues(counts, tmp_path, monkeypatch, capsys):
     spec, scvi = few_epochs("scvi", tmp_path), MODEL_TYPES["scvi"].load_class()
 
     def fit(checkpoints=None):
-        return scvi.fit(read_counts(str(tmp_path / "counts.h5ad"), from_disk=True), {**spec, "checkpoints": checkpoints})
+        return scvi.fit(
+            read_counts(str(tmp_path / "counts.h5ad"), from_disk=True), {**spec, "checkpoints": checkpoints}
+        )
 
     whole, continued = fit(), fit(broken_off(fit, tmp_path / "fit", 4))
     assert "scvi: continues from a checkpoint: epoch 4\n" in capsys.readouterr().out
@@ -160,7 +189,13 @@ def test_a_checkpoint_of_something_else_or_damaged_is_ignored_and_said(tmp_path,
     assert Checkpoints(tmp_path / "a", changed | {"versions": "torch 1"}).found is None
     assert "it was of other inputs and versions" in capsys.readouterr().out
     whole = file.read_bytes()
-    for damaged in (whole[:-1], whole[:40], b"", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], whole.replace(b"sha256", b"sha255")):
+    for damaged in (
+        whole[:-1],
+        whole[:40],
+        b"",
+        whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+        whole.replace(b"sha256", b"sha255"),
+    ):
         file.write_bytes(damaged)
         found = Checkpoints(tmp_path / "a", mine)
         assert (found.found, found.finished, found.attempt) == (None, {}, 1)
@@ -194,9 +229,22 @@ class Run:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "snakemake", "--snakefile", REPO / "Snakefile", "--configfile", folder / "config.yaml", "--cores", "1", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            REPO / "Snakefile",
+            "--configfile",
+            folder / "config.yaml",
+            "--cores",
+            "1",
+            *arguments,
+        ]
         with (folder / "screen.txt").open("w") as screen:
-            self.process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=screen, stderr=screen, start_new_session=True)
+            self.process = subprocess.Popen(
+                list(map(str, command)), cwd=folder, stdout=screen, stderr=screen, start_new_session=True
+            )
 
     def job(self, script: str) -> int:
         """Return the process of a rule's script."""
@@ -218,7 +266,9 @@ class Run:
 
 
 def test_jobs_and_snakemake_that_are_killed(tmp_path):
-    """SIGTERM to the job, then SIGKILL to the job and all of Snakemake; the third run ends, and equals one without a break. Another interval re-runs nothing."""
+    """SIGTERM to the job, then SIGKILL to the job and all of Snakemake; the third run ends, and
+    equals one without a break. Another interval re-runs nothing.
+    """
     sheets = [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "a.h5ad"}]
     small_counts(n_cells=300, n_genes=100).write_h5ad(tmp_path / "a.h5ad")
     train = {"max_epochs": 200, "patience": 200}
@@ -251,7 +301,9 @@ def test_jobs_and_snakemake_that_are_killed(tmp_path):
     np.testing.assert_array_equal(pd.read_parquet(outputs / "latent.parquet"), whole.latent(counts))
     found = pd.read_csv(outputs / "training.csv")
     assert list(found["epoch"]) == list(range(1, 201))
-    assert found["elbo_validation"].to_numpy() == pytest.approx(whole.training.history["elbo_validation"].to_numpy(), rel=1e-12)
+    assert found["elbo_validation"].to_numpy() == pytest.approx(
+        whole.training.history["elbo_validation"].to_numpy(), rel=1e-12
+    )
 
     write_sheets(tmp_path, *sheets, **config, checkpoint={"minutes": 5})
     run = snakemake(tmp_path, "--dry-run", target)

@@ -1,15 +1,14 @@
-"""The shipped configuration from its simulated files to the report, with two epochs a training: every format, two label levels."""
+"""The shipped configuration from its simulated files to the report, with two epochs a training:
+every format, two label levels.
+"""
 
 import hashlib
 import json
 import shutil
-import sys
 
 import pandas as pd
 import pytest
 import yaml
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, snakemake
 
 
@@ -30,8 +29,24 @@ def test_labels_of_both_queries_at_both_levels(folder):
     for query, n_cells in (("inflamed", 800), ("panel", 700)):
         labels = pd.read_csv(folder / f"results/queries/{query}/labels.csv")
         assert len(labels) == n_cells
-        assert list(labels.columns[:9]) == ["cell", "label", "confidence", "status", "label_2", "confidence_2", "set", "set_label", "novelty"]
-        parents = {"helper T": "T and NK", "cytotoxic T": "T and NK", "NK": "T and NK", "B": "B lineage", "plasma": "B lineage"}
+        assert list(labels.columns[:9]) == [
+            "cell",
+            "label",
+            "confidence",
+            "status",
+            "label_2",
+            "confidence_2",
+            "set",
+            "set_label",
+            "novelty",
+        ]
+        parents = {
+            "helper T": "T and NK",
+            "cytotoxic T": "T and NK",
+            "NK": "T and NK",
+            "B": "B lineage",
+            "plasma": "B lineage",
+        }
         assert (labels["label_2"] == labels["label"].map(parents).fillna("myeloid")).all()
         assert (labels["confidence_2"] >= labels["confidence"] - 1e-6).all()
 
@@ -39,7 +54,11 @@ def test_labels_of_both_queries_at_both_levels(folder):
 def test_the_fold_holds_out_a_whole_dataset(folder):
     plan = pd.read_json(folder / "results/fold_1/fold.json", typ="series")
     assert plan["held_out"] in (["blood"], ["marrow"], ["spleen"])
-    scores = pd.read_csv(folder / "results/evaluation/transfer.csv").query("split == 'fold_1' and model == 'delivered'").set_index("level")
+    scores = (
+        pd.read_csv(folder / "results/evaluation/transfer.csv")
+        .query("split == 'fold_1' and model == 'delivered'")
+        .set_index("level")
+    )
     assert set(scores.index) == {1, 2}
     assert scores["accuracy"].between(0.5, 1).all()
 
@@ -62,7 +81,11 @@ def test_three_formats_make_one_reference(folder):
 
 
 def test_the_demo_is_neither_trivial_nor_hopeless(folder):
-    scores = pd.read_csv(folder / "results/evaluation/transfer.csv").query("split == 'atlas' and model == 'linear' and source == 'classifier' and level == 1").set_index("query")
+    scores = (
+        pd.read_csv(folder / "results/evaluation/transfer.csv")
+        .query("split == 'atlas' and model == 'linear' and source == 'classifier' and level == 1")
+        .set_index("query")
+    )
     assert scores["accuracy"].between(0.7, 0.99).all()
     assert 0.5 < scores.loc["inflamed", "auroc_unseen"] < 1
     assert scores.loc["inflamed", "n_seen"] < scores.loc["inflamed", "n_cells"]
@@ -98,7 +121,9 @@ def test_every_result_says_where_it_comes_from(folder):
     assert job["params"]["spec"]["surgery"]["max_epochs"] == 2
     assert job["device"]
     assert job["peak_mb"] > 100
-    importing = {(job["rule"], job["wildcards"].get("model")) for job in found["jobs"] if "scvi-tools" in job["packages"]}
+    importing = {
+        (job["rule"], job["wildcards"].get("model")) for job in found["jobs"] if "scvi-tools" in job["packages"]
+    }
     assert importing == {(rule, model) for rule in ("train_reference", "map_query") for model in ("scvi", "scanvi")}
     assert {"scan_dataset", "deliver_labels", "export_atlas"} <= {job["rule"] for job in found["jobs"]}
     assert checksum in (folder / "results/report/index.html").read_text()

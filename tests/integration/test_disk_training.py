@@ -1,4 +1,6 @@
-"""Training on counts that stay in their file: the order of cells, the thread that reads them, and models as good as those trained in memory."""
+"""Training on counts that stay in their file: the order of cells, the thread that reads them, and
+models as good as those trained in memory.
+"""
 
 import threading
 import time
@@ -13,28 +15,40 @@ torch = pytest.importorskip("torch")
 
 import scvi  # noqa: E402
 
-from refatlas import store  # noqa: E402
-from refatlas.models import scvi_tools, stored  # noqa: E402
-from refatlas.models.interface import UNLABELED  # noqa: E402
+from refatlas.io import model_counts as store  # noqa: E402
+from refatlas.io.cell_tables import UNLABELED  # noqa: E402
+from refatlas.io.model_counts import read_counts  # noqa: E402
+from refatlas.models import disk_loader as stored
+from refatlas.models import scvi_base  # noqa: E402
 from refatlas.models.scanvi import ScANVI  # noqa: E402
 from refatlas.models.scvi import ScVI  # noqa: E402
-from refatlas.store import read_counts  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TRAIN = {"max_epochs": 6, "batch_size": 128, "lr": 2e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.25}
 MODEL = {"n_latent": 10, "n_layers": 1, "n_hidden": 64, "dropout_rate": 0.1, "gene_likelihood": "nb"}
-SPEC = {"model": MODEL, "pretrain": TRAIN, "train": {**TRAIN, "max_epochs": 8, "n_samples_per_label": 50}, "surgery": {**TRAIN, "max_epochs": 2}, "seed": 0, "threads": 1}
+SPEC = {
+    "model": MODEL,
+    "pretrain": TRAIN,
+    "train": {**TRAIN, "max_epochs": 8, "n_samples_per_label": 50},
+    "surgery": {**TRAIN, "max_epochs": 2},
+    "seed": 0,
+    "threads": 1,
+}
 
 
 @pytest.fixture(scope="module")
 def kang(real, tmp_path_factory):
-    """A file of 3,000 cells × 400 genes of six donors, sorted by donor and label as cells of a dataset may be; a tenth has no label. The path, and cells of two more donors."""
+    """A file of 3,000 cells × 400 genes of six donors, sorted by donor and label as cells of a
+    dataset may be; a tenth has no label. The path, and cells of two more donors.
+    """
     cells = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     cells = cells[np.asarray(cells.X[:, :400].sum(1)).ravel() > 0, :400].copy()
     cells.X = cells.X.astype(np.float32)
     cells.obs["label"] = cells.obs["cell_type"].astype(object)
     donors = sorted(cells.obs["batch"].unique())
-    known = cells[cells.obs[cells.obs["batch"].isin(donors[:6])].sort_values(["batch", "label"], kind="stable").index[::3]].copy()
+    known = cells[
+        cells.obs[cells.obs["batch"].isin(donors[:6])].sort_values(["batch", "label"], kind="stable").index[::3]
+    ].copy()
     known.obs["truth"] = known.obs["label"]
     known.obs.iloc[::10, known.obs.columns.get_loc("label")] = None
     known.obs["label"] = known.obs["label"].astype("category")
@@ -60,7 +74,9 @@ def manager(kang):
     counts.obs["row"] = np.arange(counts.n_obs, dtype=np.float32)
     counts.obs["label"] = counts.obs["label"].astype(object).fillna(UNLABELED)
     scvi.settings.seed = 0
-    scvi.model.SCANVI.setup_anndata(counts, labels_key="label", unlabeled_category=UNLABELED, batch_key="batch", continuous_covariate_keys=["row"])
+    scvi.model.SCANVI.setup_anndata(
+        counts, labels_key="label", unlabeled_category=UNLABELED, batch_key="batch", continuous_covariate_keys=["row"]
+    )
     return scvi.model.SCANVI._get_most_recent_anndata_manager(counts)
 
 
@@ -174,11 +190,15 @@ def test_labelled_cells_are_drawn_anew_for_each_epoch(manager, small_blocks):
         everything, labelled = zip(*loader, strict=True)
         assert np.array_equal(np.sort(np.concatenate(seen(everything))), np.arange(len(labels)))
         drawn.append(set(np.concatenate(seen(labelled))))
-        assert {label: sum(labels[row] == label for row in drawn[-1]) for label in set(labels[list(drawn[-1])])} == sizes
+        assert {
+            label: sum(labels[row] == label for row in drawn[-1]) for label in set(labels[list(drawn[-1])])
+        } == sizes
     assert len(drawn[0] - drawn[1]) > 20
 
 
-@pytest.mark.parametrize(("n_cells", "n_validation", "length"), [(1000, 100, 1), (100_000, 10_000, 50), (300_000, 30_000, 64), (500, 0, 1)])
+@pytest.mark.parametrize(
+    ("n_cells", "n_validation", "length"), [(1000, 100, 1), (100_000, 10_000, 50), (300_000, 30_000, 64), (500, 0, 1)]
+)
 def test_validation_cells_are_runs_from_everywhere(n_cells, n_validation, length):
     trained, held_out = stored.split_in_runs(n_cells, n_validation, seed=3)
     assert np.array_equal(np.sort(np.concatenate([trained, held_out])), np.arange(n_cells))
@@ -191,7 +211,9 @@ def test_validation_cells_are_runs_from_everywhere(n_cells, n_validation, length
 
 @pytest.fixture(scope="module")
 def trained(kang):
-    """A scVI and the scANVI that starts from it, with the scVI's latent space, by where the counts were."""
+    """A scVI and the scANVI that starts from it, with the scVI's latent space, by where the counts
+    were.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for module in (stored, store):
             patch.setattr(module, "BLOCK", 16)
@@ -245,7 +267,7 @@ def test_a_latent_space_is_the_same_in_parts(trained, kang, monkeypatch):
     counts = read_counts(kang[0])
     base = trained["memory"][0]
     whole = base.latent(counts)
-    monkeypatch.setattr(scvi_tools, "EMBEDDED_AT_ONCE", 2 * 128)
+    monkeypatch.setattr(scvi_base, "EMBEDDED_AT_ONCE", 2 * 128)
     assert counts.n_obs > 3 * 128
     assert np.array_equal(base.latent(counts), whole)
 
@@ -276,4 +298,4 @@ def test_pools_follow_one_another_while_training(manager, small_blocks):
     assert max(sizes) - min(sizes) <= 128
     assert max(sizes) <= 512
     assert all(len(set(a // 16) & set(b // 16)) <= 1 for a, b in pairwise(pools))
-    assert isinstance(scvi_tools.cells_of(manager), stored.StoredCells)
+    assert isinstance(scvi_base.cells_of(manager), stored.StoredCells)

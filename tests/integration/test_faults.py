@@ -1,4 +1,6 @@
-"""Kills, as benchmarks/faults.py deals them out, on a small real project: whatever dies, the final results are those of a run that was left alone."""
+"""Kills, as benchmarks/faults.py deals them out, on a small real project: whatever dies, the final
+results are those of a run that was left alone.
+"""
 
 import os
 import sys
@@ -6,8 +8,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO
 
 sys.path.insert(0, str(REPO / "benchmarks"))
@@ -16,7 +16,9 @@ import faults
 
 @pytest.fixture(scope="module")
 def project(real, tmp_path_factory):
-    """A project whose reference is built, trained without a neural network, and mapped to; its untouched results are made."""
+    """A project whose reference is built, trained without a neural network, and mapped to; its
+    untouched results are made.
+    """
     data = Path(real("kang_ctrl_8donors_1287g.h5ad")).parent
     project = faults.small_project(tmp_path_factory.mktemp("faults"), data, neural=False)
     project.targets = ("results/atlas/models/linear/queries/q/latent.parquet",)
@@ -45,4 +47,8 @@ def test_the_comparison_sees_a_changed_value_a_missing_file_and_one_too_many(pro
     (tmp_path / "results/atlas/genes.parquet").unlink()
     wrong, close = faults.differences(project.untouched, tmp_path / "results")
     assert [line.split(":")[0] for line in close] == ["atlas/models/linear/reference/latent.parquet"]
-    assert sorted(line[:30].split(":")[0] for line in wrong) == [".left.1-12345678.part", "atlas/counts.h5ad", "atlas/genes.parquet"]
+    assert sorted(line[:30].split(":")[0] for line in wrong) == [
+        ".left.1-12345678.part",
+        "atlas/counts.h5ad",
+        "atlas/genes.parquet",
+    ]

@@ -1,7 +1,8 @@
-"""Trees of labels in a real latent space: PCA of five donors of PBMC, of whom two do not tell the monocytes apart. A sixth donor is predicted."""
+"""Trees of labels in a real latent space: PCA of five donors of PBMC, of whom two do not tell the
+monocytes apart. A sixth donor is predicted.
+"""
 
 import io
-import sys
 from contextlib import redirect_stdout
 
 import anndata as ad
@@ -9,13 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.config import complete_config, tree_settings
-from refatlas.knn import nearest
+from refatlas.config.settings import complete_config, tree_settings
 from refatlas.models.linear import Linear
-from refatlas.tree import TreeClassifier, entry_code, from_schpl, to_schpl
-from refatlas.tree_learning import describe
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from refatlas.neighbors.exact_index import nearest
+from refatlas.transfer import tree_learning, weighted_knn
+from refatlas.transfer.tree import TreeClassifier, entry_code, from_schpl, to_schpl
+from refatlas.transfer.tree_learning import describe
 
 DONORS, QUERY = ("1015", "1256", "1488", "1244", "1016"), "101"
 COARSE = {"CD14+ Monocytes": "Monocytes", "FCGR3A+ Monocytes": "Monocytes"}
@@ -24,13 +24,17 @@ SETTINGS = tree_settings(complete_config({"reference": "r", "queries": "q", "tre
 
 @pytest.fixture(scope="module")
 def space(real):
-    """Latent space of the donors, with batch and true label, and the label as their laboratories would have it."""
+    """Latent space of the donors, with batch and true label, and the label as their laboratories
+    would have it.
+    """
     counts = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     counts.obs["batch"] = counts.obs["batch"].astype(str)
     counts = counts[counts.obs["batch"].isin([*DONORS, QUERY]).to_numpy()].copy()
     reference = counts[(counts.obs["batch"] != QUERY).to_numpy()][::2].copy()
     model = Linear.fit(reference, {"model": {"n_latent": 20, "C": 0.1, "max_cells": 50000}, "seed": 0})
-    cells = pd.DataFrame({"batch": "pbmc:" + counts.obs["batch"], "truth": counts.obs["cell_type"].astype(str)}).set_axis("pbmc:" + counts.obs_names)
+    cells = pd.DataFrame(
+        {"batch": "pbmc:" + counts.obs["batch"], "truth": counts.obs["cell_type"].astype(str)}
+    ).set_axis("pbmc:" + counts.obs_names)
     blurred = cells["batch"].isin([f"pbmc:{donor}" for donor in DONORS[:2]])
     cells["label"] = cells["truth"].where(~blurred, cells["truth"].replace(COARSE))
     return pd.DataFrame(model.latent(counts), index=cells.index), cells
@@ -44,7 +48,7 @@ def parts(space):
 
 
 def learn(scripts, latent, cells, **settings):
-    return scripts("learn_hierarchy").learn(latent, cells, None, [], {**SETTINGS, **settings}, 0)
+    return tree_learning.learn(latent, cells, None, [], {**SETTINGS, **settings}, 0)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,11 @@ def parents_of(classifier, label: str) -> set[str]:
     """Return the names of the nodes above those that hold a label."""
     tree = classifier.tree
     names = tree.names()
-    return {names[tree.parents[node]] for name, node in zip(tree.labels, tree.nodes, strict=True) if name == label and node >= 0}
+    return {
+        names[tree.parents[node]]
+        for name, node in zip(tree.labels, tree.nodes, strict=True)
+        if name == label and node >= 0
+    }
 
 
 def test_the_hierarchy_between_donors_is_found(classifier):
@@ -79,7 +87,7 @@ def test_a_held_out_donor_gets_its_finest_labels(scripts, space, classifier):
     assert right[at_leaf].mean() > right[~at_leaf].mean()
     # The vote takes "Monocytes" for a label beside the finer ones, and gives it to their cells.
     reference, known, _, _ = parts(space)
-    vote = scripts("transfer_labels").vote_table(known["label"], *nearest(reference.to_numpy(), latent.to_numpy(), 50), latent.index)
+    vote = weighted_knn.vote_table(known["label"], *nearest(reference.to_numpy(), latent.to_numpy(), 50), latent.index)
     assert right.mean() > (vote["label"].to_numpy() == cells["truth"].to_numpy()).mean() + 0.02
 
 
@@ -93,31 +101,46 @@ def test_cells_of_a_label_that_the_tree_lacks_stop_early(scripts, space, hidden)
 
 
 def test_the_tree_and_its_predictions_are_schpls(scripts, space):
-    """scHPL's own learn_tree and predict_labels, on few cells of three donors, for they take a hundredth of a second a cell."""
+    """scHPL's own learn_tree and predict_labels, on few cells of three donors, for they take a
+    hundredth of a second a cell.
+    """
     import scHPL
 
     latent, cells, query, _ = parts(space)
     some = cells[cells["batch"].isin([f"pbmc:{donor}" for donor in DONORS[1:4]])].groupby("batch").head(400).index
     found = learn(scripts, latent.loc[some], cells.loc[some])
     tree, x = found.tree, found.x
-    table = pd.DataFrame({"unit": np.array(tree.units)[found.entries], "label": [entry_code(e) for e in found.entries]}, index=[str(i) for i in range(len(x))])
+    table = pd.DataFrame(
+        {"unit": np.array(tree.units)[found.entries], "label": [entry_code(e) for e in found.entries]},
+        index=[str(i) for i in range(len(x))],
+    )
     with redirect_stdout(io.StringIO()):
         theirs, _ = scHPL.learn_tree(ad.AnnData(x, obs=table), "unit", list(dict.fromkeys(tree.units)), "label")
     assert from_schpl(theirs, tree) == tree
     theirs = scHPL.train_tree(x, np.array(table["label"], dtype=str), to_schpl(tree), "knn")
     mine, few = found.decide(query.to_numpy()[:300]), scHPL.predict_labels(query.to_numpy()[:300], theirs)
-    # At a node with a single child, scHPL names the node's own cells by their unit: any name of a node is that node.
+    # At a node with a single child, scHPL names the node's own cells by their unit: any name of a
+    # node is that node.
     node_of = {name: i for i, node in enumerate(theirs[0].walk()) for name in node.name}
-    expected = [{"Rejected (RE)": "reconstruction", "Rejection (dist)": "distance"}.get(name, node_of.get(name)) for name in few]
-    assert [reason if rejected else node for node, reason, rejected in zip(mine.node, mine.reason, mine.rejected(), strict=True)] == expected
+    expected = [
+        {"Rejected (RE)": "reconstruction", "Rejection (dist)": "distance"}.get(name, node_of.get(name)) for name in few
+    ]
+    assert [
+        reason if rejected else node
+        for node, reason, rejected in zip(mine.node, mine.reason, mine.rejected(), strict=True)
+    ] == expected
 
 
 def test_a_query_extends_the_tree(scripts, space, classifier, tmp_path):
-    """A query whose B cells have another name, whose monocytes are one, and of whom no label goes back."""
+    """A query whose B cells have another name, whose monocytes are one, and of whom no label goes
+    back.
+    """
     _, _, latent, cells = parts(space)
     classifier.save(str(tmp_path / "tree.npz"))
     labels = cells["truth"].replace(COARSE).replace({"B cells": "CD19+ cells"})
-    updated = scripts("update_hierarchy").extend(TreeClassifier.load(str(tmp_path / "tree.npz")), latent, labels, "query q", SETTINGS, 0)
+    updated = tree_learning.extend(
+        TreeClassifier.load(str(tmp_path / "tree.npz")), latent, labels, "query q", SETTINGS, 0
+    )
     table = describe(updated)
     new = table[table["unit"] == "query q"].set_index("label")["node"]
     assert new["CD19+ cells"] == "B cells = CD19+ cells"

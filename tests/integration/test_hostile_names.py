@@ -1,16 +1,15 @@
-"""Real cells under hostile names, from the folder's to the genes', through the workflow to labels.csv and the report as a browser shows it."""
+"""Real cells under hostile names, from the folder's to the genes', through the workflow to
+labels.csv and the report as a browser shows it.
+"""
 
 import json
 import re
 import shutil
 import subprocess
-import sys
 
 import anndata as ad
 import pandas as pd
 import pytest
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import snakemake
 from hostile import BATCHES, FOLDER, LABELS, write_hostile_project
 
@@ -19,10 +18,18 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(real, tmp_path_factory):
-    """A folder with the results, and the query's true labels. The report without UMAPs of many rounds, and without folds: those are tested elsewhere."""
+    """A folder with the results, and the query's true labels.
+
+    The report without UMAPs of many rounds, and without folds: those are tested elsewhere.
+    """
     folder = tmp_path_factory.mktemp("hostile") / FOLDER
     folder.mkdir()
-    cheap = {"genes": {"n_top": 300}, "evaluation": {"folds": 0}, "umap": {"n_epochs": 10}, "integration": {"max_cells": 200, "metrics": ["kmeans_nmi"]}}
+    cheap = {
+        "genes": {"n_top": 300},
+        "evaluation": {"folds": 0},
+        "umap": {"n_epochs": 10},
+        "integration": {"max_cells": 200, "metrics": ["kmeans_nmi"]},
+    }
     truth = write_hostile_project(folder, ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad")), **cheap)
     snakemake(folder, "--cores", "2", "results/report/index.html")
     return folder, truth
@@ -53,9 +60,23 @@ def test_the_browser_shows_html_in_names_as_text(project, tmp_path):
         pytest.skip("no chromium on this machine")
     # Without the page's own ban of scripts: the names alone must do nothing.
     page = tmp_path / "page.html"
-    page.write_text(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", (folder / "results/report/index.html").read_text()))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", f"--user-data-dir={tmp_path}/profile"]
-    run = subprocess.run([browser, *flags, "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=600, check=True)
+    page.write_text(
+        re.sub(
+            '<meta http-equiv="Content-Security-Policy"[^>]*>', "", (folder / "results/report/index.html").read_text()
+        )
+    )
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        f"--user-data-dir={tmp_path}/profile",
+    ]
+    run = subprocess.run(
+        [browser, *flags, "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=600, check=True
+    )
     assert "<title>refatlas report</title>" in run.stdout
     assert not [element for element in ("<script", "<img src=x", "<b>", "<i>") if element in run.stdout]
     assert "&lt;script&gt;document.title='pwned'&lt;/script&gt;" in run.stdout

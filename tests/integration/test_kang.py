@@ -1,17 +1,16 @@
-"""The main job on eight donors of PBMC: six make the reference (half of their cells, for the sake of time), two come as queries, one after the other. Trains for minutes."""
+"""The main job on eight donors of PBMC: six make the reference (half of their cells, for the sake
+of time), two come as queries, one after the other. Trains for minutes.
+"""
 
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, planned, snakemake, write_sheets
 
 QUERIES = ("1039", "107")
@@ -22,22 +21,43 @@ MODELS = {
 CONFIG = {
     "models": MODELS,
     "evaluation": {"max_epochs": 30},
-    "integration": {"max_cells": 1500, "metrics": ["kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi", "bras", "ilisi", "graph_connectivity", "pcr_comparison"]},
+    "integration": {
+        "max_cells": 1500,
+        "metrics": [
+            "kmeans_nmi",
+            "kmeans_ari",
+            "silhouette_label",
+            "clisi",
+            "bras",
+            "ilisi",
+            "graph_connectivity",
+            "pcr_comparison",
+        ],
+    },
 }
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def job_records(folder) -> dict[tuple, dict]:
     """Return what provenance.json says of each job, by rule and wildcards."""
-    return {(job["rule"], *job["wildcards"].values()): job for job in json.loads((folder / "results/provenance.json").read_text())["jobs"]}
+    return {
+        (job["rule"], *job["wildcards"].values()): job
+        for job in json.loads((folder / "results/provenance.json").read_text())["jobs"]
+    }
 
 
 @pytest.fixture(scope="module")
 def runs(real, tmp_path_factory):
-    """The folder of a finished run with all queries, and from before all but the first were added the checksums, and the records of jobs."""
+    """The folder of a finished run with all queries, and from before all but the first were added
+    the checksums, and the records of jobs.
+    """
     folder = tmp_path_factory.mktemp("kang")
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     donors = data.obs["batch"].astype(str)
@@ -67,7 +87,9 @@ def thinned(counts: ad.AnnData) -> ad.AnnData:
 
 def shuffled(counts: ad.AnnData) -> ad.AnnData:
     """Return counts whose genes have each other's names."""
-    return ad.AnnData(counts.X, obs=counts.obs, var=counts.var.iloc[np.random.default_rng(0).permutation(counts.n_vars)])
+    return ad.AnnData(
+        counts.X, obs=counts.obs, var=counts.var.iloc[np.random.default_rng(0).permutation(counts.n_vars)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +103,17 @@ def scores(folder):
 
 
 def test_labels_hold_the_floors(scores):
-    both = scores.loc["atlas"].groupby(["model", "source"]).apply(lambda s: np.average(s["accuracy"], weights=s["n_seen"]))
+    both = (
+        scores.loc["atlas"].groupby(["model", "source"]).apply(lambda s: np.average(s["accuracy"], weights=s["n_seen"]))
+    )
     assert both["scanvi", "knn"] >= both["linear", "classifier"] - 0.02
     assert both["scvi", "knn"] >= 0.85
 
 
 def test_delivered_labels_are_as_good_as_the_best_source(scores):
-    both = scores.loc["atlas"].groupby(["model", "source"]).apply(lambda s: np.average(s["macro_f1"], weights=s["n_seen"]))
+    both = (
+        scores.loc["atlas"].groupby(["model", "source"]).apply(lambda s: np.average(s["macro_f1"], weights=s["n_seen"]))
+    )
     assert both["delivered", "all sources"] >= both.drop("delivered").max() - 0.01
 
 
@@ -100,16 +126,22 @@ def test_confidence_is_calibrated_on_queries_that_took_no_part(scores):
 
 def test_folds_and_baselines_are_scored(scores):
     held_out = scores.loc["fold_1"].droplevel("query")
-    assert {("majority", "majority"), ("linear", "knn"), ("linear", "classifier"), ("scvi", "logistic"), ("scanvi", "classifier")} <= set(held_out.index)
+    assert {
+        ("majority", "majority"),
+        ("linear", "knn"),
+        ("linear", "classifier"),
+        ("scvi", "logistic"),
+        ("scanvi", "classifier"),
+    } <= set(held_out.index)
     assert held_out.loc[("majority", "majority"), "accuracy"] < 0.6
     assert held_out["n_batches"].ge(2).all()
 
 
 def test_labels_of_held_out_cells_cannot_reach_a_model(folder):
     """The counts that models map have no labels, and no cell of them is in the fold's reference."""
-    from refatlas.models.interface import UNLABELED
+    from refatlas.io.cell_tables import UNLABELED
+    from refatlas.io.model_counts import read_counts
     from refatlas.models.scanvi import ScANVI
-    from refatlas.store import read_counts
 
     home = folder / "results/fold_1"
     held, reference = read_counts(home / "queries/heldout/counts.h5ad"), read_counts(home / "counts.h5ad")
@@ -147,7 +179,12 @@ def test_another_query_changed_no_byte_of_what_was_there(runs):
         path
         for path in before
         if path.startswith(("evaluation/transfer", "report/index", "report/config", "provenance.json"))
-        or (path.startswith("atlas/") and path.count("/") == 1 and path.endswith(".h5ad") and path != "atlas/counts.h5ad")
+        or (
+            path.startswith("atlas/")
+            and path.count("/") == 1
+            and path.endswith(".h5ad")
+            and path != "atlas/counts.h5ad"
+        )
     }
     changed = {path for path in before if after.get(path) != before[path]}
     assert changed <= summaries
@@ -171,7 +208,13 @@ def test_every_cell_of_a_query_has_a_row_in_its_order(folder):
         labels = pd.read_csv(folder / f"results/queries/donor{donor}/labels.csv")
         assert list(labels["cell"]) == list(ad.read_h5ad(folder / f"donor{donor}.h5ad").obs_names)
         assert list(labels.columns[:4]) == ["cell", "label", "confidence", "status"]
-        assert {"scvi_label", "scanvi_confidence", "scanvi_classifier_label", "linear_classifier_label", "scvi_logistic_label"} <= set(labels.columns)
+        assert {
+            "scvi_label",
+            "scanvi_confidence",
+            "scanvi_classifier_label",
+            "linear_classifier_label",
+            "scvi_logistic_label",
+        } <= set(labels.columns)
         assert set(labels["status"]) <= {"assigned", "ambiguous", "novel", "low_quality"}
         assert (labels["status"] == "assigned").mean() > 0.5
         assert labels["confidence"].between(0, 1).all()
@@ -179,9 +222,11 @@ def test_every_cell_of_a_query_has_a_row_in_its_order(folder):
 
 @pytest.mark.parametrize("model", list(MODELS))
 def test_surgery_moves_the_query_and_not_the_reference(folder, model):
-    """Also: the mapped model knows the query's batches, has the reference's genes, and saw no label."""
-    from refatlas.models import MODEL_TYPES
-    from refatlas.store import read_counts
+    """Also: the mapped model knows the query's batches, has the reference's genes, and saw no
+    label.
+    """
+    from refatlas.io.model_counts import read_counts
+    from refatlas.models.registry import MODEL_TYPES
 
     home = folder / "results/atlas/models" / model
     kind = MODEL_TYPES[model].load_class()
@@ -203,9 +248,9 @@ def test_surgery_moves_the_query_and_not_the_reference(folder, model):
 
 def test_labels_of_a_query_cannot_reach_a_model(folder):
     """The only labels in a mapped model's registry are the reference's and the unlabelled one."""
-    from refatlas.models.interface import UNLABELED
+    from refatlas.io.cell_tables import UNLABELED
+    from refatlas.io.model_counts import read_counts
     from refatlas.models.scanvi import ScANVI
-    from refatlas.store import read_counts
 
     counts = read_counts(folder / "results/atlas/queries/donor1039/counts.h5ad")
     mapped = ScANVI.load(folder / "results/atlas/models/scanvi/queries/donor1039/model.pt", counts)
@@ -234,7 +279,9 @@ def test_atlas_opens_in_scanpy_with_all_cells(folder):
     import scanpy as sc
 
     atlas = sc.read_h5ad(folder / "results/atlas/scanvi.h5ad")
-    assert atlas.n_obs == sum(len(pd.read_parquet(p)) for p in (folder / "results/atlas/models/scanvi").rglob("latent.parquet"))
+    assert atlas.n_obs == sum(
+        len(pd.read_parquet(p)) for p in (folder / "results/atlas/models/scanvi").rglob("latent.parquet")
+    )
     assert {"X_latent", "X_umap"} <= set(atlas.obsm)
     assert {"dataset", "batch", "origin", "label", "confidence", "status"} <= set(atlas.obs)
     counts = ad.read_h5ad(folder / "donor107.h5ad")
@@ -282,7 +329,9 @@ def test_report_opens_in_a_browser(folder, tmp_path):
         "--disable-sync",
         f"--user-data-dir={tmp_path}/profile",
     ]
-    run = subprocess.run([browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=600, check=True)
+    run = subprocess.run(
+        [browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=600, check=True
+    )
     assert "Trust in the labels" in run.stdout
     assert run.stdout.count("<img") == 11
 

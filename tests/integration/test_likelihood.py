@@ -1,4 +1,6 @@
-"""Likelihoods on non-zero counts alone, and what else is left out of training: the same numbers as scvi-tools', and its own functions where it differs."""
+"""Likelihoods on non-zero counts alone, and what else is left out of training: the same numbers as
+scvi-tools', and its own functions where it differs.
+"""
 
 from contextlib import contextmanager, nullcontext
 
@@ -11,7 +13,8 @@ torch = pytest.importorskip("torch")
 import scvi  # noqa: E402
 from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial  # noqa: E402
 
-from refatlas.models import likelihood, scvi_tools  # noqa: E402
+from refatlas.models import scvi_base
+from refatlas.models import sparse_likelihood as likelihood  # noqa: E402
 
 pytestmark = pytest.mark.slow
 STOCK = {"nb": likelihood.stock.log_nb_positive, "zinb": likelihood.stock.log_zinb_positive}
@@ -19,7 +22,9 @@ SETTINGS = {"max_epochs": 3, "batch_size": 128, "lr": 1e-3, "patience": 10, "min
 
 
 def counts(kind: str) -> torch.Tensor:
-    """Return 40 cells of 30 genes: most are 0, and so are all of cell 3 and all of gene 5; `kind` says what else."""
+    """Return 40 cells of 30 genes: most are 0, and so are all of cell 3 and all of gene 5; `kind`
+    says what else.
+    """
     random = torch.Generator().manual_seed(1)
     x = torch.poisson(6 * torch.rand(40, 30, generator=random) ** 5, generator=random)
     x[3], x[:, 5] = 0, 0
@@ -52,7 +57,8 @@ def test_values_and_gradients_are_those_of_scvi_tools(name, theta, kind):
     for a, b, tolerance in zip(own, theirs, [1e-5, 1e-3, 1e-3, 1e-3], strict=False):
         assert a.dtype == b.dtype == torch.float32
         assert a.shape == b.shape
-        # Relative to the largest of a cell; both lose digits where theta is much larger than mu, which double precision is tried on.
+        # Relative to the largest of a cell; both lose digits where theta is much larger than mu,
+        # which double precision is tried on.
         assert ((a - b).abs() <= tolerance * b.abs().amax(-1, keepdim=True)).all()
 
 
@@ -68,7 +74,10 @@ def test_nothing_is_left_of_the_difference_in_double_precision(name, theta):
 @pytest.mark.parametrize("name", ["nb", "zinb"])
 def test_means_learn_as_before_where_dispersions_do_not(name):
     x, (mu, theta, *pi) = counts("sparse"), parameters(name, "gene")
-    own, theirs = (torch.autograd.grad(f(x, mu, theta.detach(), *pi).sum(), mu)[0] for f in (likelihood.log_likelihood, STOCK[name]))
+    own, theirs = (
+        torch.autograd.grad(f(x, mu, theta.detach(), *pi).sum(), mu)[0]
+        for f in (likelihood.log_likelihood, STOCK[name])
+    )
     torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-6 * float(theirs.abs().max()))
 
 
@@ -118,9 +127,15 @@ def steeper(x, mu, theta, eps=1e-8, log_fn=torch.log, lgamma_fn=torch.lgamma):
     return STOCK["nb"](x, mu, theta, eps) + (mu - mu.detach())
 
 
-@pytest.mark.parametrize(("function", "reason"), [(halved, "values"), (steeper, "values"), (lambda x, rate: x, "another"), (None, "another")])
+@pytest.mark.parametrize(
+    ("function", "reason"), [(halved, "values"), (steeper, "values"), (lambda x, rate: x, "another"), (None, "another")]
+)
 def test_stays_off_and_says_so_where_the_library_differs(monkeypatch, capsys, function, reason):
-    monkeypatch.setattr(likelihood.stock, "log_nb_positive", function) if function else monkeypatch.delattr(likelihood.stock, "log_nb_positive")
+    (
+        monkeypatch.setattr(likelihood.stock, "log_nb_positive", function)
+        if function
+        else monkeypatch.delattr(likelihood.stock, "log_nb_positive")
+    )
     with likelihood.on_counted_alone() as used:
         assert not used
         assert getattr(likelihood.stock, "log_nb_positive", None) is function
@@ -154,12 +169,14 @@ def donors(real):
 
 
 def losses(counts, labels: dict, model: dict):
-    """Return the losses of each epoch of a training of scvi, or with labels of scanvi, and the weights that it ends with."""
-    scvi_tools.prepare({"seed": 0, "threads": 1})
+    """Return the losses of each epoch of a training of scvi, or with labels of scanvi, and the
+    weights that it ends with.
+    """
+    scvi_base.prepare({"seed": 0, "threads": 1})
     kind = scvi.model.SCANVI if labels else scvi.model.SCVI
     kind.setup_anndata(counts, batch_key="batch", **labels)
-    trained = kind(counts, n_hidden=32, n_latent=5, **model, **scvi_tools.SURGERY_READY)
-    recorder = scvi_tools.train(trained, SETTINGS, "training", on_reference=True)
+    trained = kind(counts, n_hidden=32, n_latent=5, **model, **scvi_base.SURGERY_READY)
+    recorder = scvi_base.train(trained, SETTINGS, "training", on_reference=True)
     history = {name: frame.to_numpy(dtype=float).ravel() for name, frame in trained.history.items()}
     return recorder.rows, history, {name: value.numpy() for name, value in trained.module.state_dict().items()}
 
@@ -169,8 +186,8 @@ def as_scvi_tools_does_it(monkeypatch):
     """Train without anything that this project leaves out."""
     with monkeypatch.context() as patch:
         patch.setattr(likelihood, "ENABLED", False)
-        patch.setattr(scvi_tools.LoggedOnce, "setup", lambda *_, **__: None)
-        patch.setattr(scvi_tools, "unread_left_out", nullcontext)
+        patch.setattr(scvi_base.LoggedOnce, "setup", lambda *_, **__: None)
+        patch.setattr(scvi_base, "skip_unused_dropout", nullcontext)
         yield
 
 
@@ -191,8 +208,10 @@ def test_training_ends_as_that_of_scvi_tools(donors, monkeypatch, capsys, labels
     assert "as scvi-tools does it" in capsys.readouterr().out
     assert len(rows) == len(their_rows) == SETTINGS["max_epochs"]
     for row, theirs in zip(rows, their_rows, strict=True):
-        assert set(scvi_tools.LOSSES) <= set(row)
-        assert [row[name] for name in scvi_tools.LOSSES] == pytest.approx([theirs[name] for name in scvi_tools.LOSSES], rel=1e-4)
+        assert set(scvi_base.LOSSES) <= set(row)
+        assert [row[name] for name in scvi_base.LOSSES] == pytest.approx(
+            [theirs[name] for name in scvi_base.LOSSES], rel=1e-4
+        )
     assert set(history) == set(their_history)
     assert all(history[name] == pytest.approx(their_history[name], rel=1e-3) for name in history)
     dropout = "decoder.px_dropout_decoder.weight"
@@ -204,6 +223,6 @@ def test_logits_of_dropout_are_computed_for_zinb_alone(donors, name):
     scvi.model.SCVI.setup_anndata(donors, batch_key="batch")
     module = scvi.model.SCVI(donors, n_hidden=8, gene_likelihood=name).module
     decode = module.decoder.px_dropout_decoder
-    with scvi_tools.unread_left_out(module):
+    with scvi_base.unread_left_out(module):
         assert (decode(torch.zeros(2, 8)) is None) == (name == "nb")
     assert decode(torch.zeros(2, 8)).shape == (2, donors.n_vars)

@@ -1,4 +1,6 @@
-"""mapQC on real donors, in the baseline's latent space: healthy controls are nearer than cells whose counts were given to other genes."""
+"""mapQC on real donors, in the baseline's latent space: healthy controls are nearer than cells
+whose counts were given to other genes.
+"""
 
 import anndata as ad
 import numpy as np
@@ -6,12 +8,15 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from refatlas.evaluate import mapqc
 from refatlas.models.linear import Linear
 
 
 @pytest.fixture(scope="module")
 def spaces(real):
-    """Latent spaces and cells of six donors as reference, and of two as query, the second of them with a fifth of its genes' names shuffled."""
+    """Latent spaces and cells of six donors as reference, and of two as query, the second of them
+    with a fifth of its genes' names shuffled.
+    """
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     data.X = data.X.tocsr().astype(np.float32)
     data.obs["batch"] = "kang:" + data.obs["batch"].astype(str)
@@ -29,12 +34,12 @@ def spaces(real):
 
 
 def test_controls_are_nearer_than_damaged_cells(scripts, spaces):
-    mapqc = scripts("run_mapqc")
     scores = mapqc.score(mapqc.joined(*spaces, seed=0), seed=0)
     assert list(scores.index) == list(spaces[2].index)
     found = mapqc.summary(scores, spaces[3])
     assert found["n_judged"] > 50
-    # How many controls are distant is not asserted: in the baseline's latent space, which is not integrated, the verdict warns of this healthy donor.
+    # How many controls are distant is not asserted: in the baseline's latent space, which is not
+    # integrated, the verdict warns of this healthy donor.
     assert found["other_distant"] > found["control_distant"] + 0.3
     assert found["other_distant"] > 0.8
     again = mapqc.score(mapqc.joined(*spaces, seed=0), seed=0)
@@ -42,6 +47,6 @@ def test_controls_are_nearer_than_damaged_cells(scripts, spaces):
 
 
 def test_sizes_fit_small_and_large_queries(scripts):
-    sizes = scripts("run_mapqc").sizes
+    sizes = mapqc.sizes
     assert sizes(500, 8) == {"n_nhoods": 1, "k_min": 100, "k_max": 2000}
     assert sizes(10**5, 10**4) == {"n_nhoods": 300, "k_min": 1500, "k_max": 10_000}

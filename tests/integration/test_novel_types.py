@@ -1,12 +1,14 @@
-"""A type that the reference lacks, among cells of types close to it, on real donors: told by its neighbourhood where single cells hardly tell it."""
+"""A type that the reference lacks, among cells of types close to it, on real donors: told by its
+neighbourhood where single cells hardly tell it.
+"""
 
 import anndata as ad
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from refatlas.divergence import divergence_from_reference
 from refatlas.models.linear import Linear
+from refatlas.transfer.neighborhood_shift import shift_from_reference
 from transfer_labels import outlier_factors
 
 QUERIES = ("1039", "107")
@@ -18,7 +20,10 @@ def donors(real):
     counts = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     counts.obs["batch"], counts.obs["label"] = counts.obs["batch"].astype(str), counts.obs["cell_type"].astype(str)
     counts.var["measured"] = True
-    return counts[~counts.obs["batch"].isin(QUERIES).to_numpy()][::2].copy(), counts[counts.obs["batch"].isin(QUERIES).to_numpy()].copy()
+    return (
+        counts[~counts.obs["batch"].isin(QUERIES).to_numpy()][::2].copy(),
+        counts[counts.obs["batch"].isin(QUERIES).to_numpy()].copy(),
+    )
 
 
 @pytest.mark.parametrize("hidden", ["NK cells", "CD14+ Monocytes"])
@@ -27,7 +32,7 @@ def test_a_hidden_type_diverges(donors, hidden):
     reference = whole[(whole.obs["label"] != hidden).to_numpy()].copy()
     model, unseen = Linear.fit(reference, SETTINGS), (query.obs["label"] == hidden).to_numpy()
     latent = model.latent(query)
-    found = roc_auc_score(unseen, divergence_from_reference(model, reference, query, latent, 0))
+    found = roc_auc_score(unseen, shift_from_reference(model, reference, query, latent, 0))
     assert found > 0.85
     assert found > roc_auc_score(unseen, outlier_factors(model.latent(reference), latent)) + 0.1
 
@@ -37,5 +42,7 @@ def test_a_lack_of_genes_makes_nothing_diverge(donors):
     model, fewer = Linear.fit(reference, SETTINGS), query.copy()
     fewer.var["measured"] = np.random.default_rng(0).random(query.n_vars) < 0.7
     fewer.X = fewer.X.multiply(fewer.var["measured"].to_numpy()[None, :]).tocsr()
-    usual, lacking = (divergence_from_reference(model, reference, counts, model.latent(counts), 0) for counts in (query, fewer))
+    usual, lacking = (
+        shift_from_reference(model, reference, counts, model.latent(counts), 0) for counts in (query, fewer)
+    )
     assert np.mean(lacking > np.quantile(usual, 0.95)) < 0.1

@@ -1,4 +1,6 @@
-"""Models made elsewhere with stock scvi-tools serve as reference models: same latent space, this workflow's names, and queries map onto them."""
+"""Models made elsewhere with stock scvi-tools serve as reference models: same latent space, this
+workflow's names, and queries map onto them.
+"""
 
 import copy
 import hashlib
@@ -9,10 +11,11 @@ import pandas as pd
 import pytest
 
 from refatlas.errors import InputError
-from refatlas.genes import named_genes
-from refatlas.models import MODEL_TYPES
 from refatlas.models.pretrained import facts, read_saved, require_usable
-from refatlas.proteins import unite, wanted_proteins
+from refatlas.models.registry import MODEL_TYPES
+from refatlas.prepare import gene_selection
+from refatlas.prepare.genes import named_genes
+from refatlas.prepare.proteins import unite, wanted_proteins
 
 SURGERY = {"max_epochs": 2, "batch_size": 128, "lr": 1e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.0}
 SPEC = {"seed": 0, "threads": 1, "surgery": SURGERY}
@@ -20,7 +23,9 @@ SPEC = {"seed": 0, "threads": 1, "surgery": SURGERY}
 
 @pytest.fixture(scope="module")
 def donors(real):
-    """Three donors, and a fourth to map; 300 genes in another order than the file's, integer counts in a layer."""
+    """Three donors, and a fourth to map; 300 genes in another order than the file's, integer counts
+    in a layer.
+    """
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))[::4]
     genes = np.random.default_rng(0).permutation(data.n_vars)[:300]
     data = data[:, genes].copy()
@@ -32,13 +37,17 @@ def donors(real):
 
 @pytest.fixture(scope="module", params=["scvi", "scanvi"])
 def made(request, donors, tmp_path_factory):
-    """A type, the folder where its model was saved by stock scvi-tools, and the latent space that it gave."""
+    """A type, the folder where its model was saved by stock scvi-tools, and the latent space that
+    it gave.
+    """
     import scvi
 
     reference = donors[0].copy()
     scvi.settings.seed = 0
     scvi.model.SCVI.setup_anndata(reference, layer="counts", batch_key="sample", labels_key="cell_type")
-    model = scvi.model.SCVI(reference, encode_covariates=True, use_layer_norm="both", use_batch_norm="none", n_latent=12)
+    model = scvi.model.SCVI(
+        reference, encode_covariates=True, use_layer_norm="both", use_batch_norm="none", n_latent=12
+    )
     model.train(max_epochs=2)
     if request.param == "scanvi":
         model = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category="Unknown")
@@ -50,7 +59,9 @@ def made(request, donors, tmp_path_factory):
 
 def ours(data, dataset="kang", labels=True):
     """Return counts as the build rules write them."""
-    obs = pd.DataFrame({"batch": (dataset + ":" + data.obs["sample"].astype(str)).to_numpy()}, index=dataset + ":" + data.obs_names)
+    obs = pd.DataFrame(
+        {"batch": (dataset + ":" + data.obs["sample"].astype(str)).to_numpy()}, index=dataset + ":" + data.obs_names
+    )
     if labels:
         obs["label"] = data.obs["cell_type"].astype(str).to_numpy()
     return ad.AnnData(data.layers["counts"].copy(), obs=obs, var=data.var[[]])
@@ -80,13 +91,13 @@ def test_its_genes_are_taken_in_its_order(made, donors, scripts):
     names = facts(read_saved(str(made[1] / "model.pt"), None))["genes"]
     assert names == list(donors[0].var_names)
     united = named_genes(sorted([*names, "OTHER"])).set_index("name").assign(selected=True, reason="variable")
-    genes = scripts("select_genes").take_pretrained(united, {"a": names, "b": names})
+    genes = gene_selection.take_pretrained(united, {"a": names, "b": names})
     assert list(genes.index[genes["selected"]]) == names
     assert len(genes) == len(names) + 1
     with pytest.raises(InputError, match="1 of its 300 genes are in no dataset of the reference"):
-        scripts("select_genes").take_pretrained(united.drop(names[7]), {"a": names})
+        gene_selection.take_pretrained(united.drop(names[7]), {"a": names})
     with pytest.raises(InputError, match="pretrained on different genes"):
-        scripts("select_genes").take_pretrained(united, {"a": names, "b": names[::-1]})
+        gene_selection.take_pretrained(united, {"a": names, "b": names[::-1]})
 
 
 def test_what_cannot_serve_is_refused(made, donors):
@@ -113,7 +124,9 @@ def test_what_cannot_serve_is_refused(made, donors):
 
 @pytest.fixture(scope="module", params=["anndata", "mudata"])
 def made_with_proteins(request, real, tmp_path_factory):
-    """A stock totalVI of two batches with proteins, registered either way: its folder, its cells, the latent space that it gave, and a third batch."""
+    """A stock totalVI of two batches with proteins, registered either way: its folder, its cells,
+    the latent space that it gave, and a third batch.
+    """
     import mudata
     import scvi
 
@@ -127,10 +140,16 @@ def made_with_proteins(request, real, tmp_path_factory):
         scvi.model.TOTALVI.setup_anndata(reference, "protein_expression", batch_key="sample")
         shown = reference
     else:
-        proteins = ad.AnnData(np.asarray(reference.obsm["protein_expression"], dtype=np.float32), obs=reference.obs[[]].copy())
+        proteins = ad.AnnData(
+            np.asarray(reference.obsm["protein_expression"], dtype=np.float32), obs=reference.obs[[]].copy()
+        )
         proteins.var_names = protein_names(reference)
-        shown = mudata.MuData({"rna": ad.AnnData(reference.X, obs=reference.obs, var=reference.var[[]]), "protein": proteins})
-        scvi.model.TOTALVI.setup_mudata(shown, batch_key="sample", modalities={"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"})
+        shown = mudata.MuData(
+            {"rna": ad.AnnData(reference.X, obs=reference.obs, var=reference.var[[]]), "protein": proteins}
+        )
+        scvi.model.TOTALVI.setup_mudata(
+            shown, batch_key="sample", modalities={"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"}
+        )
     model = scvi.model.TOTALVI(shown, use_layer_norm="both", use_batch_norm="none", n_latent=12)
     model.train(max_epochs=2)
     folder = tmp_path_factory.mktemp(request.param) / "model"
@@ -146,11 +165,18 @@ def protein_names(data) -> list[str]:
 def with_proteins(data, dataset: str, wanted: list[str], measured: bool = True):
     """Return counts as the build rules write them, with proteins matched to the model's by name."""
     counts = ours(data, dataset, labels=False)
-    table = pd.DataFrame(np.asarray(data.obsm["protein_expression"], dtype=np.float32), index=counts.obs_names, columns=protein_names(data))
+    table = pd.DataFrame(
+        np.asarray(data.obsm["protein_expression"], dtype=np.float32),
+        index=counts.obs_names,
+        columns=protein_names(data),
+    )
     # The file's own order is another.
     table = table.iloc[:, ::-1]
     found = wanted_proteins(unite([table]), {"theirs": wanted})
-    counts.obsm["proteins"], counts.uns["protein_names"] = found.to_numpy() * measured, np.array(found.columns, dtype=object)
+    counts.obsm["proteins"], counts.uns["protein_names"] = (
+        found.to_numpy() * measured,
+        np.array(found.columns, dtype=object),
+    )
     return counts
 
 

@@ -1,4 +1,5 @@
-"""trVAE, expiMap and scPoli on real blood, with few epochs: surgery holds, labels stay away, programs and prototypes say what they should.
+"""trVAE, expiMap and scPoli on real blood, with few epochs: surgery holds, labels stay away,
+programs and prototypes say what they should.
 
 scvi, scanvi and linear go through the same test of surgery.
 """
@@ -10,16 +11,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-
-from refatlas.errors import InputError
-from refatlas.models import MODEL_TYPES
-from refatlas.models.interface import UNLABELED
-from refatlas.store import log_normalized
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-sys.path.insert(0, __file__.rsplit("/", 1)[0])
 from conftest import DATA, REPO
 from test_unusual import one_epoch
+
+from refatlas.errors import InputError
+from refatlas.io.cell_tables import UNLABELED
+from refatlas.models.registry import MODEL_TYPES
+from refatlas.prepare.normalization import log_normalized
 
 OURS = ("scpoli", "expimap", "trvae")
 EPOCHS = {"pretrain": 10, "train": 12, "surgery": 4}
@@ -40,12 +38,16 @@ def as_stored(counts, labels: bool):
     obs = pd.DataFrame({"batch": counts.obs["batch"].astype(str).astype("category")}, index=counts.obs_names)
     if labels:
         obs["label"] = counts.obs["cell_type"].astype(str).astype("category")
-    return ad.AnnData(counts.X, obs=obs, var=pd.DataFrame({"symbol": counts.var_names, "measured": True}, index=counts.var_names))
+    return ad.AnnData(
+        counts.X, obs=obs, var=pd.DataFrame({"symbol": counts.var_names, "measured": True}, index=counts.var_names)
+    )
 
 
 @pytest.fixture(scope="module")
 def donors(real):
-    """Return 1,800 labelled cells of three donors, 100 of them without their label, and all of a fourth as a query, and the query's labels."""
+    """Return 1,800 labelled cells of three donors, 100 of them without their label, and all of a
+    fourth as a query, and the query's labels.
+    """
     counts = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     batch = counts.obs["batch"].astype(str)
     drawn = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(batch.isin(DONORS)))[:1800])
@@ -56,7 +58,9 @@ def donors(real):
 
 @pytest.fixture(scope="module")
 def mapped(donors):
-    """A function from a type to its reference model and the model mapped to the query; each is trained once."""
+    """A function from a type to its reference model and the model mapped to the query; each is
+    trained once.
+    """
     reference, query, _ = donors
     found = {}
 
@@ -71,7 +75,9 @@ def mapped(donors):
 
 @pytest.mark.parametrize("kind", [*OURS, "scvi", "scanvi", "linear"])
 def test_surgery_moves_the_query_and_not_the_reference(mapped, donors, kind):
-    """Also: it leaves the reference's model alone, knows the batches of both, and gives finite expectations of the query's own depth."""
+    """Also: it leaves the reference's model alone, knows the batches of both, and gives finite
+    expectations of the query's own depth.
+    """
     (model, changed), (reference, query, _) = mapped(kind), donors
     some = reference[::20].copy()
     before = model.latent(some.copy())
@@ -102,12 +108,14 @@ def test_saved_models_are_the_same_in_a_fresh_process(mapped, donors, tmp_path):
     for kind in OURS:
         mapped(kind)[1].save(tmp_path / f"{kind}.pt")
     script = (
-        "import sys, anndata, numpy, pathlib; sys.path.insert(0, sys.argv[1]); from refatlas.models import MODEL_TYPES; counts = anndata.read_h5ad('query.h5ad')\n"
-        "for kind in sys.argv[2:]:\n"
-        "    model = MODEL_TYPES[kind].load_class().load(pathlib.Path(kind + '.pt'), counts)\n"
-        "    numpy.savez(kind, latent=model.latent(counts), expected=model.expected(counts))"
+        "import sys, anndata, numpy, pathlib; sys.path.insert(0, sys.argv[1]); from refatlas.models import MODEL_TYPES;"
+        " counts = anndata.read_h5ad('query.h5ad')\nfor kind in sys.argv[2:]:\n    model ="
+        " MODEL_TYPES[kind].load_class().load(pathlib.Path(kind + '.pt'), counts)\n    numpy.savez(kind,"
+        " latent=model.latent(counts), expected=model.expected(counts))"
     )
-    subprocess.run([sys.executable, "-c", script, REPO / "workflow/scripts", *OURS], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", script, REPO / "workflow/scripts", *OURS], cwd=tmp_path, check=True, capture_output=True
+    )
     for kind in OURS:
         with np.load(tmp_path / f"{kind}.npz") as found:
             assert found["latent"] == pytest.approx(mapped(kind)[1].latent(query.copy()), abs=1e-5)
@@ -142,7 +150,10 @@ def test_genes_in_another_order_are_refused(mapped, donors, kind, tmp_path):
 @pytest.mark.parametrize("kind", OURS)
 def test_training_is_recorded_and_told_and_repeatable(donors, kind, capsys):
     reference = donors[0][::6].copy()
-    spec = {name: {**part, "max_epochs": 2} if isinstance(part, dict) and "max_epochs" in part else part for name, part in few_epochs(kind).items()}
+    spec = {
+        name: {**part, "max_epochs": 2} if isinstance(part, dict) and "max_epochs" in part else part
+        for name, part in few_epochs(kind).items()
+    }
     one, two = (MODEL_TYPES[kind].load_class().fit(reference.copy(), spec) for _ in range(2))
     assert np.array_equal(one.latent(reference.copy()), two.latent(reference.copy()))
     history = one.training.history
@@ -159,7 +170,10 @@ def test_training_is_recorded_and_told_and_repeatable(donors, kind, capsys):
 @pytest.mark.parametrize("kind", OURS)
 def test_a_loss_that_is_not_finite_is_an_error_at_once(donors, kind):
     with pytest.raises(FloatingPointError):
-        MODEL_TYPES[kind].load_class().fit(donors[0][::6].copy(), few_epochs(kind, pretrain={"lr": 1.0, "kl_weight": 1e38}, train={"lr": 1.0, "kl_weight": 1e38}))
+        MODEL_TYPES[kind].load_class().fit(
+            donors[0][::6].copy(),
+            few_epochs(kind, pretrain={"lr": 1.0, "kl_weight": 1e38}, train={"lr": 1.0, "kl_weight": 1e38}),
+        )
 
 
 @pytest.mark.parametrize("loss", ["mse", "zinb"])
@@ -175,7 +189,9 @@ def test_other_distributions_expect_counts_as_well(donors, kind, loss):
 
 
 def test_prototypes_classify_the_query(mapped, donors):
-    """Also: probabilities sum to 1 and the distance to the nearest prototype, scPoli's uncertainty, is told; wrong cells are further away."""
+    """Also: probabilities sum to 1 and the distance to the nearest prototype, scPoli's uncertainty,
+    is told; wrong cells are further away.
+    """
     (model, changed), (reference, query, truth) = mapped("scpoli"), donors
     probabilities = changed.predict(query.copy())
     assert UNLABELED not in probabilities.columns
@@ -199,7 +215,9 @@ def stimulated(real):
     x = log_normalized(counts.X)
     variance = np.asarray(x.multiply(x).mean(axis=0) - np.square(x.mean(axis=0))).ravel()
     reference = as_stored(counts[:, np.sort(variance.argsort()[::-1][:2000])].copy(), True)
-    spec = few_epochs("expimap", model={"gmt": str(DATA / "c2.cp.reactome.v7.5.1.symbols.gmt")}, train={"max_epochs": 40})
+    spec = few_epochs(
+        "expimap", model={"gmt": str(DATA / "c2.cp.reactome.v7.5.1.symbols.gmt")}, train={"max_epochs": 40}
+    )
     return MODEL_TYPES["expimap"].load_class().fit(reference.copy(), spec), reference
 
 
@@ -221,7 +239,9 @@ def test_enrichment_is_that_of_the_library(stimulated):
     model.wrapped.latent_directions(adata=cells)
     model.wrapped.latent_enrich("batch", adata=cells, use_directions=True)
     theirs = pd.Series(cells.uns["bf_scores"]["stimulated"]["p_h0"], index=model.program_names())
-    ours = model.tables(reference.copy())["enrichment"].xs(("batch", "stimulated"), level=("by", "group"))["probability"]
+    ours = model.tables(reference.copy())["enrichment"].xs(("batch", "stimulated"), level=("by", "group"))[
+        "probability"
+    ]
     assert np.abs(ours - theirs[ours.index]).max() < 0.04
 
 
@@ -240,5 +260,9 @@ def test_a_query_may_learn_programs_that_have_no_place_in_the_latent_space(mappe
 
 def test_a_program_file_of_other_genes_is_refused_before_training(donors, tmp_path):
     (tmp_path / "p.gmt").write_text("A\tlink\tnaught\tnothing\n")
-    with pytest.raises(InputError, match=r"p\.gmt: no program has 12 of the reference's 1287 genes; the fullest, A, has 0"):
-        MODEL_TYPES["expimap"].load_class().fit(donors[0].copy(), few_epochs("expimap", model={"gmt": str(tmp_path / "p.gmt")}))
+    with pytest.raises(
+        InputError, match=r"p\.gmt: no program has 12 of the reference's 1287 genes; the fullest, A, has 0"
+    ):
+        MODEL_TYPES["expimap"].load_class().fit(
+            donors[0].copy(), few_epochs("expimap", model={"gmt": str(tmp_path / "p.gmt")})
+        )

@@ -1,4 +1,6 @@
-"""One model trained by several processes together: on the CPU here, where no GPU is needed to see that they share the work."""
+"""One model trained by several processes together: on the CPU here, where no GPU is needed to see
+that they share the work.
+"""
 
 import os
 import signal
@@ -12,9 +14,9 @@ import pytest
 from conftest import REPO, small_counts, snakemake, write_sheets
 
 from refatlas.errors import InputError
+from refatlas.io.model_counts import write_matrix
+from refatlas.models.multi_gpu import fit_on_multiple_gpus, require_together
 from refatlas.models.scvi import ScVI
-from refatlas.models.several_gpus import fit_on_several_gpus, require_together
-from refatlas.store import write_matrix
 
 pytestmark = pytest.mark.slow
 SPEC = {
@@ -28,7 +30,9 @@ SPEC = {
 
 @pytest.fixture(scope="module")
 def kang(real, tmp_path_factory):
-    """The path of 2,000 real cells × 400 genes of eight donors, as select_genes and build_reference leave them, and the cells."""
+    """The path of 2,000 real cells × 400 genes of eight donors, as select_genes and build_reference
+    leave them, and the cells.
+    """
     import h5py
 
     cells = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))[::6, :400].copy()
@@ -44,7 +48,7 @@ def kang(real, tmp_path_factory):
 @pytest.fixture(scope="module")
 def together(kang):
     """A model that two processes trained."""
-    return fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2})
+    return fit_on_multiple_gpus("scvi", *kang, {**SPEC, "gpus": 2})
 
 
 def test_processes_train_one_model_as_good_as_one_does(together, kang):
@@ -56,7 +60,9 @@ def test_processes_train_one_model_as_good_as_one_does(together, kang):
     assert together.training.monitor == "elbo_validation"
     # Processes that each saw all cells would take twice as many steps.
     n_steps = int(np.ceil(np.ceil(0.9 * kang[1].n_obs) / 2 / SPEC["train"]["batch_size"]))
-    assert together.training.notes == [f"trained by 2 processes together, each on its share of the cells: {n_steps} steps an epoch"]
+    assert together.training.notes == [
+        f"trained by 2 processes together, each on its share of the cells: {n_steps} steps an epoch"
+    ]
 
 
 def test_what_they_trained_is_a_model_like_any(together, kang, tmp_path):
@@ -69,15 +75,19 @@ def test_what_they_trained_is_a_model_like_any(together, kang, tmp_path):
 
 def test_they_stop_early_together(kang):
     """No fall is large enough to count: one that went on alone would wait for the other for ever."""
-    spec = {**SPEC, "gpus": 2, "train": {**SPEC["train"], "max_epochs": 50, "patience": 2, "min_delta": 0.9, "kl_warmup": 0.0}}
-    training = fit_on_several_gpus("scvi", *kang, spec).training
+    spec = {
+        **SPEC,
+        "gpus": 2,
+        "train": {**SPEC["train"], "max_epochs": 50, "patience": 2, "min_delta": 0.9, "kl_warmup": 0.0},
+    }
+    training = fit_on_multiple_gpus("scvi", *kang, spec).training
     assert training.converged
     assert len(training.history) == 3
 
 
 def test_a_loss_that_is_not_finite_is_told(kang):
     with pytest.raises(FloatingPointError, match="scvi"):
-        fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2, "train": {**SPEC["train"], "lr": 1e6}})
+        fit_on_multiple_gpus("scvi", *kang, {**SPEC, "gpus": 2, "train": {**SPEC["train"], "lr": 1e6}})
 
 
 def test_too_few_gpus_are_told(kang, monkeypatch):
@@ -86,7 +96,7 @@ def test_too_few_gpus_are_told(kang, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="2 are asked for, this job sees 1"):
-        fit_on_several_gpus("scvi", *kang, {**SPEC, "gpus": 2})
+        fit_on_multiple_gpus("scvi", *kang, {**SPEC, "gpus": 2})
 
 
 def test_processes_that_train_alone_are_told(monkeypatch):
@@ -103,10 +113,18 @@ def processes_in(folder) -> list[str]:
 
 
 def test_no_process_outlives_a_job_that_is_ended(kang, tmp_path):
-    code = f"from refatlas.models.several_gpus import fit_on_several_gpus; fit_on_several_gpus('scvi', {kang[0]!r}, None, { ({**SPEC, 'gpus': 2, 'train': {**SPEC['train'], 'max_epochs': 400, 'patience': 400}})!r})"
+    code = (
+        f"from refatlas.models.multi_gpu import fit_on_multiple_gpus; fit_on_multiple_gpus('scvi', {kang[0]!r}, None,"
+        f" { ({**SPEC, 'gpus': 2, 'train': {**SPEC['train'], 'max_epochs': 400, 'patience': 400}})!r})"
+    )
     log = tmp_path / "log"
     with log.open("w") as out:
-        job = subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(REPO / "workflow/scripts"), "TMPDIR": str(tmp_path)})
+        job = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=out,
+            stderr=out,
+            env={**os.environ, "PYTHONPATH": str(REPO / "workflow/scripts"), "TMPDIR": str(tmp_path)},
+        )
     waited = time.monotonic()
     while "scvi: epoch 1" not in log.read_text() and time.monotonic() - waited < 120:
         time.sleep(0.2)
@@ -123,7 +141,14 @@ def test_through_the_workflow(tmp_path):
     small_counts(400).write_h5ad(tmp_path / "cells.h5ad")
     row = {"path": "cells.h5ad", "label_key": "cell_type"}
     model = {"type": "scvi", "gpus": 2, "model": {"n_hidden": 16}, "train": {"max_epochs": 2}}
-    write_sheets(tmp_path, [{"dataset": "d", **row}], [{"query": "q", **row}], models={"mine": model}, genes={"n_top": 60}, qc={"min_genes": 1})
+    write_sheets(
+        tmp_path,
+        [{"dataset": "d", **row}],
+        [{"query": "q", **row}],
+        models={"mine": model},
+        genes={"n_top": 60},
+        qc={"min_genes": 1},
+    )
     run = snakemake(tmp_path, "--cores", "2", "results/atlas/models/mine/reference/model.pt")
     assert "gpu=2" in run.stderr
     folder = tmp_path / "results/atlas/models/mine/reference"

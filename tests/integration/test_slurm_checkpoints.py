@@ -1,14 +1,13 @@
-"""Training on a real SLURM that is put back in the queue, then warned by SIGUSR1, and later reaches its time limit, continues from its checkpoint each time."""
+"""Training on a real SLURM that is put back in the queue, then warned by SIGUSR1, and later reaches
+its time limit, continues from its checkpoint each time.
+"""
 
 import re
 import subprocess
-import sys
 import time
 
 import pytest
 
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-sys.path.insert(0, __file__.rsplit("/", 1)[0])
 pytest.importorskip("slurm_cluster", reason="the cluster for tests is not part of this version")
 from conftest import site_profile, small_counts, snakemake, write_sheets
 from test_checkpoints import Run
@@ -23,7 +22,9 @@ def scontrol(*arguments: str) -> None:
 
 
 def wait_for_epoch(log, n: int, seconds: float = 600) -> int:
-    """Wait until a new job continues; return the epoch, which must be later than the n-th. Snakemake removes the log of the job before."""
+    """Wait until a new job continues; return the epoch, which must be later than the n-th.
+    Snakemake removes the log of the job before.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := re.search(r"continues from a checkpoint: epoch (\d+)", log.read_text() if log.exists() else ""):
@@ -34,7 +35,9 @@ def wait_for_epoch(log, n: int, seconds: float = 600) -> int:
 
 
 def wait_for_text(log, text: str, seconds: float = 300) -> None:
-    """Wait until a log says something: before SLURM says that the job has ended, after which Snakemake may remove the log."""
+    """Wait until a log says something: before SLURM says that the job has ended, after which
+    Snakemake may remove the log.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if log.exists() and text in log.read_text():
@@ -45,7 +48,9 @@ def wait_for_text(log, text: str, seconds: float = 300) -> None:
 
 def only_job() -> str:
     """Return the number of the one job in the queue."""
-    (job,) = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True).stdout.split()
+    (job,) = subprocess.run(
+        ["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True
+    ).stdout.split()
     return job
 
 
@@ -58,12 +63,25 @@ def ended(cluster, job: str) -> str:
 
 def test_training_continues_after_requeue_signal_and_time_limit(tmp_path, cluster):
     small_counts(n_cells=300, n_genes=100).write_h5ad(tmp_path / "a.h5ad")
-    config = {"models": {"scvi": {"type": "scvi", "train": TRAIN}}, "evaluation": {"folds": 0}, "genes": {"n_top": 80}, "checkpoint": {"minutes": 1 / 60}}
+    config = {
+        "models": {"scvi": {"type": "scvi", "train": TRAIN}},
+        "evaluation": {"folds": 0},
+        "genes": {"n_top": 80},
+        "checkpoint": {"minutes": 1 / 60},
+    }
     write_sheets(tmp_path, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "a.h5ad"}], **config)
     snakemake(tmp_path, "--cores", "2", "results/atlas/counts.h5ad")
     outputs, log = tmp_path / "results/atlas/models/scvi/reference", tmp_path / "logs/train_reference/atlas/scvi.log"
     file, profile = outputs / ".checkpoint/state.ckpt", site_profile(tmp_path / "profile", **PARTITIONS)
-    run = Run(tmp_path, "--workflow-profile", profile, "--slurm-init-seconds-before-status-checks", "1", "--", outputs.relative_to(tmp_path) / "latent.parquet")
+    run = Run(
+        tmp_path,
+        "--workflow-profile",
+        profile,
+        "--slurm-init-seconds-before-status-checks",
+        "1",
+        "--",
+        outputs.relative_to(tmp_path) / "latent.parquet",
+    )
     try:
         run.wait_for_checkpoint(file)
         job = only_job()

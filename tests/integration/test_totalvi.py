@@ -1,6 +1,8 @@
-"""totalVI on real CITE-seq: trained on pbmc10k; mapped with all, some and no proteins; imputed proteins against those that were measured.
+"""totalVI on real CITE-seq: trained on pbmc10k; mapped with all, some and no proteins; imputed
+proteins against those that were measured.
 
-The queries pbmc5k and malt10k are judged, never the batch pbmc10k_v3, whose cells are in the reference. A few epochs on a part of the cells: the
+The queries pbmc5k and malt10k are judged, never the batch pbmc10k_v3, whose cells are in the
+reference. A few epochs on a part of the cells: the
 floors say that it learned, not how well it does.
 """
 
@@ -14,21 +16,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import REPO, sheet_row
 from scipy.stats import spearmanr
 
-from refatlas.counts import open_counts
 from refatlas.errors import InputError
-from refatlas.files import stamps
-from refatlas.jobs import write_json, write_table
-from refatlas.knn import nearest
-from refatlas.models import MODEL_TYPES, settings_schema
+from refatlas.io.atomic import write_json, write_table
+from refatlas.io.fingerprints import fingerprints
+from refatlas.io.model_counts import read_counts
+from refatlas.io.raw_counts import open_counts
+from refatlas.models import training
+from refatlas.models.registry import MODEL_TYPES, settings_schema
 from refatlas.models.totalvi import HIDDEN
-from refatlas.predictive import misfit
-from refatlas.scanning import scan
-from refatlas.store import read_counts
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import REPO, sheet_row
+from refatlas.neighbors.exact_index import nearest
+from refatlas.prepare import gene_selection
+from refatlas.prepare.cell_quality import scan
+from refatlas.transfer.model_fit import deviance_ratio
 
 pytestmark = pytest.mark.slow
 KEY = "protein_expression"
@@ -40,7 +42,9 @@ def settings(kind: str, epochs: int = 40, **sections) -> dict:
     spec = {"type": kind, "seed": 0, "threads": 1}
     for section, part in settings_schema(kind)["properties"].items():
         if "properties" in part:
-            spec[section] = {name: setting["default"] for name, setting in part["properties"].items() if "default" in setting} | sections.get(section, {})
+            spec[section] = {
+                name: setting["default"] for name, setting in part["properties"].items() if "default" in setting
+            } | sections.get(section, {})
     if kind == "totalvi":
         spec["model"] |= {"n_hidden": 64}
         spec["train"] |= {"max_epochs": epochs}
@@ -66,21 +70,35 @@ class Project:
         for name, row in rows.items():
             self._scan(name, row)
         tables = {kind: [pd.read_parquet(self._table(name, kind)) for name in rows] for kind in ("cells", "genes")}
-        write_table(self.scripts("select_genes").select(list(rows.values()), *tables.values(), self.config["genes"]), self._table("selected", "genes"))
+        write_table(
+            gene_selection.select(list(rows.values()), *tables.values(), self.config["genes"]),
+            self._table("selected", "genes"),
+        )
         files = {kind: [self._table(name, kind) for name in rows] for kind in ("cells", "genes")}
         given = Inputs(selected=self._table("selected", "genes"), pretrained=[], scans=[], **files)
         self.scripts("build_reference").main(
-            SimpleNamespace(input=given, params=SimpleNamespace(rows=rows, pretrained=[]), output=SimpleNamespace(counts=str(self.folder / "counts.h5ad")))
+            SimpleNamespace(
+                input=given,
+                params=SimpleNamespace(rows=rows, pretrained=[]),
+                output=SimpleNamespace(counts=str(self.folder / "counts.h5ad")),
+            )
         )
         return read_counts(self.folder / "counts.h5ad")
 
     def query(self, name: str, row: dict) -> ad.AnnData:
         self._scan(name, row)
-        given = Inputs(selected=self._table("selected", "genes"), cells=self._table(name, "cells"), genes=self._table(name, "genes"), reference=str(self.folder / "counts.h5ad"))
+        given = Inputs(
+            selected=self._table("selected", "genes"),
+            cells=self._table(name, "cells"),
+            genes=self._table(name, "genes"),
+            reference=str(self.folder / "counts.h5ad"),
+        )
         given["check"] = str(self.folder / f"{name}_check.json")
-        write_json({"files": stamps([row["path"]])}, given["check"])
+        write_json({"files": fingerprints([row["path"]])}, given["check"])
         path = self.folder / f"{name}.h5ad"
-        self.scripts("build_query").main(SimpleNamespace(input=given, params=SimpleNamespace(row=row), output=SimpleNamespace(counts=str(path))))
+        self.scripts("build_query").main(
+            SimpleNamespace(input=given, params=SimpleNamespace(row=row), output=SimpleNamespace(counts=str(path)))
+        )
         return read_counts(path)
 
 
@@ -92,7 +110,9 @@ class Inputs(dict):
 
 @pytest.fixture(scope="module")
 def data(real, tmp_path_factory):
-    """The reference's part of pbmc10k as two batches, of which the smaller did not measure PD-1; the CITE-seq query with tags in its names."""
+    """The reference's part of pbmc10k as two batches, of which the smaller did not measure PD-1;
+    the CITE-seq query with tags in its names.
+    """
     folder = tmp_path_factory.mktemp("citeseq")
     reference = ad.read_h5ad(real("pbmc10k_6434c_698g_14p.h5ad"))
     reference = reference[np.random.default_rng(0).permutation(reference.n_obs)[:2000]].copy()
@@ -138,7 +158,10 @@ def measured(data) -> pd.DataFrame:
 
 def correlations(values: np.ndarray, truth: np.ndarray, batches: np.ndarray) -> np.ndarray:
     """Return each protein's rank correlation with the measured counts, the mean over batches."""
-    found = [[spearmanr(values[batches == b, j], truth[batches == b, j]).statistic for j in range(truth.shape[1])] for b in np.unique(batches)]
+    found = [
+        [spearmanr(values[batches == b, j], truth[batches == b, j]).statistic for j in range(truth.shape[1])]
+        for b in np.unique(batches)
+    ]
     return np.mean(found, axis=0)
 
 
@@ -158,7 +181,9 @@ def test_training_is_reproducible(reference):
 
 
 def test_a_last_minibatch_of_one_cell_is_no_hindrance(reference):
-    """285 cells and as many again without proteins are 513 to train on: two minibatches and one cell."""
+    """285 cells and as many again without proteins are 513 to train on: two minibatches and one
+    cell.
+    """
     few = reference[:285].copy()
     spec = settings("totalvi", epochs=1, train={"hide_proteins": 1.0})
     assert np.isfinite(MODEL_TYPES["totalvi"].load_class().fit(few, spec).latent(few)).all()
@@ -183,9 +208,15 @@ def test_surgery_knows_the_query_s_batches_leaves_the_reference_and_moves_the_qu
 
 def test_batches_without_proteins_begin_with_what_hidden_ones_learned(model, hidden):
     started = model.query_model(hidden.copy())
-    known, found = (list(m.adata_manager.get_state_registry("batch").categorical_mapping) for m in (model.model, started))
-    learned, weights = (m.module.state_dict()["encoder.encoder.fc_layers.Layer 0.0.weight"] for m in (model.model, started))
-    source = learned[:, learned.shape[1] - len(known) + next(i for i, batch in enumerate(known) if batch.endswith(HIDDEN))]
+    known, found = (
+        list(m.adata_manager.get_state_registry("batch").categorical_mapping) for m in (model.model, started)
+    )
+    learned, weights = (
+        m.module.state_dict()["encoder.encoder.fc_layers.Layer 0.0.weight"] for m in (model.model, started)
+    )
+    source = learned[
+        :, learned.shape[1] - len(known) + next(i for i, batch in enumerate(known) if batch.endswith(HIDDEN))
+    ]
     for batch in hidden.obs["batch"].astype(str).unique():
         assert np.array_equal(weights[:, learned.shape[1] - len(known) + found.index(batch)].cpu(), source.cpu())
     assert not any(batch.endswith(HIDDEN) for batch in model.batches())
@@ -195,18 +226,25 @@ def test_imputed_proteins_follow_the_measured_ones(mapped, hidden, reference, da
     tables = mapped.tables(hidden.copy(), reference.copy())
     proteins, truth, batches = tables["proteins"], measured(data), hidden.obs["batch"].astype(str).to_numpy()
     assert (tables["protein_facts"]["values"] == "imputed").all()
-    assert (proteins.index.name, list(proteins.index), list(proteins.columns)) == ("cell", list(hidden.obs_names), list(truth.columns))
+    assert (proteins.index.name, list(proteins.index), list(proteins.columns)) == (
+        "cell",
+        list(hidden.obs_names),
+        list(truth.columns),
+    )
     assert (proteins.dtypes == np.float32).all()
     assert (proteins >= 0).all(axis=None)
     found = correlations(proteins.to_numpy(), truth.to_numpy(), batches)
     baseline = correlations(knn_mean(reference, hidden), truth.to_numpy(), batches)
     assert pd.Series(found, truth.columns)[SOME].min() > 0.3
-    # The mean of logs suits this correlation best; trained to the end, totalVI is about as good as the mean of counts on blood (benchmarks/proteins.py).
+    # The mean of logs suits this correlation best; trained to the end, totalVI is about as good as
+    # the mean of counts on blood (benchmarks/proteins.py).
     assert np.mean(found) > 0.7 * np.mean(baseline)
 
 
 def knn_mean(reference, query, k: int = 50) -> np.ndarray:
-    """Return the mean of log counts over each query cell's nearest reference cells among principal components."""
+    """Return the mean of log counts over each query cell's nearest reference cells among principal
+    components.
+    """
     linear = MODEL_TYPES["linear"].load_class().fit(reference, settings("linear"))
     neighbors, _ = nearest(linear.latent(reference), linear.latent(query), k)
     return np.log1p(reference.obsm["proteins"])[neighbors].mean(axis=1)
@@ -232,7 +270,7 @@ def test_an_rna_only_query_and_one_cell_are_mapped(model, project, reference, re
     query = project.query("malt", sheet_row(path, label_keys=[]))
     mapped = model.map_query(query.copy(), settings("totalvi"))
     assert np.isfinite(mapped.tables(query.copy(), reference.copy())["proteins"]).all(axis=None)
-    assert np.isfinite(misfit(mapped, query[:100].copy(), 0)).all()
+    assert np.isfinite(deviance_ratio(mapped, query[:100].copy(), 0)).all()
     alone = query[:1].copy()
     one = model.map_query(alone.copy(), settings("totalvi"))
     assert np.isfinite(one.tables(alone.copy(), reference.copy())["proteins"]).all(axis=None)
@@ -240,13 +278,18 @@ def test_an_rna_only_query_and_one_cell_are_mapped(model, project, reference, re
 
 def test_the_reference_s_own_gaps_are_imputed(model, reference):
     facts = model.tables(reference.copy())["protein_facts"]
-    assert (facts.loc["PD-1", "reference_batches"], facts.loc["PD-1", "reference_cells"]) == (0.5, pytest.approx(0.7, abs=0.01))
+    assert (facts.loc["PD-1", "reference_batches"], facts.loc["PD-1", "reference_cells"]) == (
+        0.5,
+        pytest.approx(0.7, abs=0.01),
+    )
     assert facts.loc["PD-1", "values"] == "denoised, imputed where not measured"
     assert (facts["values"].drop("PD-1") == "denoised").all()
 
 
 def test_denoised_proteins_are_on_the_scale_of_the_counts(model, reference):
-    """scvi-tools' own denoised values leave out a batch's efficiency, with which its rates are those of the counts. How near they come takes longer training: benchmarks/proteins.py."""
+    """scvi-tools' own denoised values leave out a batch's efficiency, with which its rates are
+    those of the counts. How near they come takes longer training: benchmarks/proteins.py.
+    """
     counts, outputs = reference[:200], settings("totalvi", outputs={"background": True, "n_samples": 2})
     efficiency = model.model.module.log_per_batch_efficiency
     before = model.tables(counts.copy(), reference.copy(), outputs)["proteins"].sum()
@@ -270,8 +313,8 @@ def test_another_process_loads_the_same_models(model, mapped, reference, hidden,
     code = """
 import sys, numpy as np
 from pathlib import Path
-from refatlas.models import MODEL_TYPES
-from refatlas.store import read_counts
+from refatlas.models.registry import MODEL_TYPES
+from refatlas.io.model_counts import read_counts
 for name in ("reference", "query"):
     folder = Path(sys.argv[1]) / name
     counts = read_counts(folder / "counts.h5ad")
@@ -279,7 +322,11 @@ for name in ("reference", "query"):
     assert np.abs(latent - np.load(folder / "latent.npy")).max() < 1e-5, name
 """
     run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env={"PYTHONPATH": str(REPO / "workflow" / "scripts"), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={"PYTHONPATH": str(REPO / "workflow" / "scripts"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
 
@@ -299,6 +346,8 @@ def test_a_save_that_breaks_leaves_no_model(model, tmp_path, monkeypatch):
 def test_a_reference_without_proteins_is_refused(scripts, reference):
     bare = reference[:10].copy()
     del bare.obsm["proteins"]
-    with pytest.raises(InputError, match="type totalvi needs proteins, and no cell of the reference has any; set protein_key"):
-        scripts("train_reference").require_proteins("cite", "totalvi", bare)
-    scripts("train_reference").require_proteins("scvi", "scvi", bare)
+    with pytest.raises(
+        InputError, match="type totalvi needs proteins, and no cell of the reference has any; set protein_key"
+    ):
+        training.require_proteins("cite", "totalvi", bare)
+    training.require_proteins("scvi", "scvi", bare)

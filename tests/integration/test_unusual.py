@@ -1,26 +1,29 @@
-"""Input that is unusual but legal goes through every step; input that is not is refused by the step that meets it first.
+"""Input that is unusual but legal goes through every step; input that is not is refused by the step
+that meets it first.
 
-The steps are called as functions in one process, with one epoch of training, so that many cases cost seconds.
+The steps are called as functions in one process, with one epoch of training, so that many cases
+cost seconds.
 """
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from refatlas.counts import open_counts
-from refatlas.errors import InputError
-from refatlas.knn import nearest
-from refatlas.labels import pick
-from refatlas.models import MODEL_TYPES
-from refatlas.predictive import misfit
-from refatlas.scanning import scan
-from refatlas.store import counts_writer, gather, read_counts
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts, snakemake, write_sheets
+
+from refatlas.errors import InputError
+from refatlas.io.model_counts import counts_writer, read_counts
+from refatlas.io.raw_counts import open_counts
+from refatlas.models import training
+from refatlas.models.registry import MODEL_TYPES
+from refatlas.neighbors.exact_index import nearest
+from refatlas.prepare import assemble, gene_overlap, gene_selection
+from refatlas.prepare.assemble import selected_counts
+from refatlas.prepare.cell_quality import scan
+from refatlas.transfer import reference_index, weighted_knn
+from refatlas.transfer.label_table import pick
+from refatlas.transfer.model_fit import deviance_ratio
 
 
 def one_epoch(kind: str, **sections) -> dict:
@@ -36,23 +39,39 @@ def one_epoch(kind: str, **sections) -> dict:
 class Pipeline:
     """A reference made of one file, and queries mapped onto it."""
 
-    def __init__(self, scripts, config, folder, counts, kinds=("scvi", "scanvi", "linear", "scpoli", "trvae", "expimap")) -> None:
+    def __init__(
+        self, scripts, config, folder, counts, kinds=("scvi", "scanvi", "linear", "scpoli", "trvae", "expimap")
+    ) -> None:
         self.scripts, self.config, self.folder = scripts, config, folder
         counts.write_h5ad(folder / "reference.h5ad")
         row = sheet_row(folder / "reference.h5ad")
         self.found = scan(open_counts(row["path"]), "ref", row, config["qc"], config["unlabeled"])
-        genes = scripts("select_genes").select([row], [self.found.cells.copy()], [self.found.genes], {**config["genes"], "n_top": 60})
+        genes = gene_selection.select(
+            [row], [self.found.cells.copy()], [self.found.genes], {**config["genes"], "n_top": 60}
+        )
         self.genes = genes
-        self.counts = self._store(row, self.found, scripts("build_reference").describe_cells({"ref": self.found.cells}), "reference", self.found.cells["keep"])
+        self.counts = self._store(
+            row, self.found, assemble.describe_cells({"ref": self.found.cells}), "reference", self.found.cells["keep"]
+        )
         gmt = folder / "programs.gmt"
-        gmt.write_text("".join(f"program{i}\tnone\t" + "\t".join(self.counts.var["symbol"].iloc[i::4]) + "\n" for i in range(3)))
-        self.sections = {kind: {"model": {"gmt": str(gmt)}, "surgery": {"n_ext": 1}} if MODEL_TYPES[kind].files else {} for kind in kinds}
-        self.models = {kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind, **self.sections[kind])) for kind in kinds}
+        gmt.write_text(
+            "".join(f"program{i}\tnone\t" + "\t".join(self.counts.var["symbol"].iloc[i::4]) + "\n" for i in range(3))
+        )
+        self.sections = {
+            kind: {"model": {"gmt": str(gmt)}, "surgery": {"n_ext": 1}} if MODEL_TYPES[kind].files else {}
+            for kind in kinds
+        }
+        self.models = {
+            kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind, **self.sections[kind]))
+            for kind in kinds
+        }
 
     def _store(self, row, found, obs, name, keep):
         path = self.folder / f"{name}_counts.h5ad"
         with counts_writer(str(path), obs, self.genes) as out:
-            for block in gather(open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes):
+            for block in selected_counts(
+                open_counts(row["path"], row["layer"]), np.asarray(keep), self.genes, found.genes
+            ):
                 out.append(block)
         return read_counts(path)
 
@@ -61,8 +80,14 @@ class Pipeline:
         counts.write_h5ad(self.folder / "query.h5ad")
         row = sheet_row(self.folder / "query.h5ad", **{"label_keys": [], **keys})
         found = scan(open_counts(row["path"], row["layer"]), "query", row, self.config["qc"], self.config["unlabeled"])
-        check = self.scripts("check_query")
-        check.require_overlap("query 'query' (query.h5ad)", self.genes[self.genes["selected"]], found.genes, check.missing_genes(self.genes, found.genes), 0.75)
+        check = gene_overlap
+        check.require_overlap(
+            "query 'query' (query.h5ad)",
+            self.genes[self.genes["selected"]],
+            found.genes,
+            check.missing_genes(self.genes, found.genes),
+            0.75,
+        )
         query = self._store(row, found, found.cells[["batch"]], "query", np.ones(len(found.cells), dtype=bool))
         return {kind: self._labels(kind, query) for kind in self.models}
 
@@ -71,13 +96,20 @@ class Pipeline:
         assert set(query.obs["batch"].astype(str)) <= set(mapped.batches())
         latents = [m.latent(c.copy()) for m, c in ((self.models[kind], self.counts), (mapped, query))]
         assert np.isfinite(latents[1]).all()
-        assert np.isfinite(misfit(mapped, query, 0)).all()
+        assert np.isfinite(deviance_ratio(mapped, query, 0)).all()
         if MODEL_TYPES[kind].has_tables:
-            assert all(len(table) == query.n_obs for table in mapped.tables(query.copy(), self.counts.copy()).values() if table.index.name == "cell")
-        transfer, indexing, labels = self.scripts("transfer_labels"), self.scripts("index_reference"), self.counts.obs["label"].astype(object)
+            assert all(
+                len(table) == query.n_obs
+                for table in mapped.tables(query.copy(), self.counts.copy()).values()
+                if table.index.name == "cell"
+            )
+        transfer, indexing, labels = weighted_knn, reference_index, self.counts.obs["label"].astype(object)
         made = indexing.index_cells(latents[0], labels, 0)
         assert np.isfinite(transfer.outlier_factors(made.sample, latents[1])).all()
-        tables = [transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names), transfer.logistic_table(made.logistic, latents[1], query.obs_names)]
+        tables = [
+            transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names),
+            transfer.logistic_table(made.logistic, latents[1], query.obs_names),
+        ]
         return pick(tables[0], "knn").join(pick(tables[1], "logistic"), rsuffix="_logistic")
 
 
@@ -105,7 +137,12 @@ def check(labels: dict[str, pd.DataFrame], n_cells: int) -> None:
 
 def change_matrix(kind):
     counts = query()
-    counts.X = {"csc": lambda x: x.tocsc(), "dense": lambda x: x.toarray(), "integer": lambda x: x.astype(np.int64), "float64": lambda x: x.astype(np.float64)}[kind](counts.X)
+    counts.X = {
+        "csc": lambda x: x.tocsc(),
+        "dense": lambda x: x.toarray(),
+        "integer": lambda x: x.astype(np.int64),
+        "float64": lambda x: x.astype(np.float64),
+    }[kind](counts.X)
     return counts
 
 
@@ -178,7 +215,9 @@ def test_ids_against_symbols_are_recognised(reference):
     ids = [f"ENSG{i:011d}.2" for i in range(counts.n_vars)]
     symbols = list(counts.var_names)
     counts.var_names = ids
-    with pytest.raises(InputError, match=r"0 of 60 reference genes found.*reference has symbols.*the query Ensembl ids.*Set gene_key"):
+    with pytest.raises(
+        InputError, match=r"0 of 60 reference genes found.*reference has symbols.*the query Ensembl ids.*Set gene_key"
+    ):
         reference.map(counts)
     counts.var["feature_name"] = symbols
     check(reference.map(counts), 12)
@@ -188,17 +227,19 @@ def test_symbols_against_ids_are_told(scripts):
     selected = pd.DataFrame({"gene_id": ["ENSG00000000001"], "symbol": [None]}, index=["ENSG00000000001"])
     table = pd.DataFrame({"gene_id": [None], "symbol": ["A"], "name": ["A"]})
     with pytest.raises(InputError, match="The reference has Ensembl ids"):
-        scripts("check_query").require_overlap("query 'q' (q.h5ad)", selected, table, ["ENSG00000000001"], 0.75)
+        gene_overlap.require_overlap("query 'q' (q.h5ad)", selected, table, ["ENSG00000000001"], 0.75)
 
 
 def test_models_that_need_labels_say_so(scripts):
     counts = SimpleNamespace(obs=pd.DataFrame({"label": ["A", None]}))
     with pytest.raises(InputError, match="type scanvi needs at least two labels in the reference, found A"):
-        scripts("train_reference").require_labels("scanvi", "scanvi", counts)
+        training.require_labels("scanvi", "scanvi", counts)
 
 
 def test_fractional_counts_are_refused_by_the_workflow_before_training(real, tmp_path):
-    """The published file whose batch Lawlor_C1 holds fractions: refused with the batch's name, and nothing half-written."""
+    """The published file whose batch Lawlor_C1 holds fractions: refused with the batch's name, and
+    nothing half-written.
+    """
     row = {"dataset": "pancreas", "path": real("cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad")}
     write_sheets(tmp_path, [row], [{"query": "q", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}])
     run = snakemake(tmp_path, check=False)
@@ -212,7 +253,11 @@ def test_fractional_counts_are_refused_by_the_workflow_before_training(real, tmp
 
 
 def test_a_query_that_cannot_be_mapped_is_refused_before_training(real, tmp_path):
-    write_sheets(tmp_path, [{"dataset": "pbmc", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}], [{"query": "panel", "path": real("pbmc10k_6434c_698g_14p.h5ad")}])
+    write_sheets(
+        tmp_path,
+        [{"dataset": "pbmc", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}],
+        [{"query": "panel", "path": real("pbmc10k_6434c_698g_14p.h5ad")}],
+    )
     run = snakemake(tmp_path, "--cores", "2", check=False)
     assert run.returncode != 0
     assert "need 75%" in run.stdout + run.stderr

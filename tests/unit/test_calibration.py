@@ -4,15 +4,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, fit_temperature, left_out, log_loss, pool, prediction_sets, temper
-from refatlas.delivery import NEIGHBORS, Evidence, HeldOut, common_labels, deliver, learn, smooth
-from refatlas.divergence import MIN_CELLS
-from refatlas.labels import SEPARATOR, coarser, hierarchy
-from refatlas.lisi import lisi
+from refatlas.io.cell_tables import SEPARATOR
+from refatlas.neighbors.lisi import lisi
+from refatlas.transfer.calibration import (
+    calibrated,
+    fit_calibrator,
+    fit_pool,
+    fit_sets,
+    fit_temperature,
+    left_out,
+    log_loss,
+    pool,
+    prediction_sets,
+    temper,
+)
+from refatlas.transfer.delivery import common_labels, deliver
+from refatlas.transfer.evidence import Evidence, HeldOut
+from refatlas.transfer.hierarchy import coarser, hierarchy
+from refatlas.transfer.neighborhood_shift import MIN_CELLS
+from refatlas.transfer.novelty import NEIGHBORS, smooth
+from refatlas.transfer.pooling import learn
 
 
 def probabilities(n: int, n_labels: int = 4, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return true probabilities, raised to a power and normalised so that they are over- or underconfident, and labels drawn from the true ones."""
+    """Return true probabilities, raised to a power and normalised so that they are over- or
+    underconfident, and labels drawn from the true ones.
+    """
     random = np.random.default_rng(seed)
     p = random.dirichlet(np.full(n_labels, 0.4), n)
     truth = np.array([random.choice(n_labels, p=row) for row in p])
@@ -59,7 +76,13 @@ def test_a_floor_gives_votes_of_zero_a_chance():
     assert temper(np.array([[0.8, 0.2]]), 2.0, 0.0) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
 
 
-@pytest.mark.parametrize("how", [{"method": "isotonic", "x": [0.2, 0.9], "y": [0.1, 0.6]}, {"method": "temperature", "temperature": 3.0, "floor": 0.2}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "isotonic", "x": [0.2, 0.9], "y": [0.1, 0.6]},
+        {"method": "temperature", "temperature": 3.0, "floor": 0.2},
+    ],
+)
 def test_calibrated_rows_sum_to_one_and_keep_their_likeliest_label(how):
     p, _ = probabilities(300)
     found = calibrated(p, how)
@@ -71,7 +94,8 @@ def test_calibrated_rows_sum_to_one_and_keep_their_likeliest_label(how):
 def test_few_cells_get_a_temperature_and_many_may_get_a_curve():
     p, truth = probabilities(200)
     assert fit_calibrator(p, truth, np.repeat(["a", "b"], 100))["method"] == "temperature"
-    # A source that is right half of the time, however sure it says it is: no temperature can say that of each level.
+    # A source that is right half of the time, however sure it says it is: no temperature can say
+    # that of each level.
     random = np.random.default_rng(0)
     top = random.uniform(0.5, 1.0, 3000)
     p = np.stack([top, 1 - top], axis=1)
@@ -81,7 +105,10 @@ def test_few_cells_get_a_temperature_and_many_may_get_a_curve():
 
 
 def test_parts_are_batches_or_thirds():
-    assert [mask.tolist() for mask in left_out(np.array(["a", "b", "a"]))] == [[True, False, True], [False, True, False]]
+    assert [mask.tolist() for mask in left_out(np.array(["a", "b", "a"]))] == [
+        [True, False, True],
+        [False, True, False],
+    ]
     assert sum(mask.sum() for mask in left_out(np.array(["a"] * 10))) == 10
     many = np.repeat(np.arange(40).astype(str), 3)
     assert len(left_out(many)) == 6
@@ -112,14 +139,16 @@ def test_sets_cover_every_label_as_promised():
 
 
 def test_limits_of_sets_by_hand():
-    # Nine cells of label 0: the smallest of their probabilities is the limit at alpha 0.1, because (9 + 1) * 0.1 = 1.
+    # Nine cells of label 0: the smallest of their probabilities is the limit at alpha 0.1, because
+    # (9 + 1) * 0.1 = 1.
     p = np.stack([np.linspace(0.1, 0.9, 9), 1 - np.linspace(0.1, 0.9, 9)], axis=1)
     assert fit_sets(p, np.zeros(9, dtype=int), 0.1, prior=0)[0] == pytest.approx(0.1)
     assert fit_sets(p, np.zeros(9, dtype=int), 0.05, prior=0)[0] == 0.0
 
 
 def test_a_rare_label_takes_most_of_its_limit_from_all_cells():
-    # Ninety cells of label 0 with 0.01 … 0.90, ten of label 1 with 0.001 … 0.010, which alone would put label 1 into every set.
+    # Ninety cells of label 0 with 0.01 … 0.90, ten of label 1 with 0.001 … 0.010, which alone would
+    # put label 1 into every set.
     own = np.concatenate([np.arange(1, 91) / 100, np.arange(1, 11) / 1000])
     truth = np.repeat([0, 1], [90, 10])
     p = np.where((truth == 0)[:, None], np.stack([own, 1 - own], axis=1), np.stack([1 - own, own], axis=1))
@@ -135,11 +164,17 @@ def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd
     for name, sharpness in sources.items():
         found[name], truth = probabilities(n, sharpness=sharpness, seed=seed)
     cells = pd.Index([f"c{seed}_{i}" for i in range(n)])
-    strange = pd.DataFrame(np.random.default_rng(seed).gamma(5, 1, (n, 4)), index=cells, columns=["m:distance", "m:misfit", "n:distance", "n:misfit"])
-    strange["n:divergence"] = np.random.default_rng(seed + 1).gamma(5, 1, n) if n >= MIN_CELLS else np.nan
+    strange = pd.DataFrame(
+        np.random.default_rng(seed).gamma(5, 1, (n, 4)),
+        index=cells,
+        columns=["m:distance", "m:deviance_ratio", "n:distance", "n:deviance_ratio"],
+    )
+    strange["n:neighborhood_shift"] = np.random.default_rng(seed + 1).gamma(5, 1, n) if n >= MIN_CELLS else np.nan
     labels = ["A", "B", "C", "D"]
     positions = np.random.default_rng(seed).normal(size=(n, 3))
-    return Evidence(cells, labels, found, strange, positions, np.full(n, f"batch{seed}")), pd.Series(np.array(labels)[truth], index=cells)
+    return Evidence(cells, labels, found, strange, positions, np.full(n, f"batch{seed}")), pd.Series(
+        np.array(labels)[truth], index=cells
+    )
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +203,7 @@ def test_levels_agree_and_sets_back_off_to_the_common_parent(learned):
 
 def test_cells_far_from_the_reference_are_novel(learned):
     cells, _ = evidence(200, 2, {"m:knn": 2.0, "n:knn": 0.5})
-    cells.strangeness.iloc[:20] = 1000.0
+    cells.novelty_measures.iloc[:20] = 1000.0
     cells.positions[:20] += 100
     found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
     assert found["novel"].iloc[:20].all()
@@ -185,7 +220,7 @@ def test_strangeness_is_half_a_cells_own_and_half_of_its_nearest():
 
 def test_a_strange_cell_among_a_few_is_told_by_itself(learned):
     cells, _ = evidence(10, 2, {"m:knn": 2.0, "n:knn": 0.5})
-    cells.strangeness.iloc[0] = 1000.0
+    cells.novelty_measures.iloc[0] = 1000.0
     found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
     assert found["novel"].iloc[0]
     assert found["novelty"].nunique() > 5
@@ -222,7 +257,7 @@ def test_lisi_equals_scib_metrics():
     import scib_metrics
     from scib_metrics.nearest_neighbors import NeighborsResults
 
-    from refatlas.knn import nearest
+    from refatlas.neighbors.exact_index import nearest
 
     random = np.random.default_rng(0)
     groups = random.integers(0, 3, 400)

@@ -1,4 +1,6 @@
-"""Tables of cells are read as far as they are needed, and the map of a large reference is as good as one of exact neighbours."""
+"""Tables of cells are read as far as they are needed, and the map of a large reference is as good
+as one of exact neighbours.
+"""
 
 import os
 from pathlib import Path
@@ -8,8 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.manifold import trustworthiness
 
-from refatlas import knn
-from refatlas.cells import read_cells, read_values
+from refatlas.io.cell_tables import read_cells, read_values
+from refatlas.neighbors import exact_index as knn
+from refatlas.report import umap
 
 RULES = Path(__file__).parents[2] / "workflow/rules/common.smk"
 
@@ -18,12 +21,21 @@ RULES = Path(__file__).parents[2] / "workflow/rules/common.smk"
 def tables(tmp_path):
     """Paths of two datasets' cells.parquet, of which the second has no labels."""
     first = pd.DataFrame(
-        {"barcode": ["x", "y"], "batch": ["a:1", "a:2"], "label": ["T", None], "label_2": ["L", "M"], "keep": [True, False]}, index=pd.Index(["a:x", "a:y"], name="cell")
+        {
+            "barcode": ["x", "y"],
+            "batch": ["a:1", "a:2"],
+            "label": ["T", None],
+            "label_2": ["L", "M"],
+            "keep": [True, False],
+        },
+        index=pd.Index(["a:x", "a:y"], name="cell"),
     )
     second = pd.DataFrame({"barcode": ["z"], "batch": ["b:1"], "keep": [True]}, index=pd.Index(["b:z"], name="cell"))
     for name, table in (("a", first), ("b", second)):
         table.to_parquet(tmp_path / f"{name}.parquet")
-    return [str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")], pd.concat([first, second]).drop(columns="barcode")
+    return [str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")], pd.concat([first, second]).drop(
+        columns="barcode"
+    )
 
 
 def test_cells_are_read_without_barcodes(tables):
@@ -41,13 +53,17 @@ def test_cells_are_read_without_names_and_other_columns(tables):
 
 def test_values_are_read_in_their_order(tmp_path):
     places = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
-    pd.DataFrame(places, index=pd.Index(list("gfedcba"), name="cell"), columns=["umap_1", "umap_2"]).to_parquet(tmp_path / "umap.parquet")
+    pd.DataFrame(places, index=pd.Index(list("gfedcba"), name="cell"), columns=["umap_1", "umap_2"]).to_parquet(
+        tmp_path / "umap.parquet"
+    )
     assert np.array_equal(read_values(str(tmp_path / "umap.parquet")), places)
 
 
 def test_the_map_of_many_cells_is_as_true_as_that_of_few(scripts, monkeypatch):
-    random, embed = np.random.default_rng(0), scripts("embed_reference")
-    cells = (random.normal(size=(12, 10))[random.integers(0, 12, 1500)] * 3 + random.normal(size=(1500, 10))).astype(np.float32)
+    random, embed = np.random.default_rng(0), umap
+    cells = (random.normal(size=(12, 10))[random.integers(0, 12, 1500)] * 3 + random.normal(size=(1500, 10))).astype(
+        np.float32
+    )
     found, settings = {}, {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": 100}
     for limit in (2000, 1000):
         monkeypatch.setattr(knn, "EXACT_GRAPH", limit)

@@ -8,14 +8,14 @@ import threading
 
 from conftest import REPO
 
-from refatlas.compiled import compiled
+from refatlas.numba_cache import cached_njit
 
 FUNCTION = """
 import sys
 sys.path.insert(0, {scripts!r})
-from refatlas.compiled import compiled
+from refatlas.numba_cache import cached_njit
 
-@compiled()
+@cached_njit()
 def double(x):
     return 2 * x
 
@@ -26,7 +26,13 @@ print(sum(double.stats.cache_hits.values()), flush=True)
 
 def run(tmp_path) -> subprocess.Popen:
     (tmp_path / "function.py").write_text(FUNCTION.format(scripts=str(REPO / "workflow" / "scripts")))
-    return subprocess.Popen([sys.executable, "function.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")})
+    return subprocess.Popen(
+        [sys.executable, "function.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+    )
 
 
 def test_another_process_finds_what_one_has_compiled(tmp_path):
@@ -41,7 +47,7 @@ import sys
 sys.path.insert(0, {scripts!r})
 import numpy as np
 from umap import umap_
-from refatlas.sampled_metrics import memberships
+from refatlas.evaluate.sampled_integration import memberships
 
 random = np.random.default_rng(0)
 distances = np.sort(random.gamma(3, 1, (200, 15)).astype(np.float32), axis=1)
@@ -64,7 +70,7 @@ def test_a_function_is_compiled_also_where_nothing_can_be_kept(monkeypatch):
         raise RuntimeError("cannot cache function: no locator available")
 
     monkeypatch.setattr("refatlas.compiled.OneWriter", no_folder)
-    assert compiled()(lambda x: 2 * x)(3) == 6
+    assert cached_njit()(lambda x: 2 * x)(3) == 6
 
 
 def test_a_process_waits_for_one_that_writes(tmp_path):

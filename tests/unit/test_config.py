@@ -1,16 +1,16 @@
-"""Every mistake in the configuration and in the sheets is named, with what was found and what to do."""
+"""Every mistake in the configuration and in the sheets is named, with what was found and what to
+do.
+"""
 
 import os
-import sys
 
 import pytest
-
-from refatlas.config import check_writable, complete_config, load_sheets
-from refatlas.errors import InputError
-from refatlas.models import MODEL_TYPES, settings_schema
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO
+
+from refatlas.config.settings import check_writable, complete_config
+from refatlas.config.sheets import load_sheets
+from refatlas.errors import InputError
+from refatlas.models.registry import MODEL_TYPES, settings_schema
 
 BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
 
@@ -25,10 +25,16 @@ BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
         ({"query": {"min_gene_overlap": 1.5}}, r"1.5 is greater than the maximum of 1"),
         ({"models": {"m": {"type": "scvvi"}}}, r"'scvvi' is none of .* \(did you mean 'scvi'\?\)"),
         ({"models": {"m": {}}}, r"config: models: m: 'type' is a required property"),
-        ({"models": {"m": {"type": "scvi", "train": {"epochs": 3}}}}, r"config: models: m: train: unknown key 'epochs'.*known keys: max_epochs"),
+        (
+            {"models": {"m": {"type": "scvi", "train": {"epochs": 3}}}},
+            r"config: models: m: train: unknown key 'epochs'.*known keys: max_epochs",
+        ),
         ({"models": {"m": {"type": "scvi", "train": {"max_epochs": 0}}}}, r"0 is less than the minimum of 1"),
         ({"models": {"a/b": {"type": "scvi"}}}, r"name 'a/b' is not allowed"),
-        ({"models": {"m": {"type": "scanvi", "init_from": "gone"}}}, r"init_from: 'gone' is no such model; need a model of type scvi: none"),
+        (
+            {"models": {"m": {"type": "scanvi", "init_from": "gone"}}},
+            r"init_from: 'gone' is no such model; need a model of type scvi: none",
+        ),
         ({"models": {"counts": {"type": "scvi"}}}, r"name 'counts' is taken"),
         ({"models": {"linear": {"type": "scvi"}}}, r"'linear' is the baseline's name"),
         ({"deliver": {"model": "gone"}}, r"deliver: model 'gone' is not in models; it holds scvi, scanvi, linear"),
@@ -96,7 +102,9 @@ def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):
 
 def test_a_model_made_elsewhere_needs_its_file_and_trust(tmp_path):
     def config(**made):
-        return complete_config({**BASE, "models": {"m": {"type": "scvi", "pretrained": {"path": str(tmp_path), **made}}}})
+        return complete_config(
+            {**BASE, "models": {"m": {"type": "scvi", "pretrained": {"path": str(tmp_path), **made}}}}
+        )
 
     with pytest.raises(InputError, match=r"models: m: pretrained: .*model.pt' does not exist"):
         config()
@@ -118,11 +126,16 @@ def test_names_of_models_that_would_share_columns(names):
 
 def test_several_gpus_where_they_can_be_used():
     def config(from_disk="auto", **model):
-        return complete_config({**BASE, "models": {"m": {"type": "scvi", "gpus": 2, **model}}, "memory": {"from_disk": from_disk}})
+        return complete_config(
+            {**BASE, "models": {"m": {"type": "scvi", "gpus": 2, **model}}, "memory": {"from_disk": from_disk}}
+        )
 
     assert config()["models"]["m"]["gpus"] == 2
     for model, said in (
-        ({"type": "scanvi"}, "type scanvi trains on one GPU.*scvi can make use.*name one of type scvi with several GPUs in init_from"),
+        (
+            {"type": "scanvi"},
+            "type scanvi trains on one GPU.*scvi can make use.*name one of type scvi with several GPUs in init_from",
+        ),
         ({"type": "trvae"}, "type trvae trains on one GPU"),
         ({"gpus": 0}, "gpus: .*0"),
         ({"from_disk": "always"}, "memory alone, and memory: from_disk is always"),
@@ -132,8 +145,20 @@ def test_several_gpus_where_they_can_be_used():
 
 
 def test_nested_values_of_the_command_line_are_numbers_again():
-    config = complete_config({**BASE, "evaluation": {"folds": "0"}, "deliver": {"alpha": "0.2"}, "genes": {"n_top": "500", "exclude": "[MT-.*]"}})
-    assert (config["evaluation"]["folds"], config["deliver"]["alpha"], config["genes"]["n_top"], config["genes"]["exclude"]) == (0, 0.2, 500, ["MT-.*"])
+    config = complete_config(
+        {
+            **BASE,
+            "evaluation": {"folds": "0"},
+            "deliver": {"alpha": "0.2"},
+            "genes": {"n_top": "500", "exclude": "[MT-.*]"},
+        }
+    )
+    assert (
+        config["evaluation"]["folds"],
+        config["deliver"]["alpha"],
+        config["genes"]["n_top"],
+        config["genes"]["exclude"],
+    ) == (0, 0.2, 500, ["MT-.*"])
     assert complete_config({**BASE, "batch_key": "1"})["batch_key"] == "1"
 
 
@@ -144,11 +169,17 @@ def test_a_missing_sheet(tmp_path):
 
 
 def test_rows_override_the_configuration_and_queries_have_no_default_label(tmp_path):
-    datasets, queries = sheets(tmp_path, "dataset\tpath\tlayer\tbatch_key\tlabel_key\na\ta.h5ad\traw\tdonor\tfine, coarse\n")
+    datasets, queries = sheets(
+        tmp_path, "dataset\tpath\tlayer\tbatch_key\tlabel_key\na\ta.h5ad\traw\tdonor\tfine, coarse\n"
+    )
     assert datasets["a"]["layer"] == "raw"
     assert datasets["a"]["label_keys"] == ["fine", "coarse"]
     assert (datasets["a"]["batch_key"], datasets["a"]["batch_is_default"]) == ("donor", False)
-    assert (queries["q"]["batch_key"], queries["q"]["batch_is_default"], queries["q"]["label_keys"]) == ("batch", True, [])
+    assert (queries["q"]["batch_key"], queries["q"]["batch_is_default"], queries["q"]["label_keys"]) == (
+        "batch",
+        True,
+        [],
+    )
 
 
 def test_results_that_cannot_be_written(tmp_path):
@@ -163,7 +194,7 @@ def test_results_that_cannot_be_written(tmp_path):
 
 def test_every_setting_is_described_in_the_manual():
     manual = (REPO / "config" / "README.md").read_text()
-    from refatlas.config import load_schema
+    from refatlas.config.schema_files import load_schema
 
     missing = []
     for key, part in load_schema("config")["properties"].items():

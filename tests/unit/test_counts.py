@@ -1,9 +1,10 @@
-"""Counts come out the same from every format, in blocks of any size; what is no file of counts is refused."""
+"""Counts come out the same from every format, in blocks of any size; what is no file of counts is
+refused.
+"""
 
 import gzip
 import os
 import subprocess
-import sys
 import tempfile
 
 import anndata as ad
@@ -11,16 +12,16 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import small_counts
 from scipy import io, sparse
 
-from refatlas.counts import open_counts, transposed
 from refatlas.errors import InputError
+from refatlas.io.matrix_rows import transposed
+from refatlas.io.raw_counts import open_counts
+from refatlas.prepare import demo
 
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import load_script, small_counts
 
-
-def whole(path, **keys):
+def atomic_path(path, **keys):
     """Return all blocks of a file as one dense array."""
     return np.vstack([block.toarray() for _, block in open_counts(str(path), **keys).blocks(n_values=150)])
 
@@ -33,37 +34,39 @@ def counts():
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense", "int64", "float64", "uint16"])
 def test_h5ad_of_every_encoding(tmp_path, counts, kind):
     expected = counts.X.toarray()
-    counts.X = {"csr": lambda x: x, "csc": lambda x: x.tocsc(), "dense": lambda x: x.toarray()}.get(kind, lambda x: x.astype(kind))(counts.X)
+    counts.X = {"csr": lambda x: x, "csc": lambda x: x.tocsc(), "dense": lambda x: x.toarray()}.get(
+        kind, lambda x: x.astype(kind)
+    )(counts.X)
     counts.write_h5ad(tmp_path / "a.h5ad")
-    assert np.array_equal(whole(tmp_path / "a.h5ad"), expected)
+    assert np.array_equal(atomic_path(tmp_path / "a.h5ad"), expected)
 
 
 def test_zarr(tmp_path, counts):
     counts.write_zarr(tmp_path / "a.zarr")
-    assert np.array_equal(whole(tmp_path / "a.zarr"), counts.X.toarray())
+    assert np.array_equal(atomic_path(tmp_path / "a.zarr"), counts.X.toarray())
 
 
 def test_10x_h5_keeps_genes_only(tmp_path, counts):
-    make_demo = load_script("make_demo")
+    make_demo = demo
     genes = pd.DataFrame({"gene_id": [f"ENSG{i:011d}.1" for i in range(80)], "symbol": counts.var_names})
     make_demo.write_10x_h5(str(tmp_path / "a.h5"), counts.X, list(counts.obs_names), genes)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         kinds = np.array([b"Gene Expression"] * 79 + [b"Antibody Capture"])
         del file["matrix/features/feature_type"]
         file["matrix/features/feature_type"] = kinds
-    assert np.array_equal(whole(tmp_path / "a.h5"), counts.X.toarray()[:, :79])
+    assert np.array_equal(atomic_path(tmp_path / "a.h5"), counts.X.toarray()[:, :79])
 
 
 @pytest.mark.parametrize("order", ["cells", "genes"])
 def test_10x_mtx_in_any_order(tmp_path, counts, order):
     folder = tmp_path / "mtx"
-    make_demo = load_script("make_demo")
+    make_demo = demo
     make_demo.write_10x_mtx(folder, counts.X, list(counts.obs_names), pd.DataFrame({"symbol": counts.var_names}))
     if order == "genes":
         coo = counts.X.T.tocsr().tocoo()
         with gzip.open(folder / "matrix.mtx.gz", "wb") as file:
             io.mmwrite(file, coo.astype(np.int64), field="integer")
-    assert np.array_equal(whole(folder), counts.X.toarray())
+    assert np.array_equal(atomic_path(folder), counts.X.toarray())
 
 
 def test_counts_are_found_in_a_layer_and_in_raw(tmp_path, counts):
@@ -84,7 +87,10 @@ def test_metadata_gives_cells_their_columns(tmp_path, counts):
     counts.obs.to_csv(tmp_path / "cells.csv")
     bare = ad.AnnData(counts.X, obs=pd.DataFrame(index=counts.obs_names), var=counts.var)
     bare.write_h5ad(tmp_path / "a.h5ad")
-    assert list(open_counts(str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "cells.csv")).cells.columns) == ["batch", "cell_type"]
+    assert list(open_counts(str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "cells.csv")).cells.columns) == [
+        "batch",
+        "cell_type",
+    ]
     counts.obs.iloc[:50].to_csv(tmp_path / "cells.csv")
     with pytest.raises(InputError, match="10 of the 60 cells"):
         open_counts(str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "cells.csv"))
@@ -112,8 +118,10 @@ def test_empty_files_are_refused(tmp_path, counts):
 
 
 def test_truncated_mtx_is_refused(tmp_path, counts):
-    make_demo = load_script("make_demo")
-    make_demo.write_10x_mtx(tmp_path / "m", counts.X, list(counts.obs_names), pd.DataFrame({"symbol": counts.var_names}))
+    make_demo = demo
+    make_demo.write_10x_mtx(
+        tmp_path / "m", counts.X, list(counts.obs_names), pd.DataFrame({"symbol": counts.var_names})
+    )
     with gzip.open(tmp_path / "m" / "matrix.mtx.gz", "rt") as file:
         lines = file.readlines()
     with gzip.open(tmp_path / "m" / "matrix.mtx.gz", "wt") as file:
@@ -133,7 +141,9 @@ def test_blocks_hold_at_most_the_values_asked_for(tmp_path, counts):
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_folder_of_temporary_files_is_told(tmp_path, monkeypatch):
     (tmp_path / "small").mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path / "small"], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path / "small"], check=False, capture_output=True
+    ).returncode:
         pytest.skip("cannot mount a small file system here")
     try:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "small"))

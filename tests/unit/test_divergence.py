@@ -1,4 +1,6 @@
-"""The expression of neighbourhoods against the reference's: a type that the reference lacks is told, what a whole batch has in common is not."""
+"""The expression of neighbourhoods against the reference's: a type that the reference lacks is
+told, what a whole batch has in common is not.
+"""
 
 import anndata as ad
 import numpy as np
@@ -7,16 +9,20 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
-from refatlas import divergence as module
-from refatlas.divergence import MIN_CELLS, divergence, divergence_from_reference
-from refatlas.knn import nearest
 from refatlas.models.linear import Linear
+from refatlas.neighbors.exact_index import nearest
+from refatlas.transfer import neighborhood_shift as module
+from refatlas.transfer.neighborhood_shift import MIN_CELLS, neighborhood_shift, shift_from_reference
 
 N_GENES = 300
 
 
-def cells(sizes: dict[int, int], seed: int, markers: float = 1.0, shared: np.ndarray | None = None) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Return counts of cells of some types, and the types; type t has ten genes of its own, types 3 and 4 differ by these alone from type 2. `shared` multiplies the genes of all cells."""
+def cells(
+    sizes: dict[int, int], seed: int, markers: float = 1.0, shared: np.ndarray | None = None
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Return counts of cells of some types, and the types; type t has ten genes of its own, types 3
+    and 4 differ by these alone from type 2. `shared` multiplies the genes of all cells.
+    """
     random = np.random.default_rng(seed)
     base = np.random.default_rng(99).gamma(0.5, 1, N_GENES)
     types = np.repeat(list(sizes), list(sizes.values()))
@@ -38,13 +44,15 @@ def as_query(counts: sparse.csr_matrix, measured: np.ndarray | None = None) -> a
 @pytest.fixture(scope="module")
 def reference():
     counts, types = cells({0: 300, 1: 300, 2: 300}, seed=0)
-    found = ad.AnnData(counts, obs=pd.DataFrame({"batch": "r", "label": types.astype(str)}, index=[f"r{i}" for i in range(900)]))
+    found = ad.AnnData(
+        counts, obs=pd.DataFrame({"batch": "r", "label": types.astype(str)}, index=[f"r{i}" for i in range(900)])
+    )
     return found, Linear.fit(found, {"model": {"n_latent": 10, "C": 0.1, "max_cells": 5000}, "seed": 0})
 
 
 def of(reference, counts, measured=None):
     counts = as_query(counts, measured)
-    return divergence_from_reference(reference[1], reference[0], counts, reference[1].latent(counts), seed=0)
+    return shift_from_reference(reference[1], reference[0], counts, reference[1].latent(counts), seed=0)
 
 
 def test_a_type_close_to_a_known_one_is_told_by_its_neighbourhood_where_single_cells_do_not(reference):
@@ -56,7 +64,9 @@ def test_a_type_close_to_a_known_one_is_told_by_its_neighbourhood_where_single_c
 
 def test_what_all_types_of_a_batch_share_is_left_out(reference):
     shared = np.random.default_rng(5).uniform(0.5, 2, N_GENES)
-    usual, moved = (of(reference, cells({0: 150, 1: 150, 2: 150}, seed=2, shared=factor)[0]) for factor in (None, shared))
+    usual, moved = (
+        of(reference, cells({0: 150, 1: 150, 2: 150}, seed=2, shared=factor)[0]) for factor in (None, shared)
+    )
     one_type = of(reference, cells({0: 450}, seed=2, shared=shared)[0])
     assert np.median(moved) < 1.2 * np.median(usual)
     # With one label there is no telling the batch from the type.
@@ -74,16 +84,25 @@ def test_small_batches_have_none(reference):
     counts, _ = cells({0: 100, 1: 100}, seed=4)
     query = as_query(counts)
     query.obs["batch"] = np.where(np.arange(200) < MIN_CELLS - 1, "small", "tiny")
-    assert np.isnan(divergence_from_reference(reference[1], reference[0], query, reference[1].latent(query), seed=0)).all()
+    assert np.isnan(shift_from_reference(reference[1], reference[0], query, reference[1].latent(query), seed=0)).all()
 
 
 def test_it_is_what_its_definition_says(monkeypatch):
-    for name, value in {"MIN_CELLS": 40, "NEIGHBORS": 4, "REFERENCE_NEIGHBORS": 5, "TOP_GENES": 3, "MIN_PER_LABEL": 5, "BLOCK": 7}.items():
+    for name, value in {
+        "MIN_CELLS": 40,
+        "NEIGHBORS": 4,
+        "REFERENCE_NEIGHBORS": 5,
+        "TOP_GENES": 3,
+        "MIN_PER_LABEL": 5,
+        "BLOCK": 7,
+    }.items():
         monkeypatch.setattr(module, name, value)
     random = np.random.default_rng(0)
     places, latent = random.normal(size=(60, 2)), random.normal(size=(40, 2))
     theirs, ours, labels = random.random((60, 8)), random.random((40, 8)), random.integers(0, 3, 60)
-    found = divergence((places, sparse.csr_matrix(theirs), labels), (latent, sparse.csr_matrix(ours), np.full(40, "b")))
+    found = neighborhood_shift(
+        (places, sparse.csr_matrix(theirs), labels), (latent, sparse.csr_matrix(ours), np.full(40, "b"))
+    )
     differences, given = [], []
     for cell in latent:
         own = np.argsort(np.linalg.norm(latent - cell, axis=1))[:4]
@@ -91,5 +110,7 @@ def test_it_is_what_its_definition_says(monkeypatch):
         differences.append(ours[own].mean(axis=0) - theirs[near].mean(axis=0))
         given.append(np.bincount(labels[near], minlength=3).argmax())
     differences, given = np.array(differences), np.array(given)
-    differences -= np.median([differences[given == label].mean(axis=0) for label in range(3) if (given == label).sum() >= 5], axis=0)
+    differences -= np.median(
+        [differences[given == label].mean(axis=0) for label in range(3) if (given == label).sum() >= 5], axis=0
+    )
     assert found == pytest.approx(np.sort(np.abs(differences), axis=1)[:, -3:].mean(axis=1), rel=1e-5)

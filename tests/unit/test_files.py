@@ -2,32 +2,31 @@
 
 import json
 import os
-import sys
 import time
 from types import SimpleNamespace
 
 import pytest
+from conftest import sheet_row, small_counts
 
 from refatlas.errors import InputError
-from refatlas.files import read_files, require_past, require_unchanged, stamps
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import sheet_row, small_counts
+from refatlas.io.fingerprints import fingerprints, read_fingerprints, require_not_in_future, require_unchanged
 
 
 def test_files_that_hold_still_are_read(tmp_path):
     (tmp_path / "a").write_text("abc")
-    (tmp_path / "scan.json").write_text(json.dumps({"files": stamps([tmp_path / "a", tmp_path / "none"])}))
-    assert [size for size, _ in read_files([str(tmp_path / "scan.json")]).values()] == [3]
+    (tmp_path / "scan.json").write_text(json.dumps({"files": fingerprints([tmp_path / "a", tmp_path / "none"])}))
+    assert [size for size, _ in read_fingerprints([str(tmp_path / "scan.json")]).values()] == [3]
 
 
 @pytest.mark.parametrize("older", [-5, 5])
 def test_a_changed_file_is_refused_with_what_it_was_and_is(tmp_path, older):
     file = tmp_path / "a"
     file.write_text("abc")
-    recorded = stamps([file])
+    recorded = fingerprints([file])
     file.write_text("abcd")
-    with pytest.raises(InputError, match=r"a: the file changed while this run was going on: it had 3 bytes of .*, and now has 4 bytes"):
+    with pytest.raises(
+        InputError, match=r"a: the file changed while this run was going on: it had 3 bytes of .*, and now has 4 bytes"
+    ):
         require_unchanged(recorded)
     file.write_text("xyz")
     os.utime(file, (time.time() + older, time.time() + older))
@@ -41,10 +40,10 @@ def test_a_changed_file_is_refused_with_what_it_was_and_is(tmp_path, older):
 def test_a_time_in_the_future_is_refused(tmp_path):
     file = tmp_path / "a"
     file.write_text("")
-    require_past([str(file), str(tmp_path / "none")])
+    require_not_in_future([str(file), str(tmp_path / "none")])
     os.utime(file, (time.time() + 3600, time.time() + 3600))
     with pytest.raises(InputError, match=r"a: its time of change, .*, is in the future.*touch"):
-        require_past([str(file)])
+        require_not_in_future([str(file)])
 
 
 def test_a_dataset_that_changes_while_it_is_scanned_leaves_no_tables(tmp_path, scripts, config, monkeypatch):
@@ -63,7 +62,11 @@ def test_a_dataset_that_changes_while_it_is_scanned_leaves_no_tables(tmp_path, s
         input=SimpleNamespace(files=[str(path)]),
         params=SimpleNamespace(row=sheet_row(path), qc=config["qc"], unlabeled=config["unlabeled"], seed=0),
         wildcards=SimpleNamespace(dataset="a"),
-        output=SimpleNamespace(cells=str(tmp_path / "cells.parquet"), genes=str(tmp_path / "genes.parquet"), summary=str(tmp_path / "scan.json")),
+        output=SimpleNamespace(
+            cells=str(tmp_path / "cells.parquet"),
+            genes=str(tmp_path / "genes.parquet"),
+            summary=str(tmp_path / "scan.json"),
+        ),
         threads=1,
     )
     with pytest.raises(InputError, match="changed while this run"):

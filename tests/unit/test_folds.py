@@ -1,18 +1,23 @@
-"""What folds hold out and hide, how a single batch is split, and how cells of a fold are kept from training."""
+"""What folds hold out and hide, how a single batch is split, and how cells of a fold are kept from
+training.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import small_counts
 
-from refatlas.cells import training_cells
-from refatlas.config import calibrating, complete_config, delivered_source, folds, shortened
+from refatlas.config.folds import calibrating, folds, shortened
+from refatlas.config.settings import complete_config, delivered_source
 from refatlas.errors import InputError
+from refatlas.io.cell_tables import training_cells
+from refatlas.prepare import folds as planning
+from refatlas.prepare import simulated_batches
 
 
 @pytest.fixture
 def script(scripts):
-    return scripts("plan_fold")
+    return planning
 
 
 def cells(sizes: dict[str, int]) -> pd.DataFrame:
@@ -85,7 +90,7 @@ def test_a_single_batch_is_split_by_cells_and_says_so(script):
 
 def test_simulated_batches_are_thinner_and_differ(scripts):
     counts = small_counts(n_cells=400).X
-    thinned, batches = scripts("hold_out").simulate_batches(counts, [0, 0])
+    thinned, batches = simulated_batches.simulate_batches(counts, [0, 0])
     assert set(np.unique(batches)) == {0, 1}
     assert 0.3 < thinned.sum() / counts.sum() < 0.8
     assert (thinned > counts).nnz == 0
@@ -95,7 +100,9 @@ def test_simulated_batches_are_thinner_and_differ(scripts):
 
 def test_only_cells_of_role_train_are_kept(tmp_path):
     table = pd.DataFrame({"keep": [True, True, False, True]}, index=["a", "b", "c", "d"])
-    pd.DataFrame({"role": ["train", "held_out", "left_out"]}, index=["a", "b", "d"]).to_parquet(tmp_path / "fold.parquet")
+    pd.DataFrame({"role": ["train", "held_out", "left_out"]}, index=["a", "b", "d"]).to_parquet(
+        tmp_path / "fold.parquet"
+    )
     assert training_cells(table, str(tmp_path / "fold.parquet"))["keep"].tolist() == [True, False, False, False]
     assert training_cells(table, None)["keep"].tolist() == [True, True, False, True]
 
@@ -114,9 +121,18 @@ def test_splits_follow_from_the_configuration():
 
 
 def test_folds_may_train_for_less():
-    spec = {"type": "scvi", "model": {"n_latent": 5}, "train": {"max_epochs": 100, "lr": 0.1}, "surgery": {"max_epochs": None}}
+    spec = {
+        "type": "scvi",
+        "model": {"n_latent": 5},
+        "train": {"max_epochs": 100, "lr": 0.1},
+        "surgery": {"max_epochs": None},
+    }
     short = shortened(spec, {"max_epochs": 7})
-    assert (short["train"], short["surgery"], short["model"]) == ({"max_epochs": 7, "lr": 0.1}, {"max_epochs": 7}, {"n_latent": 5})
+    assert (short["train"], short["surgery"], short["model"]) == (
+        {"max_epochs": 7, "lr": 0.1},
+        {"max_epochs": 7},
+        {"n_latent": 5},
+    )
     assert shortened(spec, {"max_epochs": None}) == spec
 
 
@@ -137,6 +153,9 @@ def test_mistakes_in_the_evaluation(keys, said):
 def test_a_single_source_may_be_delivered():
     base = {"reference": "r", "queries": "q"}
     assert delivered_source(complete_config(base)) is None
-    assert delivered_source(complete_config({**base, "deliver": {"model": "scvi", "source": "logistic"}})) == "scvi:logistic"
+    assert (
+        delivered_source(complete_config({**base, "deliver": {"model": "scvi", "source": "logistic"}}))
+        == "scvi:logistic"
+    )
     without = complete_config({**base, "evaluation": {"folds": 0}})
     assert (without["deliver"]["model"], without["deliver"]["source"]) == ("scanvi", "knn")

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from refatlas.counts import CountFile
-from refatlas.genes import gene_table, match_genes, take_genes, unite
+from refatlas.io.count_file import CountFile
+from refatlas.prepare.genes import gene_table, match_genes, take_genes, unite
 
 
 def file_with(index, **columns) -> CountFile:
@@ -17,7 +17,9 @@ def table(ids, symbols) -> pd.DataFrame:
 
 
 def test_versions_are_cut_but_not_the_y_copies():
-    found = gene_table(file_with(["ENSG00000000001.12", "ENSG00000000002.3_PAR_Y", "ENSMUSG00000000003"], feature_name=["A", "B", "C"]))
+    found = gene_table(
+        file_with(["ENSG00000000001.12", "ENSG00000000002.3_PAR_Y", "ENSMUSG00000000003"], feature_name=["A", "B", "C"])
+    )
     assert list(found["gene_id"]) == ["ENSG00000000001", "ENSG00000000002_PAR_Y", "ENSMUSG00000000003"]
     assert list(found["symbol"]) == ["A", "B", "C"]
 

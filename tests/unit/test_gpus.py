@@ -6,16 +6,14 @@ import sys
 from contextlib import ExitStack
 
 import pytest
-
-from refatlas.gpus import own_gpus, take, visible_gpus
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO
+
+from refatlas.jobs.gpus import own_gpus, take, visible_gpus
 
 JOB = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from refatlas.gpus import own_gpus
+from refatlas.jobs.gpus import own_gpus
 with own_gpus(1):
     print(os.environ["CUDA_VISIBLE_DEVICES"], file=sys.stderr, flush=True)
     sys.stdin.read()
@@ -31,7 +29,13 @@ def own_locks(monkeypatch, tmp_path):
 
 def start_job() -> tuple[subprocess.Popen, str]:
     """Start a job that holds one GPU until its input is closed; return it, and its GPU."""
-    job = subprocess.Popen([sys.executable, "-c", JOB, REPO / "workflow/scripts"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB, REPO / "workflow/scripts"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     return job, job.stderr.readline().strip()
 
 

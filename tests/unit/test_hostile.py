@@ -1,6 +1,8 @@
-"""Hostile names, sheets, configurations and files end in an InputError that names what is wrong, or in a right result; nothing runs, and nothing hangs.
+"""Hostile names, sheets, configurations and files end in an InputError that names what is wrong, or
+in a right result; nothing runs, and nothing hangs.
 
-More of each by REFATLAS_FUZZ=N (examples of a property) and `python tests/hostile.py --each N` (damaged files of each kind).
+More of each by REFATLAS_FUZZ=N (examples of a property) and `python tests/hostile.py --each N`
+(damaged files of each kind).
 """
 
 import ctypes
@@ -8,7 +10,6 @@ import faulthandler
 import json
 import os
 import signal
-import sys
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,29 +19,37 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import sheet_row, small_counts
+from hostile import HTML, NASTY, SHELL, try_damaged_files
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from refatlas import apart
-from refatlas.apart import run_apart
-from refatlas.config import NAME, complete_config, folds, load_schema, load_sheets
-from refatlas.counts import open_counts
-from refatlas.damage import damage_told
+from refatlas.config.folds import folds
+from refatlas.config.schema_files import load_schema
+from refatlas.config.settings import complete_config
+from refatlas.config.sheets import load_sheets
+from refatlas.config.validation import NAME
 from refatlas.errors import InputError, listed, shown
-from refatlas.genes import match_genes, unite
-from refatlas.jobs import read_csv, write_table
-from refatlas.models.saved import load_model, save_model
-from refatlas.newick import MAX_DEPTH, read_newick, write_newick
-from refatlas.provenance import read_records
-from refatlas.scanning import scan
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import sheet_row, small_counts
-from hostile import HTML, NASTY, SHELL, try_damaged_files
+from refatlas.io.atomic import read_csv, write_table
+from refatlas.io.raw_counts import open_counts
+from refatlas.jobs import child_process as apart
+from refatlas.jobs.child_process import run_in_child_process
+from refatlas.jobs.damaged_inputs import report_damaged_inputs
+from refatlas.jobs.provenance import read_records
+from refatlas.models.model_files import load_model, save_model
+from refatlas.prepare.cell_quality import scan
+from refatlas.prepare.genes import match_genes, unite
+from refatlas.transfer.newick import MAX_DEPTH, read_newick, write_newick
 
 BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
 N_EXAMPLES = int(os.environ.get("REFATLAS_FUZZ", 40))
-FUZZ = settings(max_examples=N_EXAMPLES, deadline=None, derandomize="REFATLAS_FUZZ" not in os.environ, database=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(
+    max_examples=N_EXAMPLES,
+    deadline=None,
+    derandomize="REFATLAS_FUZZ" not in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 values = st.recursive(
     st.none()
@@ -52,7 +61,10 @@ values = st.recursive(
     | st.sampled_from(NASTY)
     | st.dates()
     | st.sampled_from([10**400, -(10**30), 1e308]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | st.sampled_from(NASTY) | st.integers(), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=8) | st.sampled_from(NASTY) | st.integers(), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
@@ -60,17 +72,29 @@ values = st.recursive(
 def sections():
     """Configurations of known keys, each with a value of the right or of any kind."""
     properties = load_schema("config")["properties"]
-    parts = {key: st.fixed_dictionaries({}, optional=dict.fromkeys(part.get("properties", {}), values)) | values for key, part in properties.items() if key not in BASE}
+    parts = {
+        key: st.fixed_dictionaries({}, optional=dict.fromkeys(part.get("properties", {}), values)) | values
+        for key, part in properties.items()
+        if key not in BASE
+    }
     models = st.dictionaries(
         st.text(max_size=8) | st.sampled_from(["scvi", "linear", "m", *NASTY]),
-        values | st.fixed_dictionaries({"type": st.sampled_from(["scvi", "scanvi", "linear", "expimap"])}, optional={"train": values, "model": values, "init_from": values}),
+        values
+        | st.fixed_dictionaries(
+            {"type": st.sampled_from(["scvi", "scanvi", "linear", "expimap"])},
+            optional={"train": values, "model": values, "init_from": values},
+        ),
         max_size=3,
     )
-    return st.fixed_dictionaries(dict.fromkeys(BASE, st.sampled_from(["reference.tsv", *NASTY])), optional={**parts, "models": models | values})
+    return st.fixed_dictionaries(
+        dict.fromkeys(BASE, st.sampled_from(["reference.tsv", *NASTY])), optional={**parts, "models": models | values}
+    )
 
 
 def ending(function, value):
-    """Return what a function returns and "", or None and the message of the InputError that it raises."""
+    """Return what a function returns and "", or None and the message of the InputError that it
+    raises.
+    """
     try:
         found = function(value)
     except InputError as error:
@@ -105,8 +129,12 @@ def folder(tmp_path, monkeypatch):
 
 cells = st.sampled_from(["a", "b", "a.h5ad", "q.h5ad", "-", "", *NASTY]) | st.text(max_size=10)
 sheets = st.builds(
-    lambda header, rows, tab, end, mark, encoding: (mark + end.join(tab.join(row) for row in [header, *rows])).encode(encoding, errors="replace"),
-    st.just(["dataset", "path"]) | st.just(["dataset", "path", "label_key", "batch_key"]) | st.lists(st.sampled_from(["dataset", "path", "layer", "x", ""]), max_size=5),
+    lambda header, rows, tab, end, mark, encoding: (mark + end.join(tab.join(row) for row in [header, *rows])).encode(
+        encoding, errors="replace"
+    ),
+    st.just(["dataset", "path"])
+    | st.just(["dataset", "path", "label_key", "batch_key"])
+    | st.lists(st.sampled_from(["dataset", "path", "layer", "x", ""]), max_size=5),
     st.lists(st.lists(cells, max_size=5), max_size=5) | st.just([["a", "a.h5ad"]]),
     st.sampled_from(["\t", "\t", ","]),
     st.sampled_from(["\n", "\r\n", "\r"]),
@@ -196,7 +224,10 @@ CYCLE.append(CYCLE)
         ({"genes": {"n_top": "x" * 10**6}}, r"… \(1,000,002 characters\) is of the wrong type"),
         ({"evaluation": {"folds": 10**9}}, "1000000000 is not valid under any of the given schemas"),
         ({"evaluation": {"folds": {1: ["a"], "1": ["b"]}}}, "folds: name '1' stands twice"),
-        ({"models": {"m": {"type": "scvi", "model": {"n_layers": 10**6}}}}, "1000000 is greater than the maximum of 100"),
+        (
+            {"models": {"m": {"type": "scvi", "model": {"n_layers": 10**6}}}},
+            "1000000 is greater than the maximum of 100",
+        ),
         ({"models": {"set": {"type": "scvi"}}}, "name 'set' is taken by another result"),
         ({"models": {"delivered": {"type": "scvi"}}}, "name 'delivered' is taken"),
         ({"models": {"m" * 101: {"type": "scvi"}}}, "too long for a part of a file's name"),
@@ -240,11 +271,17 @@ def scanned(folder, config, labels=None, batches=None, genes=None, unlabeled=(),
         counts.var_names = [*genes, *counts.var_names[len(genes) :]]
     counts.write_h5ad(folder / "x.h5ad")
     path = sheet_row(folder / "x.h5ad", **row)
-    return scan(open_counts(path["path"]), "d", path, {**config["qc"], "min_counts": 0, "min_genes": 0}, list(unlabeled))
+    return scan(
+        open_counts(path["path"]), "d", path, {**config["qc"], "min_counts": 0, "min_genes": 0}, list(unlabeled)
+    )
 
 
 def test_labels_and_batches_of_any_name_stay_as_they_are(tmp_path, config):
-    names = [name for name in (*SHELL, *HTML, "nan", "None", "delivered", "root", "a:b", "a/b", "=1+1", 'a,"b"', "細胞", "🧬") if "| " not in name]
+    names = [
+        name
+        for name in (*SHELL, *HTML, "nan", "None", "delivered", "root", "a:b", "a/b", "=1+1", 'a,"b"', "細胞", "🧬")
+        if "| " not in name
+    ]
     found = scanned(tmp_path, config, labels=names, batches=names)
     assert list(found.cells["label"].iloc[: len(names)]) == names
     assert list(found.cells["batch"].iloc[: len(names)]) == [f"d:{name}" for name in names]
@@ -254,7 +291,14 @@ def test_labels_and_batches_of_any_name_stay_as_they_are(tmp_path, config):
 
 
 def test_text_of_our_tables_is_no_missing_value(tmp_path):
-    table = pd.DataFrame({"label": ["NA", "null", "1", "nan", "#N/A", ""], "model": "null", "n_cells": [1, 2, 3, 4, 5, 6], "f1": [0.5, np.nan, 1, 1, 1, 1]})
+    table = pd.DataFrame(
+        {
+            "label": ["NA", "null", "1", "nan", "#N/A", ""],
+            "model": "null",
+            "n_cells": [1, 2, 3, 4, 5, 6],
+            "f1": [0.5, np.nan, 1, 1, 1, 1],
+        }
+    )
     write_table(table, str(tmp_path / "t.csv"))
     pd.testing.assert_frame_equal(read_csv(str(tmp_path / "t.csv")), table)
 
@@ -282,7 +326,9 @@ def test_values_that_mean_no_label(tmp_path, config):
 def test_one_name_typed_in_two_ways_is_one_name(tmp_path, config):
     composed, decomposed = (unicodedata.normalize(form, "naïve") for form in ("NFC", "NFD"))
     assert composed != decomposed
-    found = scanned(tmp_path, config, labels=[composed, decomposed], batches=[composed, decomposed], genes=[composed, decomposed])
+    found = scanned(
+        tmp_path, config, labels=[composed, decomposed], batches=[composed, decomposed], genes=[composed, decomposed]
+    )
     assert found.cells["label"].iloc[0] == found.cells["label"].iloc[1] == composed
     assert found.cells["batch"].nunique() == 3
     genes = unite([found.genes])
@@ -299,7 +345,9 @@ def test_genes_of_any_name(tmp_path, config):
 
 def test_names_that_no_file_can_hold(tmp_path, config):
     small_counts().write_h5ad(tmp_path / "x.h5ad")
-    table = pd.DataFrame({"cell": [f"cell{i}" for i in range(60)], "batch": "b", "cell_type": ["A\0"] * 60}).set_index("cell")
+    table = pd.DataFrame({"cell": [f"cell{i}" for i in range(60)], "batch": "b", "cell_type": ["A\0"] * 60}).set_index(
+        "cell"
+    )
     table.to_parquet(tmp_path / "m.parquet")
     row = sheet_row(tmp_path / "x.h5ad", metadata=str(tmp_path / "m.parquet"))
     with pytest.raises(InputError, match=r"label 'A\\x00' has characters that no file can hold"):
@@ -327,7 +375,10 @@ def test_damaged_metadata_is_refused(tmp_path, content, ending):
         ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n9 1 1\n", "beyond its 2 columns"),
         ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n1 9 1\n", "cannot be read"),
         ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n0 1 1\n", "beyond its 2 columns"),
-        ("%%MatrixMarket matrix coordinate integer general\n2 2 99999999999999\n1 1 1\n", "cannot be read|holds another number"),
+        (
+            "%%MatrixMarket matrix coordinate integer general\n2 2 99999999999999\n1 1 1\n",
+            "cannot be read|holds another number",
+        ),
         ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n1 1 x\n", "cannot be read"),
         ("", "begins with ''"),
     ],
@@ -361,7 +412,9 @@ def test_a_zarr_that_would_unpickle_is_refused(tmp_path, monkeypatch):
     small_counts().write_zarr(tmp_path / "x.zarr")
     index = tmp_path / "x.zarr" / "obs" / "_index"
     description = json.loads((index / ".zarray").read_text())
-    (index / ".zarray").write_text(json.dumps(description | {"filters": [{"id": "pickle", "protocol": 5}], "compressor": None}))
+    (index / ".zarray").write_text(
+        json.dumps(description | {"filters": [{"id": "pickle", "protocol": 5}], "compressor": None})
+    )
     for chunk in index.glob("[0-9]*"):
         chunk.write_bytes(pickle.dumps(np.array([Bad()], dtype=object)))
     with pytest.raises(InputError, match=r"x.zarr: cannot be read"):
@@ -370,7 +423,9 @@ def test_a_zarr_that_would_unpickle_is_refused(tmp_path, monkeypatch):
 
 
 def test_damaged_files_are_refused_or_read():
-    """Truncated, flipped and overwritten at random places; a value changed to another count is all that nothing in a file can tell."""
+    """Truncated, flipped and overwritten at random places; a value changed to another count is all
+    that nothing in a file can tell.
+    """
     ends, bad = try_damaged_files(12, seed=3, kinds=("csr gzip", "csr", "10x h5"))
     assert bad == []
     assert all(found["refused"] >= 3 for found in ends.values())
@@ -383,13 +438,22 @@ def job(tmp_path, **inputs):
 
     files = Inputs(inputs.values())
     files.files = inputs.get("files")
-    return SimpleNamespace(rule="a_rule", wildcards={}, params={}, log=[str(tmp_path / "log")], input=files, output=[], threads=1, resources={})
+    return SimpleNamespace(
+        rule="a_rule",
+        wildcards={},
+        params={},
+        log=[str(tmp_path / "log")],
+        input=files,
+        output=[],
+        threads=1,
+        resources={},
+    )
 
 
 def run(main, smk) -> int:
     """Return the code that a job ends with."""
     try:
-        run_apart(main, smk)
+        run_in_child_process(main, smk)
     except SystemExit as end:
         return end.code
     return 0
@@ -410,8 +474,8 @@ def test_a_crash_of_a_library_is_told_with_the_file(tmp_path, capfd):
 
 def test_a_library_that_loops_for_ever_is_ended(tmp_path, monkeypatch):
     def loop(smk):
-        with apart.watched():
-            with apart.watched():
+        with apart.watchdog():
+            with apart.watchdog():
                 pass
             # Holds the interpreter's lock, as a native loop does: no handler in Python would run.
             ctypes.PyDLL(None).sleep(600)
@@ -433,7 +497,14 @@ def test_a_job_apart_ends_as_any_other(tmp_path, capfd):
     assert "ZeroDivisionError" in (tmp_path / "log").read_text()
     caught = []
     before = signal.signal(signal.SIGTERM, lambda number, _: caught.append(number))
-    run(lambda smk: os.kill(os.getpid(), signal.SIGKILL) if signal.signal(signal.SIGTERM, signal.SIG_DFL) is None else os.kill(os.getpid(), signal.SIGTERM), job(tmp_path))
+    run(
+        lambda smk: (
+            os.kill(os.getpid(), signal.SIGKILL)
+            if signal.signal(signal.SIGTERM, signal.SIG_DFL) is None
+            else os.kill(os.getpid(), signal.SIGTERM)
+        ),
+        job(tmp_path),
+    )
     signal.signal(signal.SIGTERM, before)
     assert caught == [signal.SIGTERM]
 
@@ -450,10 +521,13 @@ def test_damaged_results_are_told(tmp_path, name, content):
     }[path.suffix[1:]]()
     smk = job(tmp_path, table=str(path), files=str(tmp_path / "theirs.json"))
     (tmp_path / "theirs.json").write_text("{")
-    with pytest.raises(ZeroDivisionError), damage_told(smk.input):
+    with pytest.raises(ZeroDivisionError), report_damaged_inputs(smk.input):
         raise ZeroDivisionError
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
-    with pytest.raises(InputError, match=rf"{name} is damaged \(.*\); delete it and run again"), damage_told(smk.input):
+    with (
+        pytest.raises(InputError, match=rf"{name} is damaged \(.*\); delete it and run again"),
+        report_damaged_inputs(smk.input),
+    ):
         raise ZeroDivisionError
 
 

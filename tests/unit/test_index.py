@@ -1,4 +1,6 @@
-"""The index gives what comparing all pairs gives, to the last bit, on whatever cells; a file that is not this reference's is refused."""
+"""The index gives what comparing all pairs gives, to the last bit, on whatever cells; a file that
+is not this reference's is refused.
+"""
 
 from types import SimpleNamespace
 
@@ -6,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas import knn
 from refatlas.errors import InputError
-from refatlas.knn import Index, nearest, neighbor_graph
-from refatlas.reference_index import ReferenceIndex
+from refatlas.neighbors import exact_index as knn
+from refatlas.neighbors.exact_index import ExactIndex, nearest
+from refatlas.neighbors.graph import neighbor_graph
+from refatlas.transfer import reference_index, weighted_knn
+from refatlas.transfer.reference_index import ReferenceIndex
 
 RANDOM = np.random.default_rng(0)
 
@@ -54,10 +58,12 @@ CASES = {
 def test_the_index_equals_comparing_all_pairs(case, threads):
     cells = CASES[case]
     spread = cells.std(axis=0)
-    near = (cells[RANDOM.integers(0, len(cells), 60)] + RANDOM.normal(size=(60, cells.shape[1])) * 0.1 * spread).astype(cells.dtype)
+    near = (cells[RANDOM.integers(0, len(cells), 60)] + RANDOM.normal(size=(60, cells.shape[1])) * 0.1 * spread).astype(
+        cells.dtype
+    )
     query = np.vstack([cells[:40], near, cells[:5] * 1.5])
     expected = by_definition(cells, query, 50)
-    for found in (Index.build(cells).search(query, 50, threads), nearest(cells, query, 50, threads)):
+    for found in (ExactIndex.build(cells).search(query, 50, threads), nearest(cells, query, 50, threads)):
         assert np.array_equal(found[0], expected[0])
         assert np.array_equal(found[1], expected[1])
 
@@ -65,7 +71,7 @@ def test_the_index_equals_comparing_all_pairs(case, threads):
 def test_a_query_of_another_world_gets_its_nearest_too():
     cells = CASES["random"]
     query = np.array([[1e20, 0, 0, 0, 0], [-1e9, 1e9, 0, 0, 0], [1e90, 0, 0, 0, 0]])
-    found, distances = Index.build(cells).search(query, 7)
+    found, distances = ExactIndex.build(cells).search(query, 7)
     expected = by_definition(cells, query, 7)
     assert np.array_equal(found, expected[0])
     assert np.array_equal(distances, expected[1])
@@ -73,7 +79,7 @@ def test_a_query_of_another_world_gets_its_nearest_too():
 
 def test_leaves_that_are_proved_to_be_too_far_are_not_read():
     near, far = single(RANDOM.normal(size=(2000, 3))), single(RANDOM.normal(size=(2000, 3)) + 100)
-    index = Index.build(np.vstack([near, far]))
+    index = ExactIndex.build(np.vstack([near, far]))
     expected = index.search(near[:200], 10)
     elsewhere = index.ids >= 2000
     # Were they read, they would be the nearest.
@@ -86,7 +92,7 @@ def test_leaves_that_are_proved_to_be_too_far_are_not_read():
 
 def test_ties_go_to_the_first_and_a_cell_is_its_own_nearest():
     cells = np.repeat(single(RANDOM.normal(size=(500, 4))), 3, axis=0)
-    found, distances = Index.build(cells).search(cells, 3)
+    found, distances = ExactIndex.build(cells).search(cells, 3)
     assert np.array_equal(found, np.arange(1500)[:, None] // 3 * 3 + np.arange(3))
     assert (distances == 0).all()
 
@@ -138,18 +144,21 @@ def saved(scripts, tmp_path):
     latent = pd.DataFrame(single(RANDOM.normal(size=(900, 4))), columns=list("abcd"))
     labels = pd.Series(np.where(latent["a"] > 0, "up", "down"))
     latent.to_parquet(tmp_path / "latent.parquet")
-    made = scripts("index_reference").index_cells(latent.to_numpy(), labels, 0)
+    made = reference_index.index_cells(latent.to_numpy(), labels, 0)
     made.save(str(tmp_path / "index.npz"), str(tmp_path / "latent.parquet"))
     return tmp_path, made, labels
 
 
 def test_a_saved_index_votes_as_the_cells_themselves(saved, scripts):
     folder, made, labels = saved
-    again, transfer = ReferenceIndex.load(str(folder / "index.npz"), str(folder / "latent.parquet")), scripts("transfer_labels")
+    again, transfer = ReferenceIndex.load(str(folder / "index.npz"), str(folder / "latent.parquet")), weighted_knn
     cells, query = made.index.in_order(), single(RANDOM.normal(size=(130, 4)))
     expected = transfer.vote_table(labels, *by_definition(cells, query, 20), pd.RangeIndex(130))
     pd.testing.assert_frame_equal(transfer.vote_in_blocks(again, query, pd.RangeIndex(130), 20, 2, block=31), expected)
-    pd.testing.assert_frame_equal(transfer.logistic_table(again.logistic, query, pd.RangeIndex(130)), transfer.logistic_table(made.logistic, query, pd.RangeIndex(130)))
+    pd.testing.assert_frame_equal(
+        transfer.logistic_table(again.logistic, query, pd.RangeIndex(130)),
+        transfer.logistic_table(made.logistic, query, pd.RangeIndex(130)),
+    )
     assert np.array_equal(again.sample, made.sample)
 
 

@@ -11,16 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPO
 from scipy import sparse
 
 from refatlas.errors import InputError
-from refatlas.jobs import run_job, whole, write_json, write_table, write_tables, write_text
+from refatlas.io.atomic import atomic_path, write_json, write_table, write_tables, write_text
+from refatlas.jobs.provenance import read_records, summary, versions
+from refatlas.jobs.run import run_job
 from refatlas.models.interface import Training, train_again_if_not_finite
 from refatlas.models.linear import Linear
-from refatlas.provenance import read_records, summary, versions
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import REPO
 
 
 def job(tmp_path):
@@ -41,7 +40,7 @@ def test_native_output_lands_in_the_log(tmp_path):
     assert (tmp_path / "job.log").read_text().startswith("a_rule x=1\nfrom a child\ndone in")
 
 
-@pytest.mark.parametrize("runner", ["refatlas.jobs:run_job", "refatlas.apart:run_apart"])
+@pytest.mark.parametrize("runner", ["refatlas.jobs:run_job", "refatlas.apart:run_in_child_process"])
 def test_a_job_ends_at_once_and_loses_nothing_by_it(tmp_path, runner):
     module, name = runner.split(":")
     script = f"""
@@ -72,13 +71,22 @@ print("not reached")
 def test_a_job_leaves_a_record_of_what_it_was(tmp_path):
     run_job(lambda smk: Path(smk.output[0]).write_text("done"), job(tmp_path))
     (record,) = read_records(tmp_path, {"x": ["1"]})
-    assert (record["rule"], record["params"], record["inputs"], record["threads"]) == ("a_rule", {"seed": 3}, ["a.h5ad"], 2)
+    assert (record["rule"], record["params"], record["inputs"], record["threads"]) == (
+        "a_rule",
+        {"seed": 3},
+        ["a.h5ad"],
+        2,
+    )
     assert record["packages"]["pandas"] == pd.__version__
     assert record["peak_mb"] > 10
     assert record["asked"] == {"mem_mb": 500, "runtime": 10}
     assert read_records(tmp_path, {"x": ["2"]}) == []
     (found,) = summary([record, {**record, "seconds": record["seconds"] + 1, "peak_mb": 5, "device": "a GPU"}])
-    assert (found["jobs"], found["peak_mb"], found["devices"]) == (2, record["peak_mb"], sorted({record["device"], "a GPU"}))
+    assert (found["jobs"], found["peak_mb"], found["devices"]) == (
+        2,
+        record["peak_mb"],
+        sorted({record["device"], "a GPU"}),
+    )
     assert versions([record, {**record, "packages": {"pandas": "0.1"}}])["pandas"] == sorted(["0.1", pd.__version__])
     (tmp_path / "out").unlink()
     assert read_records(tmp_path, {}) == []
@@ -109,21 +117,24 @@ def test_another_error_leaves_its_traceback_in_the_log(tmp_path):
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     def fail_half_way():
-        with whole(str(tmp_path / "a.txt")) as part:
+        with atomic_path(str(tmp_path / "a.txt")) as part:
             part.write_text("half")
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_half_way()
     assert list(tmp_path.iterdir()) == []
-    with whole(str(tmp_path / "a.txt")) as part:
+    with atomic_path(str(tmp_path / "a.txt")) as part:
         part.write_text("all")
     assert (tmp_path / "a.txt").read_text() == "all"
 
 
 def test_tables_of_cells_are_parquet_and_others_csv(tmp_path):
     cells = pd.DataFrame({"a": [1.0]}, index=pd.Index(["c"], name="cell"))
-    write_tables({"scores": cells, "programs": pd.DataFrame({"n": [3]}, index=pd.Index(["p"], name="program"))}, str(tmp_path / "tables"))
+    write_tables(
+        {"scores": cells, "programs": pd.DataFrame({"n": [3]}, index=pd.Index(["p"], name="program"))},
+        str(tmp_path / "tables"),
+    )
     assert pd.read_parquet(tmp_path / "tables/scores.parquet").equals(cells)
     assert (tmp_path / "tables/programs.csv").read_text() == "program,n\np,3\n"
     write_tables({}, str(tmp_path / "none"))
@@ -174,8 +185,8 @@ def test_what_a_killed_job_left_is_removed_and_files_of_others_stay(tmp_path):
     writer = f"""
 import os, signal, sys
 sys.path.insert(0, {str(REPO / "workflow/scripts")!r})
-from refatlas.jobs import whole
-with whole({str(tmp_path / "a.csv")!r}) as part:
+from refatlas.io.atomic import atomic_path
+with atomic_path({str(tmp_path / "a.csv")!r}) as part:
     part.write_text("half")
     part.with_suffix("").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -185,7 +196,7 @@ with whole({str(tmp_path / "a.csv")!r}) as part:
     for file in others:
         file.write_text("another's")
     assert len(list(tmp_path.iterdir())) == 5
-    with whole(str(tmp_path / "a.csv")) as part:
+    with atomic_path(str(tmp_path / "a.csv")) as part:
         assert {file.name for file in tmp_path.iterdir()} == {file.name for file in others}
         part.write_text("all")
     assert {file.name for file in tmp_path.iterdir()} == {"a.csv", *(file.name for file in others)}
@@ -193,9 +204,9 @@ with whole({str(tmp_path / "a.csv")!r}) as part:
 
 def test_two_jobs_with_one_output_do_not_write_to_one_file(tmp_path):
     def earlier():
-        with whole(str(tmp_path / "a")) as part:
+        with atomic_path(str(tmp_path / "a")) as part:
             part.write_text("earlier")
-            with whole(str(tmp_path / "a")) as other:
+            with atomic_path(str(tmp_path / "a")) as other:
                 assert other != part
                 other.write_text("later")
 
@@ -211,7 +222,8 @@ def test_a_job_that_snakemake_forgot_does_not_replace_the_results_of_a_later_one
 import sys
 sys.path[:0] = {[str(REPO / "workflow/scripts"), str(REPO / "tests/unit")]!r}
 import test_jobs, pathlib
-from refatlas.jobs import run_job, write_text
+from refatlas.io.atomic import write_text
+from refatlas.jobs.run import run_job
 run_job(lambda smk: write_text("later", smk.output[0]), test_jobs.job(pathlib.Path({str(tmp_path)!r})))
 """
         subprocess.run([sys.executable, "-c", run_later], check=True)
@@ -225,11 +237,15 @@ run_job(lambda smk: write_text("later", smk.output[0]), test_jobs.job(pathlib.Pa
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EDQUOT, "Disk quota exceeded"), RuntimeError("write failed: error message = 'No space left on device'")],
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("write failed: error message = 'No space left on device'"),
+    ],
 )
 def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, capfd, error):
     def main(smk):
-        with whole(smk.output[0]) as part:
+        with atomic_path(smk.output[0]) as part:
             part.write_text("half")
             raise error
 
@@ -244,12 +260,17 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, capfd, error
 
 
 def test_another_error_while_writing_is_not_taken_for_a_full_disk(tmp_path):
-    with pytest.raises(OSError, match="a network error"), whole(str(tmp_path / "a")):
+    with pytest.raises(OSError, match="a network error"), atomic_path(str(tmp_path / "a")):
         raise OSError(errno.EIO, "a network error")
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError("Unable to allocate 7. GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), RuntimeError("CUDA out of memory. Tried")]
+    "error",
+    [
+        MemoryError("Unable to allocate 7. GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried"),
+    ],
 )
 def test_a_lack_of_memory_is_told_with_what_to_do(tmp_path, capfd, error):
     def main(smk):
@@ -262,13 +283,17 @@ def test_a_lack_of_memory_is_told_with_what_to_do(tmp_path, capfd, error):
         run_job(lambda smk: (_ for _ in ()).throw(RuntimeError("something else")), job(tmp_path))
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/full").exists(), reason="mounting a small file system needs root and Linux")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/full").exists(), reason="mounting a small file system needs root and Linux"
+)
 def test_every_kind_of_file_on_a_full_disk_leaves_nothing(tmp_path):
-    from refatlas.store import counts_writer
+    from refatlas.io.model_counts import counts_writer
 
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", small], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", small], check=False, capture_output=True
+    ).returncode:
         pytest.skip("cannot mount a small file system here")
     try:
         values = np.random.default_rng(0).random((3000, 60))
@@ -293,7 +318,8 @@ def test_every_kind_of_file_on_a_full_disk_leaves_nothing(tmp_path):
                 write(str(small / name))
 
         for name, write in writers.items():
-            # A process that could not close an HDF5 file crashes at another one, later: a job ends before that.
+            # A process that could not close an HDF5 file crashes at another one, later: a job ends
+            # before that.
             child = multiprocessing.get_context("fork").Process(target=refused, args=(name, write))
             child.start()
             child.join(120)

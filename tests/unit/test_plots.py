@@ -6,23 +6,48 @@ import pandas as pd
 import pytest
 
 from refatlas.plots import GREY, by_category, colors, draw_embeddings, draw_enrichment, plt, save
+from refatlas.report import reference_figures
 
 
-@pytest.mark.parametrize("columns", [["elbo_train", "elbo_validation"], ["loss_train", "recon_loss_train", "loss_validation"], ["loss_train"]])
+@pytest.mark.parametrize(
+    "columns",
+    [["elbo_train", "elbo_validation"], ["loss_train", "recon_loss_train", "loss_validation"], ["loss_train"]],
+)
 def test_losses_of_every_type_are_drawn(scripts, columns):
-    history = pd.DataFrame({"stage": ["one", "one", "two"], "epoch": [1, 2, 1], "seconds": 1.0, "cells_per_second": 1.0, **{name: [3.0, 2.0, 1.0] for name in columns}})
-    figure = scripts("plot_reference").draw_training(history, "m")
+    history = pd.DataFrame(
+        {
+            "stage": ["one", "one", "two"],
+            "epoch": [1, 2, 1],
+            "seconds": 1.0,
+            "cells_per_second": 1.0,
+            **{name: [3.0, 2.0, 1.0] for name in columns},
+        }
+    )
+    figure = reference_figures.draw_training(history, "m")
     assert [len(ax.lines) for ax in figure.axes] == [1 + any(name.endswith("_validation") for name in columns)] * 2
 
 
 def test_a_stage_without_a_column_of_another_is_drawn(scripts):
-    history = pd.DataFrame({"stage": ["one", "two"], "epoch": [1, 1], "seconds": 1.0, "cells_per_second": 1.0, "elbo_train": [1.0, np.nan], "loss_train": [np.nan, 2.0]})
-    assert [len(ax.lines) for ax in scripts("plot_reference").draw_training(history, "m").axes] == [1, 1]
+    history = pd.DataFrame(
+        {
+            "stage": ["one", "two"],
+            "epoch": [1, 1],
+            "seconds": 1.0,
+            "cells_per_second": 1.0,
+            "elbo_train": [1.0, np.nan],
+            "loss_train": [np.nan, 2.0],
+        }
+    )
+    assert [len(ax.lines) for ax in reference_figures.draw_training(history, "m").axes] == [1, 1]
 
 
 def test_cells_have_the_colour_of_their_category_and_others_are_grey():
     figure, ax = plt.subplots()
-    names, places, palette = ["b", None, "a", "unknown", np.nan, "a"], np.arange(12.0).reshape(6, 2), colors(["a", "b", "c"])
+    names, places, palette = (
+        ["b", None, "a", "unknown", np.nan, "a"],
+        np.arange(12.0).reshape(6, 2),
+        colors(["a", "b", "c"]),
+    )
     by_category(ax, places, pd.Series(names, dtype=object), palette, 5)
     drawn = ax.collections[0]
     expected = [matplotlib.colors.to_rgb(palette.get(name, GREY)) for name in names]
@@ -33,10 +58,16 @@ def test_cells_have_the_colour_of_their_category_and_others_are_grey():
 
 
 def test_enrichment_and_embeddings_with_odd_names(tmp_path):
-    rows = [{"by": "label", "group": group, "program": f"$P_{i}$", "bayes_factor": i - 5.0} for group in ("T & <b>", "B$") for i in range(10)]
+    rows = [
+        {"by": "label", "group": group, "program": f"$P_{i}$", "bayes_factor": i - 5.0}
+        for group in ("T & <b>", "B$")
+        for i in range(10)
+    ]
     figure = draw_enrichment(pd.DataFrame(rows).set_index(["by", "group", "program"]))
     assert [len(ax.patches) for ax in figure.axes] == [8, 8]
     save(figure, str(tmp_path / "enrichment.png"))
-    table = pd.DataFrame({"origin": ["reference", "query"], "embedding_1": [0.0, 1.0]}, index=pd.Index(["a:$b", "q:q"], name="batch"))
+    table = pd.DataFrame(
+        {"origin": ["reference", "query"], "embedding_1": [0.0, 1.0]}, index=pd.Index(["a:$b", "q:q"], name="batch")
+    )
     save(draw_embeddings(table), str(tmp_path / "embeddings.png"))
     assert {path.name for path in tmp_path.iterdir()} == {"enrichment.png", "embeddings.png"}

@@ -2,13 +2,10 @@
 
 import os
 import re
-import sys
 
 import pytest
-from snakemake.profiles import ProfileConfigFileParser
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, site_profile
+from snakemake.profiles import ProfileConfigFileParser
 
 
 def filled_in(folder) -> dict:
@@ -19,15 +16,26 @@ def filled_in(folder) -> dict:
 
 def test_the_profile_knows_all_rules_that_ask_for_a_gpu(tmp_path):
     text = "".join(path.read_text() for path in (REPO / "workflow/rules").iterdir())
-    rules = {re.match(r"(\w+):", rule)[1] for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:] if "gpu=" in rule}
+    rules = {
+        re.match(r"(\w+):", rule)[1] for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:] if "gpu=" in rule
+    }
     settings = filled_in(site_profile(tmp_path, gpu_partition='"gpu"'))["set-resources"]
     assert {setting.split(":")[0] for setting in settings} == rules
 
 
 def test_every_rule_asks_for_more_memory_when_it_is_tried_again():
-    asked = [line.strip() for path in (REPO / "workflow/rules").iterdir() for line in path.read_text().splitlines() if "mem_mb=" in line]
+    asked = [
+        line.strip()
+        for path in (REPO / "workflow/rules").iterdir()
+        for line in path.read_text().splitlines()
+        if "mem_mb=" in line
+    ]
     assert asked
-    assert [line for line in asked if not line.startswith(("mem_mb=scaled_mem_mb(", "mem_mb=memory_of_model(", "mem_mb=memory_of_training("))] == []
+    assert [
+        line
+        for line in asked
+        if not line.startswith(("mem_mb=scaled_mem_mb(", "mem_mb=memory_of_model(", "mem_mb=memory_of_training("))
+    ] == []
 
 
 def test_as_it_stands_nothing_is_of_a_site():
@@ -45,7 +53,9 @@ def test_each_line_of_a_site_has_its_effect(tmp_path):
     assert "map_query:gpu_model='a100' if wildcards.model != 'linear' else None" in profile["set-resources"]
     assert (profile["slurm-status-command"], profile["jobs"]) == ("squeue", "7")
     profile = filled_in(site_profile(tmp_path, **names, gpu_flag='"gres"'))
-    assert {"map_query:gpu=0", "map_query:gres='gpu:a100:1' if wildcards.model != 'linear' else None"} <= set(profile["set-resources"])
+    assert {"map_query:gpu=0", "map_query:gres='gpu:a100:1' if wildcards.model != 'linear' else None"} <= set(
+        profile["set-resources"]
+    )
 
 
 @pytest.mark.parametrize(("visible", "n"), [("", os.cpu_count()), ("4", 1), ("0,2,3", 3)])
@@ -67,6 +77,12 @@ def test_gpus_of_a_workstation_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
 
 def test_amounts_of_single_rules_stand_beside_partitions(tmp_path):
     path = site_profile(tmp_path, gpu_partition='"gpu"') / "profile.v9+.yaml"
-    path.write_text(path.read_text().replace("amounts: {}", "amounts: {select_genes: {runtime: 300}, map_query: {mem_mb: 9000}}"))
+    path.write_text(
+        path.read_text().replace("amounts: {}", "amounts: {select_genes: {runtime: 300}, map_query: {mem_mb: 9000}}")
+    )
     settings = filled_in(tmp_path)["set-resources"]
-    assert {"select_genes:runtime=300", "map_query:mem_mb=9000", "map_query:slurm_partition='gpu' if wildcards.model != 'linear' else None"} <= set(settings)
+    assert {
+        "select_genes:runtime=300",
+        "map_query:mem_mb=9000",
+        "map_query:slurm_partition='gpu' if wildcards.model != 'linear' else None",
+    } <= set(settings)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.config import complete_config
+from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
 from refatlas.models.expimap import compared, enrichment
-from refatlas.programs import BUNDLED, program_mask, read_gmt
+from refatlas.models.gene_programs import BUNDLED, program_mask, read_gmt
 
 BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
 
@@ -50,7 +50,11 @@ def test_mask_holds_programs_with_enough_genes():
 
 def test_programs_without_enough_genes_are_refused_with_the_fullest_named():
     with pytest.raises(
-        InputError, match=r"p\.gmt: no program has 2 of the reference's 3 genes; the fullest, b, has 1\. Genes there are such as G3, Z.*in the reference such as G1"
+        InputError,
+        match=(
+            r"p\.gmt: no program has 2 of the reference's 3 genes; the fullest, b, has 1\. Genes there are such as G3,"
+            r" Z.*in the reference such as G1"
+        ),
     ):
         program_mask({"a": {"X"}, "b": {"G3", "Z"}}, ["G1", "G2", "G3"], 2, "p.gmt")
 
@@ -88,5 +92,9 @@ def test_a_reference_is_compared_by_labels_and_batches_and_a_query_with_the_refe
     found = [(by, group, cells.sum(), rest.sum()) for by, group, cells, rest in compared(reference)]
     assert found == [("label", "T", 1, 2), ("label", "B", 1, 2), ("batch", "a", 2, 1), ("batch", "b", 1, 2)]
     query = frame(batch=["q1", "q2"])
-    assert [(by, group, cells.sum(), rest.sum()) for by, group, cells, rest in compared(query, reference)] == [("query", "all", 2, 3), ("batch", "q1", 1, 3), ("batch", "q2", 1, 3)]
+    assert [(by, group, cells.sum(), rest.sum()) for by, group, cells, rest in compared(query, reference)] == [
+        ("query", "all", 2, 3),
+        ("batch", "q1", 1, 3),
+        ("batch", "q2", 1, 3),
+    ]
     assert [group for _, group, *_ in compared(frame(batch=["only"]))] == []

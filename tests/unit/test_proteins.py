@@ -1,8 +1,9 @@
-"""Proteins come out the same from every format; what are no counts of proteins is refused; names of the same protein are matched, and no others."""
+"""Proteins come out the same from every format; what are no counts of proteins is refused; names of
+the same protein are matched, and no others.
+"""
 
 import gzip
 import json
-import sys
 from types import SimpleNamespace
 
 import anndata as ad
@@ -10,18 +11,17 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import sheet_row, small_counts
 from scipy import sparse
 
-from refatlas.counts import open_counts
-from refatlas.denoised import largest, measured_proteins, protein_facts, shared_batches
 from refatlas.errors import InputError
+from refatlas.io.model_counts import counts_writer, protein_names, read_counts
+from refatlas.io.raw_counts import open_counts
+from refatlas.models.denoised_proteins import largest, measured_proteins, protein_facts, shared_batches
 from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
-from refatlas.proteins import align, describe_match, match_proteins, read_proteins, unite, wanted_proteins
-from refatlas.scanning import scan
-from refatlas.store import counts_writer, protein_names, read_counts
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from conftest import load_script, sheet_row, small_counts
+from refatlas.prepare import demo, folds, gene_selection
+from refatlas.prepare.cell_quality import scan
+from refatlas.prepare.proteins import align, describe_match, match_proteins, read_proteins, unite, wanted_proteins
 
 NAMES = ["CD3", "CD4_TotalSeqB", "HLA-A/B"]
 
@@ -71,7 +71,11 @@ def write_h5mu(path, rna, proteins):
 
 
 def test_a_modality_of_an_h5mu_in_another_order_of_cells(tmp_path, counts):
-    proteins = ad.AnnData(sparse.csr_matrix(counts.obsm["adt"].to_numpy()), obs=pd.DataFrame(index=counts.obs_names), var=pd.DataFrame(index=NAMES))
+    proteins = ad.AnnData(
+        sparse.csr_matrix(counts.obsm["adt"].to_numpy()),
+        obs=pd.DataFrame(index=counts.obs_names),
+        var=pd.DataFrame(index=NAMES),
+    )
     rna = ad.AnnData(counts.X, obs=counts.obs, var=counts.var)
     write_h5mu(tmp_path / "a.h5mu", rna, proteins[::-1].copy())
     file = open_counts(str(tmp_path / "a.h5mu"))
@@ -85,7 +89,9 @@ def test_a_modality_of_an_h5mu_in_another_order_of_cells(tmp_path, counts):
 
 
 def test_cells_that_a_modality_lacks_are_a_whole_batch_or_refused(tmp_path, counts):
-    proteins = ad.AnnData(counts.obsm["adt"].to_numpy()[:30], obs=pd.DataFrame(index=counts.obs_names[:30]), var=pd.DataFrame(index=NAMES))
+    proteins = ad.AnnData(
+        counts.obsm["adt"].to_numpy()[:30], obs=pd.DataFrame(index=counts.obs_names[:30]), var=pd.DataFrame(index=NAMES)
+    )
     write_h5mu(tmp_path / "a.h5mu", ad.AnnData(counts.X, obs=counts.obs, var=counts.var), proteins)
     assert (read(tmp_path / "a.h5mu", "prot").to_numpy()[30:] == 0).all()
     with pytest.raises(InputError, match=r"50% of the cells of batch all have no value of protein 'CD3'"):
@@ -103,8 +109,12 @@ def test_an_h5mu_without_rna_is_refused(tmp_path, counts):
 
 def write_10x(folder, counts, kind):
     """Write a 10x file whose last three features are antibodies; return its path."""
-    demo = load_script("make_demo")
-    features = pd.DataFrame({"gene_id": [f"ENSG{i:011d}" for i in range(77)] + ["a1", "a2", "a3"], "symbol": [*counts.var_names[:77], *NAMES]})
+    features = pd.DataFrame(
+        {
+            "gene_id": [f"ENSG{i:011d}" for i in range(77)] + ["a1", "a2", "a3"],
+            "symbol": [*counts.var_names[:77], *NAMES],
+        }
+    )
     kinds = np.array(["Gene Expression"] * 77 + ["Antibody Capture"] * 3)
     if kind == "h5":
         path = folder / "a.h5"
@@ -116,7 +126,9 @@ def write_10x(folder, counts, kind):
     path = folder / "mtx"
     demo.write_10x_mtx(path, counts.X, list(counts.obs_names), features[["symbol"]])
     with gzip.open(path / "features.tsv.gz", "wt") as file:
-        file.writelines(f"{row.gene_id}\t{row.symbol}\t{k}\n" for row, k in zip(features.itertuples(), kinds, strict=True))
+        file.writelines(
+            f"{row.gene_id}\t{row.symbol}\t{k}\n" for row, k in zip(features.itertuples(), kinds, strict=True)
+        )
     return path
 
 
@@ -142,7 +154,10 @@ def test_antibodies_among_the_genes_of_an_h5ad_are_no_genes(tmp_path, counts):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0.5, r"0.5 is not an integer \(cell 'cell3', protein 'CD3'; 1 such values\).*name the raw counts as protein_key"),
+        (
+            0.5,
+            r"0.5 is not an integer \(cell 'cell3', protein 'CD3'; 1 such values\).*name the raw counts as protein_key",
+        ),
         (-1, r"-1 is negative"),
         (np.inf, r"inf is infinite"),
         (np.nan, r"3% of the cells of batch b1 have no value of protein 'CD3'"),
@@ -201,7 +216,9 @@ def test_proteins_of_several_files_are_one_table_with_zeros_where_not_measured()
 def test_a_protein_keeps_the_place_that_it_found_when_a_later_file_has_another_name_for_it():
     tables = [
         pd.DataFrame([values], index=[f"c{i}"], columns=names)
-        for i, (names, values) in enumerate([(["CD3_TotalSeqA"], [4]), (["CD3_TotalSeqB"], [5]), (["CD3", "CD3_TotalSeqA"], [6, 7])])
+        for i, (names, values) in enumerate(
+            [(["CD3_TotalSeqA"], [4]), (["CD3_TotalSeqB"], [5]), (["CD3", "CD3_TotalSeqA"], [6, 7])]
+        )
     ]
     united = unite(tables)
     assert united["CD3_TotalSeqA"].tolist() == [4, 5, 7]
@@ -210,7 +227,11 @@ def test_a_protein_keeps_the_place_that_it_found_when_a_later_file_has_another_n
 
 def test_a_match_in_words():
     said = describe_match(["cd3", "CD99"], ["CD3", "CD4"])
-    assert said == "1 of the reference's 2 proteins measured; taken by name: cd3 as CD3; to be imputed: CD4; unknown to the reference: CD99"
+    assert (
+        said
+        == "1 of the reference's 2 proteins measured; taken by name: cd3 as CD3; to be imputed: CD4; unknown to the"
+        " reference: CD99"
+    )
 
 
 def test_stored_proteins_keep_their_names(tmp_path):
@@ -226,8 +247,13 @@ def test_stored_proteins_keep_their_names(tmp_path):
 
 
 def measured_counts(values, batches):
-    counts = ad.AnnData(np.zeros((len(values), 1)), obs=pd.DataFrame({"batch": batches}, index=[f"c{i}" for i in range(len(values))]))
-    counts.obsm["proteins"], counts.uns["protein_names"] = np.array(values, dtype=np.float32), np.array(["P", "Q"], dtype=object)
+    counts = ad.AnnData(
+        np.zeros((len(values), 1)), obs=pd.DataFrame({"batch": batches}, index=[f"c{i}" for i in range(len(values))])
+    )
+    counts.obsm["proteins"], counts.uns["protein_names"] = (
+        np.array(values, dtype=np.float32),
+        np.array(["P", "Q"], dtype=object),
+    )
     return counts
 
 
@@ -247,10 +273,13 @@ def test_at_most_ten_batches_are_conditioned_on_the_largest():
 
 
 def test_a_fold_that_leaves_no_proteins_is_refused(scripts):
-    cells = pd.DataFrame({"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]}, index=["rna:1", "cite:1", "cite:2"])
-    scripts("plan_fold").require_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
+    cells = pd.DataFrame(
+        {"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]},
+        index=["rna:1", "cite:1", "cite:2"],
+    )
+    folds.require_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
     with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite:b\)"):
-        scripts("plan_fold").require_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])
+        folds.require_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])
 
 
 def test_a_share_of_the_cells_with_proteins_comes_again_without_them():
@@ -273,10 +302,16 @@ class Inputs(dict):
 
 
 @pytest.mark.parametrize("proteins", [True, False])
-def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_shall(tmp_path, scripts, config, counts, proteins):
-    """Dataset a measured CD3, CD4 and CD8, dataset b the last two under other names and CD19; a's batch b1 is held out."""
+def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_shall(
+    tmp_path, scripts, config, counts, proteins
+):
+    """Dataset a measured CD3, CD4 and CD8, dataset b the last two under other names and CD19; a's
+    batch b1 is held out.
+    """
     other = small_counts(seed=3)
-    other.obsm["adt"] = pd.DataFrame(np.full((60, 3), 7.0), index=other.obs_names, columns=["cd4_TotalSeqB", "CD8", "CD19"])
+    other.obsm["adt"] = pd.DataFrame(
+        np.full((60, 3), 7.0), index=other.obs_names, columns=["cd4_TotalSeqB", "CD8", "CD19"]
+    )
     rows, found = {}, {}
     for name, data in (("a", counts), ("b", other)):
         data.write_h5ad(tmp_path / f"{name}.h5ad")
@@ -284,9 +319,16 @@ def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_s
         found[name] = scan(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
         found[name].cells.to_parquet(tmp_path / f"{name}_cells.parquet")
         found[name].genes.to_parquet(tmp_path / f"{name}_genes.parquet")
-    genes = scripts("select_genes").select(list(rows.values()), [f.cells.copy() for f in found.values()], [f.genes for f in found.values()], config["genes"])
+    genes = gene_selection.select(
+        list(rows.values()),
+        [f.cells.copy() for f in found.values()],
+        [f.genes for f in found.values()],
+        config["genes"],
+    )
     genes.to_parquet(tmp_path / "selected.parquet")
-    roles, words = scripts("plan_fold").plan(pd.concat([f.cells[f.cells["keep"]] for f in found.values()]), {"batches": ["a:b1"]}, "auto", 0)
+    roles, words = folds.plan(
+        pd.concat([f.cells[f.cells["keep"]] for f in found.values()]), {"batches": ["a:b1"]}, "auto", 0
+    )
     roles.to_frame().to_parquet(tmp_path / "fold.parquet")
     (tmp_path / "fold.json").write_text(json.dumps(words))
     files = {kind: [str(tmp_path / f"{name}_{kind}.parquet") for name in rows] for kind in ("cells", "genes")}
@@ -299,9 +341,19 @@ def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_s
         plan=str(tmp_path / "fold.json"),
         reference=str(tmp_path / "counts.h5ad"),
     )
-    scripts("build_reference").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=rows, pretrained=[]), output=SimpleNamespace(counts=given["reference"])))
+    scripts("build_reference").main(
+        SimpleNamespace(
+            input=given,
+            params=SimpleNamespace(rows=rows, pretrained=[]),
+            output=SimpleNamespace(counts=given["reference"]),
+        )
+    )
     out = SimpleNamespace(counts=str(tmp_path / "held.h5ad"), cells=str(tmp_path / "held.parquet"))
-    scripts("hold_out").main(SimpleNamespace(input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0], proteins=proteins), output=out))
+    scripts("hold_out").main(
+        SimpleNamespace(
+            input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0], proteins=proteins), output=out
+        )
+    )
     reference, held = read_counts(tmp_path / "counts.h5ad"), read_counts(tmp_path / "held.h5ad")
     assert list(reference.uns["protein_names"]) == list(held.uns["protein_names"]) == ["CD3", "CD4", "CD8", "CD19"]
     assert np.unique(reference[reference.obs["dataset"] == "b"].obsm["proteins"], axis=0).tolist() == [[0, 7, 7, 7]]

@@ -1,4 +1,6 @@
-"""Integration scores of large references: equal to scib-metrics where all cells are sampled, intervals that hold the full value where they are not."""
+"""Integration scores of large references: equal to scib-metrics where all cells are sampled,
+intervals that hold the full value where they are not.
+"""
 
 import anndata as ad
 import numpy as np
@@ -9,13 +11,23 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
-from refatlas import knn, sampled_metrics
-from refatlas.config import load_schema
-from refatlas.knn import nearest
-from refatlas.sampled_metrics import Estimate, SampledMetrics, diffusion_map, largest_eigenpairs, sampled_median, stratified_mean
+from refatlas.config.schema_files import load_schema
+from refatlas.evaluate import integration
+from refatlas.evaluate import sampled_integration as sampled_metrics
+from refatlas.evaluate.sampled_integration import (
+    Estimate,
+    SampledMetrics,
+    diffusion_map,
+    largest_eigenpairs,
+    sampled_median,
+    stratified_mean,
+)
+from refatlas.neighbors import exact_index as knn
+from refatlas.neighbors.exact_index import nearest
 
 METRICS = load_schema("config")["properties"]["integration"]["properties"]["metrics"]["default"]
-# scib-metrics computes in single precision, and ends its search for LISI's kernel at an entropy within 1e-5.
+# scib-metrics computes in single precision, and ends its search for LISI's kernel at an entropy
+# within 1e-5.
 TOLERANCE = {"clisi": 1e-5, "ilisi": 1e-5, "pcr_comparison": 5e-6}
 REPEATS = 200
 
@@ -33,7 +45,9 @@ def space(real):
 
 @pytest.fixture(scope="module")
 def full(space, scripts):
-    """scib-metrics' functions, with exact neighbours where kBET takes approximate ones, which take a minute to compile."""
+    """scib-metrics' functions, with exact neighbours where kBET takes approximate ones, which take
+    a minute to compile.
+    """
     import scib_metrics
     from scib_metrics.nearest_neighbors import NeighborsResults
 
@@ -43,7 +57,7 @@ def full(space, scripts):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scib_metrics.nearest_neighbors, "pynndescent", exact)
-        yield scripts("score_integration").full_functions(*space, threads=1)
+        yield integration.full_functions(*space, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +101,19 @@ def test_a_graph_by_nn_descent_changes_scores_little(monkeypatch, space, every_c
 def test_few_equal_scores_are_not_taken_for_certainty():
     scores = np.zeros(20_000)
     scores[np.random.default_rng(0).permutation(20_000)[:100]] = 1
-    found = [stratified_mean(lambda rows: scores[rows], np.zeros(20_000, int), np.ones(1), 0.01, seed) for seed in range(REPEATS)]
+    found = [
+        stratified_mean(lambda rows: scores[rows], np.zeros(20_000, int), np.ones(1), 0.01, seed)
+        for seed in range(REPEATS)
+    ]
     assert np.mean([abs(e.value - 0.005) <= e.half_width for e in found]) >= 0.95
     assert all(0 < e.half_width <= 0.01 for e in found)
 
 
 def test_strata_count_by_their_weights_and_cells_outside_not_at_all():
     scores, strata = np.array([0.2, 0.4, 0.9, 1.0]), np.array([0, 0, 1, -1])
-    assert stratified_mean(lambda rows: scores[rows], strata, np.array([0.5, 0.5]), 0.01, 0) == Estimate(pytest.approx(0.6), 0.0, 3)
+    assert stratified_mean(lambda rows: scores[rows], strata, np.array([0.5, 0.5]), 0.01, 0) == Estimate(
+        pytest.approx(0.6), 0.0, 3
+    )
 
 
 def test_the_median_of_all_cells_is_exact():
@@ -126,9 +145,14 @@ def test_a_single_batch_has_no_batch_scores():
 
 def test_small_references_are_scored_in_full_and_large_ones_by_sampled_cells(space, full, scripts):
     latent, unintegrated, labels, batches = space
-    cells, script = pd.DataFrame({"label": labels, "batch": batches}), scripts("score_integration")
+    cells, script = pd.DataFrame({"label": labels, "batch": batches}), integration
     settings = {"metrics": ["silhouette_label", "bras"], "max_half_width": 0.02}
-    small, large = (script.add_totals(script.scores(latent, unintegrated, cells, settings | {"max_cells": n}, 0, 1)).set_index("metric") for n in (2000, 1999))
+    small, large = (
+        script.add_totals(script.scores(latent, unintegrated, cells, settings | {"max_cells": n}, 0, 1)).set_index(
+            "metric"
+        )
+        for n in (2000, 1999)
+    )
     assert small.loc["silhouette_label", "value"] == full["silhouette_label"]()
     assert small["half_width"].eq(0).all()
     assert 0 < large.loc["silhouette_label", "half_width"] <= 0.02

@@ -1,17 +1,13 @@
 """Every value is checked, and quality limits do what they say."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
-
-from refatlas.counts import open_counts
-from refatlas.errors import InputError
-from refatlas.scanning import quality_reasons, scan
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts
+
+from refatlas.errors import InputError
+from refatlas.io.raw_counts import open_counts
+from refatlas.prepare.cell_quality import quality_reasons, scan
 
 QC = {"min_counts": 10, "min_genes": 5, "max_mito_share": 0.3, "mads": 5, "min_batch_cells": 10, "doublets": False}
 
@@ -31,7 +27,9 @@ def test_cells_and_batches_are_named_after_the_dataset(tmp_path):
 def test_controls_are_the_cells_that_the_sheet_names(tmp_path):
     found = scanned(tmp_path, small_counts(), control="cell_type=A")
     assert found.cells["control"].tolist() == [True, False] * 30
-    with pytest.raises(InputError, match=r"cell column 'state' of control 'state=A' is not in the file; it has batch, cell_type"):
+    with pytest.raises(
+        InputError, match=r"cell column 'state' of control 'state=A' is not in the file; it has batch, cell_type"
+    ):
         scanned(tmp_path, small_counts(), control="state=A")
     with pytest.raises(InputError, match=r"no cell has 'C' in column 'cell_type', which control names; it has A, B"):
         scanned(tmp_path, small_counts(), control="cell_type=C")
@@ -48,7 +46,9 @@ def test_measures_are_those_of_the_matrix(tmp_path):
     assert np.array_equal(found.genes["n_cells"], (x > 0).sum(0))
 
 
-@pytest.mark.parametrize(("value", "said"), [(0.5, "not an integer"), (-1, "negative"), (np.nan, "not finite"), (np.inf, "not finite")])
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.5, "not an integer"), (-1, "negative"), (np.nan, "not finite"), (np.inf, "not finite")]
+)
 def test_one_wrong_value_is_found_and_its_batch_named(tmp_path, value, said):
     counts = small_counts()
     x = counts.X.toarray()
@@ -90,7 +90,15 @@ def test_missing_and_double_names_are_refused(tmp_path, change, keys, said):
 def test_batches_of_every_type(tmp_path, kind):
     counts = small_counts()
     numbers = np.arange(60) % 2
-    counts.obs["batch"] = pd.Series({"category": pd.Categorical(numbers), "int": numbers, "float": numbers.astype(float), "str": numbers.astype(str)}[kind], index=counts.obs_names)
+    counts.obs["batch"] = pd.Series(
+        {
+            "category": pd.Categorical(numbers),
+            "int": numbers,
+            "float": numbers.astype(float),
+            "str": numbers.astype(str),
+        }[kind],
+        index=counts.obs_names,
+    )
     assert set(scanned(tmp_path, counts).cells["batch"]) == {"d:0", "d:1"}
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from refatlas.models.scarches_tools import Minibatches, Stopping, held_out
+from refatlas.models.scarches_base import Minibatches, Stopping, held_out
 
 
 class Cells:
@@ -39,7 +39,9 @@ def test_a_single_cell_keeps_its_shape():
 
 def test_stratified_minibatches_follow_the_weights():
     weights = np.array([0.5] * 2 + [1 / 98] * 98)
-    drawn = np.concatenate([part["x"][:, 0] for part in Minibatches(Cells(100, weights), 10, np.random.default_rng(0), stratified=True)])
+    drawn = np.concatenate(
+        [part["x"][:, 0] for part in Minibatches(Cells(100, weights), 10, np.random.default_rng(0), stratified=True)]
+    )
     assert 0.3 < (drawn < 6).mean() < 0.7
 
 

@@ -1,6 +1,7 @@
-"""The streamed selection is scanpy's, gene for gene, on real data; and it holds where scanpy's would not."""
+"""The streamed selection is scanpy's, gene for gene, on real data; and it holds where scanpy's
+would not.
+"""
 
-import sys
 import warnings
 
 import anndata as ad
@@ -8,13 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-
-from refatlas.counts import open_counts
-from refatlas.errors import InputError
-from refatlas.scanning import scan
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import sheet_row, small_counts
+
+from refatlas.errors import InputError
+from refatlas.io.raw_counts import open_counts
+from refatlas.prepare import gene_selection
+from refatlas.prepare.cell_quality import scan
 
 
 def select(scripts, config, paths, keep_all=True, **settings):
@@ -22,7 +22,9 @@ def select(scripts, config, paths, keep_all=True, **settings):
     scans = [scan(open_counts(r["path"]), f"d{i}", r, config["qc"], []) for i, r in enumerate(rows)]
     for found in scans:
         found.cells["keep"] = True
-    return scripts("select_genes").select(rows, [s.cells for s in scans], [s.genes for s in scans], {**config["genes"], **settings})
+    return gene_selection.select(
+        rows, [s.cells for s in scans], [s.genes for s in scans], {**config["genes"], **settings}
+    )
 
 
 def by_scanpy(data, n_top, span):
@@ -32,7 +34,14 @@ def by_scanpy(data, n_top, span):
     return data.var
 
 
-@pytest.mark.parametrize(("name", "n_top"), [("kang_ctrl_8donors_1287g.h5ad", 300), ("kang_ctrl_8donors_1287g.h5ad", 1000), ("kang_ctrl_stim_1975c_6998g.h5ad", 2000)])
+@pytest.mark.parametrize(
+    ("name", "n_top"),
+    [
+        ("kang_ctrl_8donors_1287g.h5ad", 300),
+        ("kang_ctrl_8donors_1287g.h5ad", 1000),
+        ("kang_ctrl_stim_1975c_6998g.h5ad", 2000),
+    ],
+)
 def test_selection_equals_scanpys_on_real_data(scripts, config, real, name, n_top):
     genes = select(scripts, config, [real(name)], n_top=n_top)
     expected = by_scanpy(ad.read_h5ad(real(name)), n_top, 0.3)
@@ -44,7 +53,10 @@ def test_selection_equals_scanpys_on_real_data(scripts, config, real, name, n_to
 def test_selection_over_files_equals_scanpys_on_their_concatenation(scripts, config, real, tmp_path):
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     data.obs = data.obs[["batch", "cell_type"]].astype(str)
-    parts = [data[data.obs["batch"].isin(["101", "1015"])].copy(), data[data.obs["batch"] == "1488"].copy()[:, ::-1].copy()]
+    parts = [
+        data[data.obs["batch"].isin(["101", "1015"])].copy(),
+        data[data.obs["batch"] == "1488"].copy()[:, ::-1].copy(),
+    ]
     parts[1] = parts[1][:, 50:].copy()
     for i, part in enumerate(parts):
         part.write_h5ad(tmp_path / f"{i}.h5ad")
@@ -95,14 +107,19 @@ def test_genes_of_some_datasets_are_taken_where_the_config_allows(scripts, confi
     counts.write_h5ad(tmp_path / "0.h5ad")
     counts[:, :100].copy().write_h5ad(tmp_path / "1.h5ad")
     assert select(scripts, config, [tmp_path / "0.h5ad", tmp_path / "1.h5ad"], n_top=1000)["selected"].sum() == 100
-    assert select(scripts, config, [tmp_path / "0.h5ad", tmp_path / "1.h5ad"], n_top=1000, min_dataset_share=0.5)["selected"].sum() == 120
+    assert (
+        select(scripts, config, [tmp_path / "0.h5ad", tmp_path / "1.h5ad"], n_top=1000, min_dataset_share=0.5)[
+            "selected"
+        ].sum()
+        == 120
+    )
 
 
 def test_pooled_moments_are_those_of_all_cells(scripts):
     x = np.random.default_rng(0).poisson(3, (30, 4)).astype(float)
     parts = [x[:10], x[10:]]
     mean, variance = (np.stack([f(part) for part in parts]) for f in (lambda p: p.mean(0), lambda p: p.var(0, ddof=1)))
-    pooled = scripts("select_genes").pooled(mean, variance, np.array([10, 20]))
+    pooled = gene_selection.pooled(mean, variance, np.array([10, 20]))
     assert isinstance(pooled, pd.DataFrame)
     assert pooled["mean"].to_numpy() == pytest.approx(x.mean(0))
     assert pooled["variance"].to_numpy() == pytest.approx(x.var(0, ddof=1))

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from refatlas import store
+from refatlas import resources
 from refatlas.errors import InputError
-from refatlas.models import MODEL_TYPES
+from refatlas.io import model_counts as store
+from refatlas.io.model_counts import memory_mb, read_counts, sharing
+from refatlas.io.row_reader import RowReader, on_disk, row_blocks, take_rows
 from refatlas.models.linear import Linear
-from refatlas.store import StoredRows, memory_mb, on_disk, read_counts, row_blocks, sharing, take_rows
+from refatlas.models.registry import MODEL_TYPES
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,11 @@ def stored(tmp_path_factory):
     random = np.random.default_rng(0)
     x = random.poisson(0.5, (700, 30)).astype(np.float32)
     x[5] = 0
-    cells = ad.AnnData(sparse.csr_matrix(x), obsm={"proteins": np.ones((700, 1), dtype=np.float32)}, uns={"protein_names": np.array(["CD3"], dtype=object)})
+    cells = ad.AnnData(
+        sparse.csr_matrix(x),
+        obsm={"proteins": np.ones((700, 1), dtype=np.float32)},
+        uns={"protein_names": np.array(["CD3"], dtype=object)},
+    )
     cells.obs["batch"], cells.obs["label"] = np.where(np.arange(700) < 350, "b1", "b2"), np.where(x[:, 0] > 0, "A", "B")
     cells.obs["label"] = cells.obs["label"].astype("category")
     path = tmp_path_factory.mktemp("store") / "counts.h5ad"
@@ -40,7 +46,9 @@ def test_what_stays_on_disk_is_otherwise_the_same(stored):
     assert (there[[3, 600]].copy().X != here[[3, 600]].X).nnz == 0
 
 
-@pytest.mark.parametrize("rows", [[], [5], [699, 0, 3, 3, 650], list(range(700)), list(range(0, 700, 30)), list(range(699, -1, -1))])
+@pytest.mark.parametrize(
+    "rows", [[], [5], [699, 0, 3, 3, 650], list(range(700)), list(range(0, 700, 30)), list(range(699, -1, -1))]
+)
 def test_rows_come_in_the_order_asked_for(stored, monkeypatch, rows):
     monkeypatch.setattr(store, "BLOCK", 64)
     here, rows = read_counts(stored).X, np.array(rows, dtype=int)
@@ -52,8 +60,12 @@ def test_rows_come_in_the_order_asked_for(stored, monkeypatch, rows):
 
 def test_no_more_than_a_block_is_read_at_once(stored, monkeypatch):
     monkeypatch.setattr(store, "BLOCK", 64)
-    rows, asked = StoredRows.of(read_counts(stored, from_disk=True).X), []
-    monkeypatch.setattr(rows, "arrays", [(dtype, lambda *part, read=read: asked.append(part) or read(*part)) for dtype, read in rows.arrays])
+    rows, asked = RowReader.of(read_counts(stored, from_disk=True).X), []
+    monkeypatch.setattr(
+        rows,
+        "arrays",
+        [(dtype, lambda *part, read=read: asked.append(part) or read(*part)) for dtype, read in rows.arrays],
+    )
     rows.take(np.array([0, 10, 200, 201, 260, *range(300, 600)]))
     assert asked[::2] == asked[1::2]
     read_rows = [np.searchsorted(rows.starts, last) - np.searchsorted(rows.starts, first) for first, last in asked[::2]]
@@ -82,7 +94,10 @@ def test_memory_is_that_of_values_positions_and_cells(stored):
 
 def test_the_baseline_is_the_same_from_disk(stored):
     settings = {name: setting["default"] for name, setting in Linear.settings["model"].items()} | {"n_latent": 5}
-    models = [(Linear.fit(counts, {"model": settings, "seed": 0}), counts) for counts in (read_counts(stored), read_counts(stored, from_disk=True))]
+    models = [
+        (Linear.fit(counts, {"model": settings, "seed": 0}), counts)
+        for counts in (read_counts(stored), read_counts(stored, from_disk=True))
+    ]
     (here, counts), (there, counts_there) = models
     np.testing.assert_allclose(here.latent(counts), there.latent(counts_there), atol=1e-5)
     np.testing.assert_allclose(here.predict(counts), there.predict(counts_there), atol=1e-6)
@@ -90,16 +105,25 @@ def test_the_baseline_is_the_same_from_disk(stored):
 
 @pytest.mark.parametrize(
     ("from_disk", "mem_mb", "kind", "expected"),
-    [("auto", 3000, "scvi", False), ("auto", 1400, "scvi", True), ("always", 3000, "scanvi", True), ("never", 1400, "scvi", False), ("always", 1400, "trvae", False)],
+    [
+        ("auto", 3000, "scvi", False),
+        ("auto", 1400, "scvi", True),
+        ("always", 3000, "scanvi", True),
+        ("never", 1400, "scvi", False),
+        ("always", 1400, "trvae", False),
+    ],
 )
 def test_counts_stay_on_disk_where_they_do_not_fit(scripts, stored, capsys, from_disk, mem_mb, kind, expected):
-    assert scripts("train_reference").stays_on_disk("mine", kind, stored, from_disk, mem_mb) == expected
+    assert resources.stays_on_disk("mine", kind, stored, from_disk, mem_mb) == expected
     said = capsys.readouterr().out
     assert ("trains from disk" in said) == expected
     assert ("Warning: mine: training takes about" in said) == (mem_mb == 1400 and not expected)
 
 
-@pytest.mark.parametrize(("from_disk", "kind", "remedy"), [("never", "scvi", "from_disk to auto"), ("auto", "trvae", "scanvi"), ("always", "totalvi", "genes.n_top")])
+@pytest.mark.parametrize(
+    ("from_disk", "kind", "remedy"),
+    [("never", "scvi", "from_disk to auto"), ("auto", "trvae", "scanvi"), ("always", "totalvi", "genes.n_top")],
+)
 def test_what_cannot_fit_the_machine_is_refused(scripts, stored, monkeypatch, from_disk, kind, remedy):
     script = scripts("train_reference")
     monkeypatch.setattr(script, "machine_mb", lambda: 0.1)
@@ -109,7 +133,7 @@ def test_what_cannot_fit_the_machine_is_refused(scripts, stored, monkeypatch, fr
 
 
 def test_machine_has_memory(scripts):
-    assert 100 < scripts("train_reference").machine_mb() < 1e8
+    assert 100 < resources.machine_mb() < 1e8
 
 
 def test_types_that_train_from_disk_are_known():

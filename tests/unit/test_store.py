@@ -8,7 +8,7 @@ import pytest
 from conftest import small_counts
 from scipy import sparse
 
-from refatlas.store import counts_writer, read_counts
+from refatlas.io.model_counts import counts_writer, read_counts
 
 
 def stored(path, matrix) -> None:
@@ -30,7 +30,10 @@ def test_counts_come_back_as_they_were(tmp_path, largest, kind):
         assert file["X/data"].dtype == kind
 
 
-@pytest.mark.parametrize(("largest", "kind"), [((3, 255, 9), "uint8"), ((3, 256, 70_000), "uint32"), ((300, 3, 0.5), "float32"), ((0.5, 70_000, 3), "float64")])
+@pytest.mark.parametrize(
+    ("largest", "kind"),
+    [((3, 255, 9), "uint8"), ((3, 256, 70_000), "uint32"), ((300, 3, 0.5), "float32"), ((0.5, 70_000, 3), "float64")],
+)
 def test_blocks_of_any_sizes_are_one_matrix(tmp_path, largest, kind):
     matrix = small_counts(n_cells=900).X.tocsr()
     blocks = [matrix[start:stop].copy() for start, stop in ((0, 1), (1, 1), (1, 500), (500, 900))]
@@ -53,8 +56,14 @@ def test_blocks_of_any_sizes_are_one_matrix(tmp_path, largest, kind):
 
 
 def test_other_rows_than_cells_leave_no_file(tmp_path):
-    obs, genes = pd.DataFrame({"batch": "b"}, index=["c0", "c1"]), pd.DataFrame({"symbol": None, "selected": True}, index=["G0"])
-    with pytest.raises(ValueError, match="1 rows of counts were written for 2 cells"), counts_writer(str(tmp_path / "a.h5ad"), obs, genes) as out:
+    obs, genes = (
+        pd.DataFrame({"batch": "b"}, index=["c0", "c1"]),
+        pd.DataFrame({"symbol": None, "selected": True}, index=["G0"]),
+    )
+    with (
+        pytest.raises(ValueError, match="1 rows of counts were written for 2 cells"),
+        counts_writer(str(tmp_path / "a.h5ad"), obs, genes) as out,
+    ):
         out.append(sparse.csr_matrix([[1.0]]))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,6 @@
-"""Arrays read past the HDF5 library are those that it reads; statistics do not depend on threads or blocks, and are scanpy's; synthetic inputs do not depend on blocks."""
+"""Arrays read past the HDF5 library are those that it reads; statistics do not depend on threads or
+blocks, and are scanpy's; synthetic inputs do not depend on blocks.
+"""
 
 import importlib.util
 import sys
@@ -10,14 +12,22 @@ import pytest
 from conftest import REPO, small_counts
 from scipy import sparse
 
-from refatlas.chunks import fast_reader
-from refatlas.counts import Rows
-from refatlas.stream import ClippedSums, Measures, Moments, ascends
+from refatlas.io.hdf5_reader import fast_reader
+from refatlas.io.matrix_rows import Rows
+from refatlas.prepare.moments import ClippedSums, Measures, Moments, ascends
 
 
 @pytest.mark.parametrize("kind", ["float32", "int64", "uint8", ">f4"])
 @pytest.mark.parametrize(
-    "packed", [{}, {"chunks": (70,)}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True, "chunks": (64,)}, {"compression": "lzf"}, {"fletcher32": True}]
+    "packed",
+    [
+        {},
+        {"chunks": (70,)},
+        {"compression": "gzip"},
+        {"compression": "gzip", "shuffle": True, "chunks": (64,)},
+        {"compression": "lzf"},
+        {"fletcher32": True},
+    ],
 )
 def test_every_range_of_an_array_is_what_h5py_reads(tmp_path, kind, packed):
     values = np.random.default_rng(0).integers(0, 200, 1000).astype(kind)
@@ -69,7 +79,12 @@ def test_measures_are_those_of_the_matrix_and_wrong_values_are_told(n_threads):
     are_counts = [found.add(start, block) for start, block in rows_of(matrix).blocks(500)]
     assert all(are_counts)
     x = matrix.toarray()
-    for values, expected in ((found.totals, x.sum(1)), (found.n_genes, (x > 0).sum(1)), (found.marked_counts, x[:, :10].sum(1)), (found.seen, (x > 0).sum(0))):
+    for values, expected in (
+        (found.totals, x.sum(1)),
+        (found.n_genes, (x > 0).sum(1)),
+        (found.marked_counts, x[:, :10].sum(1)),
+        (found.seen, (x > 0).sum(0)),
+    ):
         assert np.array_equal(values, expected)
     for wrong in (-1, 0.5, np.nan, np.inf):
         matrix.data[-1] = wrong
@@ -98,7 +113,8 @@ def test_the_next_block_is_read_ahead_and_errors_of_reading_are_told():
 def synthetic():
     spec = importlib.util.spec_from_file_location("synthetic", REPO / "benchmarks" / "synthetic.py")
     module = importlib.util.module_from_spec(spec)
-    # numba keeps compiled functions with the name of their module, and looks for it when the benchmark loads them.
+    # numba keeps compiled functions with the name of their module, and looks for it when the
+    # benchmark loads them.
     sys.modules["synthetic"] = module
     spec.loader.exec_module(module)
     return module
@@ -123,5 +139,7 @@ def test_synthetic_counts_are_counts_of_the_density_asked_for(synthetic, tmp_pat
     assert made.obs["batch"].value_counts().tolist() == [750] * 4
     x = made.X.toarray()
     assert (x.var(0) > 1.5 * x.mean(0))[x.mean(0) > 0.2].mean() > 0.9
-    means = np.stack([x[(made.obs["batch"] == batch).to_numpy()].mean(0) for batch in made.obs["batch"].cat.categories])[:, x.mean(0) > 0.2]
+    means = np.stack(
+        [x[(made.obs["batch"] == batch).to_numpy()].mean(0) for batch in made.obs["batch"].cat.categories]
+    )[:, x.mean(0) > 0.2]
     assert np.log(means).std(axis=0).mean() == pytest.approx(synthetic.BATCH_SPREAD, rel=0.4)

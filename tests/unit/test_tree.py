@@ -1,19 +1,19 @@
-"""Trees of labels: notation, structure, probabilities worked out by hand, and what a user's tree must be."""
-
-import sys
+"""Trees of labels: notation, structure, probabilities worked out by hand, and what a user's tree
+must be.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.config import complete_config, load_sheets, tree_settings
+from refatlas.config.settings import complete_config, tree_settings
+from refatlas.config.sheets import load_sheets
 from refatlas.errors import InputError
-from refatlas.labels import draw_evenly
-from refatlas.newick import read_newick, write_newick
-from refatlas.tree import Decision, LabelTree, Rejection, TreeClassifier, from_schpl, to_schpl
-from refatlas.tree_learning import describe, entries_of, tell, tree_of_file
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
+from refatlas.transfer import delivery, tree, tree_learning
+from refatlas.transfer.label_table import draw_evenly
+from refatlas.transfer.newick import read_newick, write_newick
+from refatlas.transfer.tree import Decision, LabelTree, Rejection, TreeClassifier, from_schpl, to_schpl
+from refatlas.transfer.tree_learning import describe, entries_of, report_tree, tree_of_file
 
 NAMES = ["", "it's (T, NK); [x]", "CD8: α", "naïve_1", "B"]
 PARENTS = [-1, 0, 1, 1, 0]
@@ -31,7 +31,15 @@ def test_newick_of_other_programs():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("(a,b", "not closed"), ("(a,b))c;", "was not opened"), ("a,b;", "several roots"), ("", "no leaf"), ("(a,'b);", "cannot read"), ("a;", "no leaf")]
+    ("text", "said"),
+    [
+        ("(a,b", "not closed"),
+        ("(a,b))c;", "was not opened"),
+        ("a,b;", "several roots"),
+        ("", "no leaf"),
+        ("(a,'b);", "cannot read"),
+        ("a;", "no leaf"),
+    ],
 )
 def test_what_is_no_newick_tree(text, said):
     with pytest.raises(InputError, match=f"tree.nwk is no Newick tree: .*{said}.* Expected something like"):
@@ -40,7 +48,9 @@ def test_what_is_no_newick_tree(text, said):
 
 def monocytes() -> LabelTree:
     """Two units: one tells the monocytes apart, the other does not."""
-    return LabelTree([-1, 0, 1, 1, 0], [""] * 5, ["u1"] * 3 + ["u2"] * 2, ["B", "CD14", "CD16", "Mono", "B"], [4, 2, 3, 1, 4])
+    return LabelTree(
+        [-1, 0, 1, 1, 0], [""] * 5, ["u1"] * 3 + ["u2"] * 2, ["B", "CD14", "CD16", "Mono", "B"], [4, 2, 3, 1, 4]
+    )
 
 
 def classifier_of(tree: LabelTree, rejection=None) -> TreeClassifier:
@@ -56,7 +66,9 @@ def test_structure():
     tree = monocytes()
     assert (tree.leaves(), tree.below(1), tree.children(0), tree.is_flat()) == ([2, 3, 4], [1, 2, 3], [1, 4], False)
     assert tree.names() == ["root", "Mono", "CD14", "CD16", "B"]
-    assert LabelTree.flat(["u"] * 3, ["A", "B", "C"], [0, 2]) == LabelTree([-1, 0, 0], ["", "", ""], ["u"] * 3, ["A", "B", "C"], [1, -1, 2])
+    assert LabelTree.flat(["u"] * 3, ["A", "B", "C"], [0, 2]) == LabelTree(
+        [-1, 0, 0], ["", "", ""], ["u"] * 3, ["A", "B", "C"], [1, -1, 2]
+    )
 
 
 def test_names_of_nodes_are_unique_and_say_what_is_the_same():
@@ -100,13 +112,17 @@ def test_leaves_of_two_names_share_by_their_cells():
 def test_a_rejected_cell_keeps_the_order_of_its_labels():
     """Also where one label stands at several leaves."""
     tree = LabelTree([-1, 0, 0, 0], [""] * 4, ["u1", "u1", "u2"], ["A", "B", "A"], [1, 2, 3])
-    p, names = classifier_of(tree).label_probabilities(Decision(np.array([0]), np.array(["reconstruction"]), np.array([[1, 0.1, 0.8, 0.1]])))
+    p, names = classifier_of(tree).label_probabilities(
+        Decision(np.array([0]), np.array(["reconstruction"]), np.array([[1, 0.1, 0.8, 0.1]]))
+    )
     assert names == ["A", "B"]
     assert p[0] == pytest.approx(0.005 * np.array([0.2, 0.8]) + 0.995 / 2)
 
 
 def test_cells_stop_where_the_votes_end():
-    found = classifier_of(monocytes(), Rejection(reconstruction=None)).decide(np.array([[9.0, 0], [0, 0], [0, 4], [0, 2], [40, 40]]))
+    found = classifier_of(monocytes(), Rejection(reconstruction=None)).decide(
+        np.array([[9.0, 0], [0, 0], [0, 4], [0, 2], [40, 40]])
+    )
     assert found.node[:3].tolist() == [4, 2, 3]
     assert found.reason.tolist() == ["", "", "", found.reason[3], "distance"]
     assert found.node[3] in (1, 2, 3)
@@ -127,10 +143,12 @@ def test_rejection_can_be_switched_off_and_is_kept_in_the_file(tmp_path):
 def test_nodes_of_cells_are_told(scripts):
     reached = np.array([[1, 0.8, 0.6, 0.2, 0.2]] * 3)
     found = Decision(np.array([2, 0, 0]), np.array(["", "distance", "votes"]), reached)
-    table = scripts("classify_by_tree").node_table(pd.Index(list("abc")), monocytes().names(), found)
+    table = tree.node_table(pd.Index(list("abc")), monocytes().names(), found)
     assert table["node"].tolist() == ["CD14", "rejected", "root"]
     assert table["probability"].tolist() == pytest.approx([0.6, np.nan, 1.0], nan_ok=True)
-    rows = scripts("deliver_labels").with_nodes(pd.DataFrame({"label": ["x", "y"]}, index=["b", "a"]), pd.Index(["b", "a"]), {"m": table})
+    rows = delivery.with_nodes(
+        pd.DataFrame({"label": ["x", "y"]}, index=["b", "a"]), pd.Index(["b", "a"]), {"m": table}
+    )
     assert rows["m_tree_node"].tolist() == ["rejected", "CD14"]
     assert list(rows.columns) == ["label", "m_tree_node", "m_tree_node_probability"]
 
@@ -159,14 +177,19 @@ def latent_of(labels: pd.Series, seed: int = 0) -> np.ndarray:
 def learned(scripts, cells: pd.DataFrame, file=None, **settings) -> TreeClassifier:
     config = tree_settings(complete_config({"reference": "r", "queries": "q", "tree": settings}))
     labels = sorted(set(cells["label"]))
-    return scripts("learn_hierarchy").learn(pd.DataFrame(latent_of(cells["label"]), index=cells.index), cells, file, labels, config, 0)
+    return tree_learning.learn(
+        pd.DataFrame(latent_of(cells["label"]), index=cells.index), cells, file, labels, config, 0
+    )
 
 
 @pytest.mark.parametrize("by", ["dataset", "batch"])
 def test_the_same_labels_everywhere_give_a_flat_tree(scripts, capsys, by):
-    cells = pd.DataFrame({"batch": ["d:1", "d:2"] * 60, "label": ["A", "A", "B", "B", "C", "C"] * 20}, index=[f"d:c{i}" for i in range(120)])
+    cells = pd.DataFrame(
+        {"batch": ["d:1", "d:2"] * 60, "label": ["A", "A", "B", "B", "C", "C"] * 20},
+        index=[f"d:c{i}" for i in range(120)],
+    )
     found = learned(scripts, cells, by=by)
-    tell(found)
+    report_tree(found)
     assert found.tree.is_flat()
     assert found.tree.names() == ["root", "A", "B", "C"]
     assert "the tree is flat" in capsys.readouterr().out
@@ -175,7 +198,9 @@ def test_the_same_labels_everywhere_give_a_flat_tree(scripts, capsys, by):
 
 def test_no_label_with_enough_cells(scripts):
     cells = pd.DataFrame({"batch": "d:1", "label": ["A", "B"]}, index=["d:1", "d:2"])
-    with pytest.raises(InputError, match=r"no label has 10 cells in any dataset of the reference; lower tree.min_cells"):
+    with pytest.raises(
+        InputError, match=r"no label has 10 cells in any dataset of the reference; lower tree.min_cells"
+    ):
         learned(scripts, cells)
 
 
@@ -187,7 +212,7 @@ def test_a_users_tree(scripts, tmp_path, capsys):
     assert "not in the tree, and which it therefore never gives: D" in capsys.readouterr().out
     # A fold may lack a label; its leaf goes.
     in_fold = cells[cells["label"] != "B"]
-    assert scripts("learn_hierarchy").learn(
+    assert tree_learning.learn(
         pd.DataFrame(latent_of(in_fold["label"]), index=in_fold.index),
         in_fold,
         str(tmp_path / "tree.nwk"),
@@ -233,21 +258,35 @@ def test_mistakes_in_the_configuration(tree, said):
 def test_a_tree_that_is_none_is_refused_at_the_start(tmp_path):
     (tmp_path / "t.nwk").write_text("((A,B);")
     with pytest.raises(InputError, match="is no Newick tree"):
-        complete_config({"reference": "r", "queries": "q", "tree": {"models": ["linear"], "file": str(tmp_path / "t.nwk")}})
+        complete_config(
+            {"reference": "r", "queries": "q", "tree": {"models": ["linear"], "file": str(tmp_path / "t.nwk")}}
+        )
 
 
 def test_the_tree_as_a_single_source():
     with pytest.raises(InputError, match="'scvi' has no tree of labels"):
-        complete_config({"reference": "r", "queries": "q", "deliver": {"source": "tree", "model": "scvi"}, "tree": {"models": ["linear"]}})
+        complete_config(
+            {
+                "reference": "r",
+                "queries": "q",
+                "deliver": {"source": "tree", "model": "scvi"},
+                "tree": {"models": ["linear"]},
+            }
+        )
 
 
-@pytest.mark.parametrize(("update", "said"), [("gone", "update: 'gone' is no query"), ("q", "query 'q' has no labels to extend the tree with")])
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [("gone", "update: 'gone' is no query"), ("q", "query 'q' has no labels to extend the tree with")],
+)
 def test_an_update_needs_a_query_with_labels(tmp_path, monkeypatch, update, said):
     monkeypatch.chdir(tmp_path)
     for name, column in (("reference", "dataset"), ("queries", "query")):
         (tmp_path / f"{name}.h5ad").write_text("")
         (tmp_path / f"{name}.tsv").write_text(f"{column}\tpath\n{column[0]}\t{name}.h5ad\n")
-    config = complete_config({"reference": "reference.tsv", "queries": "queries.tsv", "tree": {"models": ["linear"], "update": [update]}})
+    config = complete_config(
+        {"reference": "reference.tsv", "queries": "queries.tsv", "tree": {"models": ["linear"], "update": [update]}}
+    )
     with pytest.raises(InputError, match=said):
         load_sheets(config)
 

@@ -9,11 +9,16 @@ from conftest import small_counts
 from scipy import sparse
 
 from refatlas.errors import InputError
-from refatlas.jobs import read_json, write_json
+from refatlas.evaluate import mapqc, query_measures, verdict
+from refatlas.io.atomic import read_json, write_json
+from refatlas.models import mapping
+from refatlas.transfer import delivery
 
 
 class Inputs(SimpleNamespace):
-    """Inputs of a job as Snakemake gives them: by attribute, and by `get` where they may be missing."""
+    """Inputs of a job as Snakemake gives them: by attribute, and by `get` where they may be
+    missing.
+    """
 
     def get(self, name: str):
         return getattr(self, name, None)
@@ -26,8 +31,8 @@ USUAL = {
     "detected_genes": 0.0,
     "profile": 0.95,
     "doublets": 0.3,
-    "misfit:m": 1.2,
-    "misfit:n": 1.4,
+    "deviance_ratio:m": 1.2,
+    "deviance_ratio:n": 1.4,
     "novel": 0.01,
     "novel_group": 0.0,
     "confidence": 0.9,
@@ -35,12 +40,12 @@ USUAL = {
     "late_fall": 0.0,
     "low_quality": 0.0,
 }
-FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85, "misfit:n": 1.6}}}
+FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85, "deviance_ratio:n": 1.6}}}
 
 
 def assess(scripts, changes: dict, held_out=(FOLD,)) -> dict:
     measures = {"query": {**USUAL, **changes}, "absent_labels": ["NK"]}
-    return scripts("assess_query").assess(measures, list(held_out))
+    return verdict.assess(measures, list(held_out))
 
 
 def test_a_usual_query_passes(scripts):
@@ -54,8 +59,8 @@ def test_limits_are_a_margin_beyond_the_worst_held_out_batch(scripts):
     assert checks["confidence"]["warn_beyond"] == [0.8, None]
     assert checks["confidence"]["fail_beyond"] == [0.6, None]
     assert checks["depth"]["warn_beyond"] == [-1.4, 1.1]
-    assert checks["misfit"]["held_out"] == [1.3, 1.4]
-    assert checks["misfit"]["value"] == 1.3
+    assert checks["deviance_ratio"]["held_out"] == [1.3, 1.4]
+    assert checks["deviance_ratio"]["value"] == 1.3
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_measures_that_alone_fail_nothing_warn(scripts):
 
 
 def test_novel_cells_side_by_side_are_a_group_and_scattered_ones_are_none(scripts):
-    novel_groups, random = scripts("measure_query").novel_groups, np.random.default_rng(0)
+    novel_groups, random = query_measures.novel_groups, np.random.default_rng(0)
     places = np.vstack([random.normal(0, 1, (970, 5)), random.normal(30, 1, (30, 5))])
     here = np.arange(1000) >= 970
     assert novel_groups(here, places) == pytest.approx(0.03)
@@ -97,27 +102,45 @@ def test_the_limit_of_mapqc_is_that_of_held_out_controls(scripts, tmp_path):
     write_json(FOLD, paths["fold"])
     write_json({"control_distant": 0.45, "batches": {}}, paths["mapqc"])
     write_json({"control_distant": 0.4, "batches": {"a": 0.4, "b": 0.2}}, paths["mapqc_fold"])
-    inputs = Inputs(measures=paths["measures"], held_out=[paths["fold"]], mapqc=paths["mapqc"], mapqc_held_out=[paths["mapqc_fold"]])
-    scripts("assess_query").main(SimpleNamespace(input=inputs, output=SimpleNamespace(verdict=paths["verdict"]), wildcards=SimpleNamespace(query="q")))
+    inputs = Inputs(
+        measures=paths["measures"], held_out=[paths["fold"]], mapqc=paths["mapqc"], mapqc_held_out=[paths["mapqc_fold"]]
+    )
+    scripts("assess_query").main(
+        SimpleNamespace(
+            input=inputs, output=SimpleNamespace(verdict=paths["verdict"]), wildcards=SimpleNamespace(query="q")
+        )
+    )
     checks = {check["check"]: check for check in read_json(paths["verdict"])["checks"]}
-    assert (checks["mapqc"]["verdict"], checks["mapqc"]["held_out"], checks["mapqc"]["warn_beyond"]) == ("pass", [0.4, 0.2], [None, 0.5])
+    assert (checks["mapqc"]["verdict"], checks["mapqc"]["held_out"], checks["mapqc"]["warn_beyond"]) == (
+        "pass",
+        [0.4, 0.2],
+        [None, 0.5],
+    )
 
 
 def test_shares_of_distant_controls_by_hand(scripts):
     cells = pd.DataFrame({"batch": ["a"] * 40 + ["b"] * 10, "control": [True] * 30 + [False] * 10 + [True] * 10})
     scores = pd.DataFrame({"score": [3.0] * 12 + [0.0] * 18 + [3.0] * 5 + [np.nan] * 5 + [0.0] * 10})
-    found = scripts("run_mapqc").summary(scores, cells)
-    assert found == {"n_cells": 50, "n_judged": 45, "n_control": 40, "control_distant": 0.3, "n_other": 5, "other_distant": 1.0, "batches": {"a": 0.4}}
+    found = mapqc.summary(scores, cells)
+    assert found == {
+        "n_cells": 50,
+        "n_judged": 45,
+        "n_control": 40,
+        "control_distant": 0.3,
+        "n_other": 5,
+        "other_distant": 1.0,
+        "batches": {"a": 0.4},
+    }
 
 
 def test_late_fall_by_hand(scripts):
     training = SimpleNamespace(monitor="elbo", history=pd.DataFrame({"elbo": [200.0, 100.0, *[98.0] * 9, 99.0]}))
-    assert scripts("map_query").late_fall(training) == pytest.approx(0.01)
-    assert scripts("map_query").late_fall(SimpleNamespace(monitor=None, history=pd.DataFrame())) == 0.0
+    assert mapping.late_fall(training) == pytest.approx(0.01)
+    assert mapping.late_fall(SimpleNamespace(monitor=None, history=pd.DataFrame())) == 0.0
 
 
 def test_without_folds_limits_are_fixed(scripts):
-    found = assess(scripts, {"misfit:m": 99.0}, held_out=())
+    found = assess(scripts, {"deviance_ratio:m": 99.0}, held_out=())
     assert found["verdict"] == "pass"
     assert found["limits_from"] == "fixed limits: no batch was held out, or only small ones"
     assert assess(scripts, {"depth": -3.0}, held_out=())["verdict"] == "fail"
@@ -125,13 +148,17 @@ def test_without_folds_limits_are_fixed(scripts):
 
 @pytest.mark.parametrize(("stop", "stops"), [("never", False), ("fail", True), ("warn", True)])
 def test_a_failing_verdict_stops_the_run_only_if_asked(scripts, tmp_path, stop, stops):
-    script = scripts("deliver_labels")
+    script = delivery
     pd.DataFrame({"barcode": ["x"], "keep": [True]}, index=["q:x"]).to_parquet(tmp_path / "cells.parquet")
-    pd.DataFrame({"label": ["A"], "confidence": [0.9], "set": ["A"], "set_label": ["A"], "novelty": [0.5], "novel": [False]}, index=["q:x"]).to_parquet(
-        tmp_path / "delivered.parquet"
-    )
+    pd.DataFrame(
+        {"label": ["A"], "confidence": [0.9], "set": ["A"], "set_label": ["A"], "novelty": [0.5], "novel": [False]},
+        index=["q:x"],
+    ).to_parquet(tmp_path / "delivered.parquet")
     write_json({"verdict": "fail", "reason": "genes are missing", "reasons": []}, str(tmp_path / "verdict.json"))
-    paths = {name: str(tmp_path / file) for name, file in (("cells", "cells.parquet"), ("delivered", "delivered.parquet"), ("verdict", "verdict.json"))}
+    paths = {
+        name: str(tmp_path / file)
+        for name, file in (("cells", "cells.parquet"), ("delivered", "delivered.parquet"), ("verdict", "verdict.json"))
+    }
     job = SimpleNamespace(
         input=SimpleNamespace(labels=[], trees=[], **paths),
         output=SimpleNamespace(labels=str(tmp_path / "labels.csv")),
@@ -148,7 +175,7 @@ def test_a_failing_verdict_stops_the_run_only_if_asked(scripts, tmp_path, stop, 
 
 
 def test_profiles_of_shuffled_genes_do_not_correlate(scripts):
-    script, counts = scripts("measure_query"), small_counts(n_cells=200, n_genes=300).X
+    script, counts = query_measures, small_counts(n_cells=200, n_genes=300).X
     assert script.profile_correlation(counts[:100], counts[100:]) > 0.9
     order = np.random.default_rng(0).permutation(counts.shape[1])
     assert abs(script.profile_correlation(counts[:100][:, order], counts[100:])) < 0.3
@@ -156,7 +183,7 @@ def test_profiles_of_shuffled_genes_do_not_correlate(scripts):
 
 
 def test_mixing_tells_shared_from_separate(scripts):
-    script, random = scripts("measure_query"), np.random.default_rng(0)
+    script, random = query_measures, np.random.default_rng(0)
     reference, labels = random.normal(size=(300, 5)), np.repeat(["A", "B", "C"], 100)
     reference += 6 * (labels == "B")[:, None]
     query, given = random.normal(size=(100, 5)), np.repeat("A", 100)

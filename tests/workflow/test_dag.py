@@ -1,14 +1,13 @@
-"""Which jobs are planned, and which mistakes stop the workflow before any job; all by dry run on real or small files."""
+"""Which jobs are planned, and which mistakes stop the workflow before any job; all by dry run on
+real or small files.
+"""
 
 import os
 import shutil
-import sys
 import time
 
 import anndata as ad
 import pytest
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 from conftest import REPO, planned, small_counts, snakemake, write_sheets
 
 QUERY_RULES = {
@@ -86,7 +85,9 @@ def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
 
 def test_the_record_waits_for_every_job_but_the_report(project):
     with_tree(project, update=["q"])
-    everything, recorded = (planned(snakemake(project, "--dry-run", *target)) for target in ([], ["results/provenance.json"]))
+    everything, recorded = (
+        planned(snakemake(project, "--dry-run", *target)) for target in ([], ["results/provenance.json"])
+    )
     assert everything.pop("write_report") == 1
     assert everything == recorded
 
@@ -96,15 +97,36 @@ def test_a_changed_model_reruns_that_model_alone(finished):
         finished,
         [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
         [{"query": "q", "path": "q.h5ad"}],
-        models={"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}}},
+        models={
+            "scvi": {"type": "scvi"},
+            "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}},
+        },
     )
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert (jobs["train_reference"], jobs["map_query"], jobs["embed_reference"], jobs["index_reference"], jobs["score_integration"]) == (2, 2, 1, 2, 1)
-    assert not {"scan_dataset", "plan_fold", "hold_out", "select_genes", "build_reference", "check_query", "build_query"} & set(jobs)
+    assert (
+        jobs["train_reference"],
+        jobs["map_query"],
+        jobs["embed_reference"],
+        jobs["index_reference"],
+        jobs["score_integration"],
+    ) == (2, 2, 1, 2, 1)
+    assert not {
+        "scan_dataset",
+        "plan_fold",
+        "hold_out",
+        "select_genes",
+        "build_reference",
+        "check_query",
+        "build_query",
+    } & set(jobs)
 
 
 def test_a_renamed_dataset_reruns_its_scan_and_all_that_follows(finished):
-    write_sheets(finished, [{"dataset": "a", "path": "a.h5ad"}, {"dataset": "renamed", "path": "b.h5ad"}], [{"query": "q", "path": "q.h5ad"}])
+    write_sheets(
+        finished,
+        [{"dataset": "a", "path": "a.h5ad"}, {"dataset": "renamed", "path": "b.h5ad"}],
+        [{"query": "q", "path": "q.h5ad"}],
+    )
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (jobs["scan_dataset"], jobs["select_genes"], jobs["train_reference"]) == (1, 2, 6)
 
@@ -141,7 +163,12 @@ def test_a_setting_of_the_delivery_trains_and_maps_nothing(finished):
 
 
 def test_without_folds_nothing_is_held_out(project):
-    write_sheets(project, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}], evaluation={"folds": 0})
+    write_sheets(
+        project,
+        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
+        [{"query": "q", "path": "q.h5ad"}],
+        evaluation={"folds": 0},
+    )
     jobs = planned(snakemake(project, "--dry-run"))
     assert (jobs["train_reference"], jobs["map_query"], jobs["assess_query"]) == (3, 3, 1)
     assert not {"plan_fold", "hold_out", "calibrate"} & set(jobs)
@@ -149,7 +176,11 @@ def test_without_folds_nothing_is_held_out(project):
 
 def test_mapqc_is_planned_for_queries_that_name_controls(project):
     rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
-    write_sheets(project, rows, [{"query": "q", "path": "q.h5ad", "control": "cell_type=A"}, {"query": "r", "path": "r.h5ad", "control": ""}])
+    write_sheets(
+        project,
+        rows,
+        [{"query": "q", "path": "q.h5ad", "control": "cell_type=A"}, {"query": "r", "path": "r.h5ad", "control": ""}],
+    )
     jobs = planned(snakemake(project, "--dry-run"))
     assert (jobs["run_mapqc"], jobs["run_mapqc_held_out"], jobs["assess_query"]) == (1, 1, 2)
     write_sheets(project, rows, [{"query": "r", "path": "r.h5ad"}])
@@ -172,8 +203,16 @@ def test_a_model_made_elsewhere_is_taken_for_the_atlas_and_trained_in_folds(proj
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: write_sheets(p, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}], modells={}), "unknown key 'modells' (did you mean 'models'?)"),
-        (lambda p: write_sheets(p, [{"dataset": "a", "path": "gone.h5ad"}], [{"query": "q", "path": "q.h5ad"}]), "path 'gone.h5ad' does not exist"),
+        (
+            lambda p: write_sheets(
+                p, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}], modells={}
+            ),
+            "unknown key 'modells' (did you mean 'models'?)",
+        ),
+        (
+            lambda p: write_sheets(p, [{"dataset": "a", "path": "gone.h5ad"}], [{"query": "q", "path": "q.h5ad"}]),
+            "path 'gone.h5ad' does not exist",
+        ),
         (lambda p: (p / "results").write_text("in the way"), "is a file"),
     ],
 )
@@ -189,7 +228,12 @@ def test_mistakes_stop_the_workflow_at_its_start(project, change, said):
 def test_gpu_rules_ask_slurm_for_a_gpu_and_the_others_do_not(project):
     run = snakemake(project, "--dry-run", "--workflow-profile", REPO / "profiles" / "slurm", "--printshellcmds")
     blocks = (run.stdout + run.stderr).split("\n\n")
-    for rule, gpu in (("rule train_reference", True), ("rule map_query", True), ("rule scan_dataset", False), ("rule select_genes", False)):
+    for rule, gpu in (
+        ("rule train_reference", True),
+        ("rule map_query", True),
+        ("rule scan_dataset", False),
+        ("rule select_genes", False),
+    ):
         found = [block for block in blocks if rule in block and "linear" not in block]
         assert found
         for block in found:
@@ -201,18 +245,25 @@ def test_gpu_rules_ask_slurm_for_a_gpu_and_the_others_do_not(project):
 def test_a_hundred_queries_are_planned(project):
     small = ad.read_h5ad(project / "q.h5ad")[:3].copy()
     small.write_h5ad(project / "small.h5ad")
-    write_sheets(project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)])
+    write_sheets(
+        project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)]
+    )
     assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300 + 3
 
 
 def with_tree(folder, queries=("q",), **tree):
     """Configure a project whose baseline gets a tree of labels."""
-    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": n, "path": f"{n}.h5ad", "label_key": "cell_type"} for n in queries]
+    rows = (
+        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
+        [{"query": n, "path": f"{n}.h5ad", "label_key": "cell_type"} for n in queries],
+    )
     write_sheets(folder, *rows, tree={"models": ["linear"], **tree})
 
 
 def test_a_tree_is_planned_for_the_models_that_are_named(project):
-    assert not {"check_hierarchy", "learn_hierarchy", "classify_by_tree", "update_hierarchy"} & set(planned(snakemake(project, "--dry-run")))
+    assert not {"check_hierarchy", "learn_hierarchy", "classify_by_tree", "update_hierarchy"} & set(
+        planned(snakemake(project, "--dry-run"))
+    )
     with_tree(project)
     jobs = planned(snakemake(project, "--dry-run"))
     assert (jobs["learn_hierarchy"], jobs["classify_by_tree"]) == (2, 2)
@@ -242,7 +293,13 @@ def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(project):
 def test_a_changed_file_that_a_setting_names_trains_that_model_again(project):
     (project / "p.gmt").write_text("A\tlink\tG1\n")
     models = {"e": {"type": "expimap", "model": {"gmt": "p.gmt"}}, "s": {"type": "scvi"}}
-    write_sheets(project, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}], models=models, evaluation={"folds": 0})
+    write_sheets(
+        project,
+        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
+        [{"query": "q", "path": "q.h5ad"}],
+        models=models,
+        evaluation={"folds": 0},
+    )
     finish(project)
     time.sleep(1.1)
     (project / "p.gmt").write_text("A\tlink\tG2\n")
@@ -256,8 +313,16 @@ def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(p
     models = {"cite": {"type": "totalvi"}}
     write_sheets(project, rows, [{"query": "q", "path": "q.h5ad"}], models=models)
     run = snakemake(project, "--dry-run", check=False)
-    assert "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv names any; set protein_key" in run.stdout + run.stderr
-    write_sheets(project, [{**rows[0], "protein_key": "adt"}, {**rows[1], "protein_key": "-"}], [{"query": "q", "path": "q.h5ad"}], models=models)
+    assert (
+        "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv names any; set protein_key"
+        in run.stdout + run.stderr
+    )
+    write_sheets(
+        project,
+        [{**rows[0], "protein_key": "adt"}, {**rows[1], "protein_key": "-"}],
+        [{"query": "q", "path": "q.h5ad"}],
+        models=models,
+    )
     planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
     assert "results/atlas/counts.h5ad" in planned_jobs.split("rule build_query:")[1].split("output:")[0]
 

@@ -1,13 +1,12 @@
-"""A model type is added as the manual says: one file, one line in the registry, and it runs through every rule."""
+"""A model type is added as the manual says: one file, one line in the registry, and it runs through
+every rule.
+"""
 
 import json
 import shutil
-import sys
 
-import pandas as pd
-
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
 import conftest
+import pandas as pd
 from conftest import REPO, small_counts, write_sheets
 
 TOY = '''
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas.models.interface import Training
-from refatlas.store import log_normalized
+from refatlas.prepare.normalization import log_normalized
 
 
 class Toy:
@@ -75,18 +74,39 @@ def test_a_new_type_is_one_file_and_one_line(tmp_path, monkeypatch):
     (models / "toy.py").write_text(TOY)
     registry = (models / "__init__.py").read_text()
     (models / "__init__.py").write_text(
-        registry.replace("MODEL_TYPES = {\n", 'MODEL_TYPES = {\n    "toy": ModelType("refatlas.models.toy:Toy", uses_gpu=False, has_tables=True),\n')
+        registry.replace(
+            "MODEL_TYPES = {\n",
+            'MODEL_TYPES = {\n    "toy": ModelType("refatlas.models.toy:Toy", uses_gpu=False, has_tables=True),\n',
+        )
     )
     folder = tmp_path / "work"
     folder.mkdir()
     for i, name in enumerate(("a", "q")):
         small_counts(n_cells=120, seed=i).write_h5ad(folder / f"{name}.h5ad")
-    config = {"models": {"mine": {"type": "toy", "model": {"n_latent": 7}}}, "evaluation": {"folds": 0}, "genes": {"n_top": 60}}
-    write_sheets(folder, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad", "label_key": "cell_type"}], **config)
+    config = {
+        "models": {"mine": {"type": "toy", "model": {"n_latent": 7}}},
+        "evaluation": {"folds": 0},
+        "genes": {"n_top": 60},
+    }
+    write_sheets(
+        folder,
+        [{"dataset": "a", "path": "a.h5ad"}],
+        [{"query": "q", "path": "q.h5ad", "label_key": "cell_type"}],
+        **config,
+    )
     monkeypatch.setattr(conftest, "REPO", repo)
-    conftest.snakemake(folder, "--cores", "2", "labels", "results/evaluation/transfer.csv", "results/atlas/models/mine/reference/tables")
+    conftest.snakemake(
+        folder,
+        "--cores",
+        "2",
+        "labels",
+        "results/evaluation/transfer.csv",
+        "results/atlas/models/mine/reference/tables",
+    )
     labels = pd.read_csv(folder / "results/queries/q/labels.csv")
     assert {"mine_label", "mine_logistic_confidence", "linear_classifier_label"} <= set(labels.columns)
     assert len(pd.read_csv(folder / "results/atlas/models/mine/reference/tables/weights.csv")) == 60
-    assert json.loads((folder / "results/atlas/models/mine/queries/q/mapping.json").read_text())["reference_batches"] == ["a:b1", "a:b2"]
+    assert json.loads((folder / "results/atlas/models/mine/queries/q/mapping.json").read_text())[
+        "reference_batches"
+    ] == ["a:b1", "a:b2"]
     assert "mine" in set(pd.read_csv(folder / "results/evaluation/transfer.csv")["model"])

@@ -25,7 +25,7 @@ from refatlas.config import (
     tree_settings,
 )
 from refatlas.errors import InputError
-from refatlas.files import is_mtx, mtx_files, require_past, stamps, zarr_files
+from refatlas.files import is_mtx, mtx_files, require_not_in_future, fingerprints, zarr_files
 from refatlas.models import BASELINE, MODEL_TYPES
 
 DEMO = {
@@ -88,7 +88,7 @@ def files_of(row):
 
 
 try:
-    require_past(
+    require_not_in_future(
         f for row in [*DATASETS.values(), *QUERIES.values()] for f in files_of(row)
     )
 except InputError as error:
@@ -98,7 +98,7 @@ except InputError as error:
 def stamps_of(row):
     """Size and time of change, in seconds, of the files that a row names: a file put in place of another is noticed also if it is older. Not of the demo's, which a rule makes."""
     files = [file for file in files_of(row) if file not in DEMO.values()]
-    return {path: [size, t // 10**9] for path, (size, t) in stamps(files).items()}
+    return {path: [size, t // 10**9] for path, (size, t) in fingerprints(files).items()}
 
 
 def spec_of(wildcards, *left_out):

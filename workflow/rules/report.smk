@@ -130,7 +130,7 @@ rule export_atlas:
         "../scripts/export_atlas.py"
 
 
-# After every job but the report's own, because what has not ended has left no record to gather.
+# After every job but the report's own, because what has not ended has left no record to selected_counts.
 rule record_provenance:
     input:
         unpack(reported),

@@ -1,22 +1,25 @@
-"""Writes a query's counts in the reference's genes and order. Its labels stay behind: no model can see them.
+"""Writes a query's counts in the reference's genes and order. Its labels stay behind: no model can
+see them.
 
 in:  the query's file; its cells.parquet, genes.parquet and check.json; the split's genes.parquet; where the reference has proteins, its counts.h5ad, for their names
-out: counts.h5ad; obs has the batch alone, var whether the query measured a gene, obsm the reference's proteins (zeros for those not measured)
+out: counts.h5ad; obs has the batch alone, var whether the query measured a gene, obsm the
+reference's proteins (zeros for those not measured)
 """
 
 import numpy as np
 import pandas as pd
 
-from refatlas.counts import open_counts
-from refatlas.files import read_files, require_unchanged
-from refatlas.genes import match_selected
-from refatlas.jobs import run_job
-from refatlas.proteins import align, describe_match, read_proteins
-from refatlas.store import counts_writer, gather, protein_names
+from refatlas.io.fingerprints import read_fingerprints, require_unchanged
+from refatlas.io.model_counts import counts_writer, protein_names
+from refatlas.io.raw_counts import open_counts
+from refatlas.jobs.run import run_job
+from refatlas.prepare.assemble import selected_counts
+from refatlas.prepare.genes import match_selected
+from refatlas.prepare.proteins import align, describe_match, read_proteins
 
 
 def main(smk) -> None:
-    files = read_files([smk.input.check])
+    files = read_fingerprints([smk.input.check])
     genes = pd.read_parquet(smk.input.selected)
     cells = pd.read_parquet(smk.input.cells)
     row = smk.params.row
@@ -28,7 +31,7 @@ def main(smk) -> None:
     if known:
         print(f"proteins: {describe_match(list(proteins.columns), known)}")
     with counts_writer(smk.output.counts, cells[["batch"]], genes, measured) as out:
-        for block in gather(file, np.ones(len(cells), dtype=bool), genes, table):
+        for block in selected_counts(file, np.ones(len(cells), dtype=bool), genes, table):
             out.append(block)
         out.add_proteins(align(proteins, known))
         require_unchanged(files)

@@ -6,10 +6,11 @@ out: hierarchy.nwk: the same tree, every name in quotes
 
 from pathlib import Path
 
-from refatlas.cells import read_cells
-from refatlas.jobs import run_job, write_text
-from refatlas.newick import read_newick, write_newick
-from refatlas.tree_learning import tree_of_file
+from refatlas.io.atomic import write_text
+from refatlas.io.cell_tables import read_cells
+from refatlas.jobs.run import run_job
+from refatlas.transfer.newick import read_newick, write_newick
+from refatlas.transfer.tree_learning import tree_of_file
 
 
 def main(smk) -> None:

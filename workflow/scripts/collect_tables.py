@@ -6,7 +6,8 @@ out: one csv
 
 import pandas as pd
 
-from refatlas.jobs import read_csv, run_job, write_table
+from refatlas.io.atomic import read_csv, write_table
+from refatlas.jobs.run import run_job
 
 
 def stack(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -4,10 +4,11 @@ in:  model.pt and counts.h5ad of the reference, or of a query and then the refer
 out: a folder of tables (with a row a cell as parquet, others as csv) and figures
 """
 
-from refatlas.jobs import run_job, write_tables
-from refatlas.models.saved import load_model
+from refatlas.io.atomic import write_tables
+from refatlas.io.model_counts import read_counts
+from refatlas.jobs.run import run_job
+from refatlas.models.model_files import load_model
 from refatlas.plots import apply_style, save
-from refatlas.store import read_counts
 
 
 def main(smk) -> None:

@@ -1,30 +1,15 @@
 """What transfer of labels needs of a reference, made once and read by every query.
 
 in:  latent.parquet of the reference; labels of its cells
-out: index.npz: an exact index of the labelled cells, their labels, a logistic regression, and the cells that outliers are told by
+out: index.npz: an exact index of the labelled cells, their labels, a logistic regression, and the
+cells that outliers are told by
 """
 
-import numpy as np
 import pandas as pd
 
-from refatlas.cells import read_cells
 from refatlas.errors import InputError
-from refatlas.jobs import run_job
-from refatlas.knn import Index
-from refatlas.labels import draw_evenly
-from refatlas.logistic import fit_scaled
-from refatlas.reference_index import ReferenceIndex
-
-STRENGTH = 1.0
-MAX_CELLS = 20_000
-MIN_PER_LABEL = 100
-
-
-def index_cells(latent: np.ndarray, labels: pd.Series, seed: int) -> ReferenceIndex:
-    """Return the index of labelled cells; `latent` has shape (n_cells, n_latent)."""
-    names, codes = np.unique(labels.astype(str).to_numpy(), return_inverse=True)
-    sample = latent[draw_evenly(codes, MAX_CELLS, MIN_PER_LABEL, seed)]
-    return ReferenceIndex(Index.build(latent), names.astype(str), codes.astype(np.int32), fit_scaled(latent, labels, STRENGTH), sample)
+from refatlas.io.cell_tables import read_cells
+from refatlas.transfer.reference_index import index_cells
 
 
 def main(smk) -> None:

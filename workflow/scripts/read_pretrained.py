@@ -4,16 +4,20 @@ in:  its model.pt
 out: facts.json: class, genes in its order, batches, labels, proteins
 """
 
-from refatlas.jobs import run_job, write_json
-from refatlas.models import MODEL_TYPES
+from refatlas.io.atomic import write_json
+from refatlas.jobs.run import run_job
 from refatlas.models.pretrained import facts, read_saved, require_usable
+from refatlas.models.registry import MODEL_TYPES
 
 
 def main(smk) -> None:
     saved = read_saved(smk.input.model, smk.params.sha256)
     require_usable(saved, MODEL_TYPES[smk.params.kind].pretrained, smk.input.model)
     found = facts(saved)
-    print(f"{found['class']}: {len(found['genes'])} genes, {len(found['batches'])} batches, {len(found['labels'])} labels, {len(found['proteins'])} proteins")
+    print(
+        f"{found['class']}: {len(found['genes'])} genes, {len(found['batches'])} batches, {len(found['labels'])}"
+        f" labels, {len(found['proteins'])} proteins"
+    )
     write_json(found, smk.output.facts)
 
 

@@ -2,11 +2,15 @@
 
 
 class InputError(ValueError):
-    """A user's file, sheet or setting is wrong; the message names it, the value found, what is expected, and how to mend it."""
+    """A user's file, sheet or setting is wrong; the message names it, the value found, what is
+    expected, and how to mend it.
+    """
 
 
 def shown(name, limit: int = 80) -> str:
-    """Return a name as it may stand in a message: cut if it is long, and what does not print (line ends, a terminal's escapes) as Python writes it."""
+    """Return a name as it may stand in a message: cut if it is long, and what does not print (line
+    ends, a terminal's escapes) as Python writes it.
+    """
     text = str(name)
     text = text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
     return text if text.isprintable() else repr(text)[1:-1]

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from refatlas.jobs import whole
+from refatlas.io.atomic import atomic_path
 
 GREY = "#d7d9dc"
 STYLE = {
@@ -24,7 +24,9 @@ STYLE = {
 
 
 def apply_style() -> None:
-    """Set the look of all figures that follow; to be called again where a package that was imported since has set its own."""
+    """Set the look of all figures that follow; to be called again where a package that was imported
+    since has set its own.
+    """
     plt.rcdefaults()
     plt.rcParams.update(STYLE)
 
@@ -41,7 +43,9 @@ def colors(names: list[str]) -> dict[str, tuple]:
 
 
 def scatter(ax, umap: np.ndarray, title: str) -> float:
-    """Prepare an axis for cells in a UMAP of shape (n_cells, 2); return a fitting size of the points."""
+    """Prepare an axis for cells in a UMAP of shape (n_cells, 2); return a fitting size of the
+    points.
+    """
     ax.set(title=title, xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2", aspect="equal")
     ax.set_xlim(umap[:, 0].min() - 0.5, umap[:, 0].max() + 0.5)
     ax.set_ylim(umap[:, 1].min() - 0.5, umap[:, 1].max() + 0.5)
@@ -49,7 +53,9 @@ def scatter(ax, umap: np.ndarray, title: str) -> float:
 
 
 def by_category(ax, umap: np.ndarray, values: pd.Series, palette: dict[str, tuple], size: float, seed: int = 0) -> None:
-    """Draw cells by category in random order, so that no category hides another; missing values are grey."""
+    """Draw cells by category in random order, so that no category hides another; missing values are
+    grey.
+    """
     order = np.random.default_rng(seed).permutation(len(umap))
     codes = pd.Index(palette).get_indexer(values)
     # The last is of code -1.
@@ -57,11 +63,21 @@ def by_category(ax, umap: np.ndarray, values: pd.Series, palette: dict[str, tupl
     ax.scatter(*umap[order].T, c=rgb[codes[order]], s=size, linewidths=0, rasterized=True)
     present = [name for i, name in enumerate(palette) if (codes == i).any()]
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=palette[name], markersize=5) for name in present]
-    ax.legend(handles, [name if len(name) < 30 else name[:28] + "…" for name in present], loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(present) // 22)
+    ax.legend(
+        handles,
+        [name if len(name) < 30 else name[:28] + "…" for name in present],
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        fontsize=7,
+        ncols=1 + len(present) // 22,
+    )
 
 
-def draw_tree(parents: list[int], names: list[str], sizes: list[int], title: str, new: set[int] = frozenset()) -> plt.Figure:
-    """Return a tree drawn from left to right, a line a node, with the number of cells at and below each node; `new` nodes stand out.
+def draw_tree(
+    parents: list[int], names: list[str], sizes: list[int], title: str, new: set[int] = frozenset()
+) -> plt.Figure:
+    """Return a tree drawn from left to right, a line a node, with the number of cells at and below
+    each node; `new` nodes stand out.
 
     Args:
         parents: of each node in preorder, -1 of the root.
@@ -69,14 +85,30 @@ def draw_tree(parents: list[int], names: list[str], sizes: list[int], title: str
     depths = [0] * len(parents)
     for node, parent in enumerate(parents):
         depths[node] = depths[parent] + 1 if parent >= 0 else 0
-    figure, ax = plt.subplots(figsize=(2.2 + 0.9 * max(depths) + 0.08 * max(map(len, names)), 0.7 + 0.26 * len(parents)))
+    figure, ax = plt.subplots(
+        figsize=(2.2 + 0.9 * max(depths) + 0.08 * max(map(len, names)), 0.7 + 0.26 * len(parents))
+    )
     for node, parent in enumerate(parents):
         color = "tab:orange" if node in new else "tab:blue"
         if parent >= 0:
-            ax.plot([depths[parent], depths[parent], depths[node]], [-parent, -node, -node], color="#9aa0a6", linewidth=1, zorder=1)
+            ax.plot(
+                [depths[parent], depths[parent], depths[node]],
+                [-parent, -node, -node],
+                color="#9aa0a6",
+                linewidth=1,
+                zorder=1,
+            )
         ax.scatter(depths[node], -node, s=26, color=color, zorder=2)
         text = f"{names[node]}  ({sizes[node]:,})"
-        ax.text(depths[node] + 0.18, -node, text, va="center", fontsize=8, parse_math=False, fontweight="bold" if node in new else "normal")
+        ax.text(
+            depths[node] + 0.18,
+            -node,
+            text,
+            va="center",
+            fontsize=8,
+            parse_math=False,
+            fontweight="bold" if node in new else "normal",
+        )
     ax.set(title=title, xlim=(-0.3, max(depths) + 0.6 + 0.1 * max(map(len, names))), ylim=(-len(parents) + 0.3, 0.7))
     ax.title.set_horizontalalignment("left")
     ax.title.set_x(0)
@@ -85,20 +117,32 @@ def draw_tree(parents: list[int], names: list[str], sizes: list[int], title: str
 
 
 def draw_enrichment(table: pd.DataFrame, n_programs: int = 8, n_groups: int = 12) -> plt.Figure:
-    """Return a panel a group with the gene programs of largest log Bayes factor, the first groups alone.
+    """Return a panel a group with the gene programs of largest log Bayes factor, the first groups
+    alone.
 
     Args:
         table: index by, group, program; column bayes_factor.
     """
     groups = list(table["bayes_factor"].groupby(level=["by", "group"], sort=False))[:n_groups]
     rows, columns = -(-len(groups) // 2), min(len(groups), 2)
-    figure, axes = plt.subplots(rows, columns, figsize=(7 * columns, 0.9 + 0.2 * n_programs * rows + 0.5 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(7 * columns, 0.9 + 0.2 * n_programs * rows + 0.5 * rows),
+        squeeze=False,
+        layout="constrained",
+    )
     for ax in axes.flat[len(groups) :]:
         ax.axis("off")
     for ax, ((by, group), factors) in zip(axes.flat, groups, strict=False):
         top = factors.droplevel(["by", "group"]).sort_values(key=abs, ascending=False)[:n_programs][::-1]
         ax.barh(range(len(top)), top, color=["tab:orange" if value > 0 else "tab:blue" for value in top])
-        ax.set_yticks(range(len(top)), [name if len(name) < 46 else name[:44] + "…" for name in top.index], fontsize=7, parse_math=False)
+        ax.set_yticks(
+            range(len(top)),
+            [name if len(name) < 46 else name[:44] + "…" for name in top.index],
+            fontsize=7,
+            parse_math=False,
+        )
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_title(f"{by}: {group}", parse_math=False)
         ax.set_xlabel("log Bayes factor", fontsize=7)
@@ -106,7 +150,8 @@ def draw_enrichment(table: pd.DataFrame, n_programs: int = 8, n_groups: int = 12
 
 
 def draw_embeddings(table: pd.DataFrame) -> plt.Figure:
-    """Return batches in the first two principal components of their embeddings; query batches stand out, and names are written while they are few.
+    """Return batches in the first two principal components of their embeddings; query batches stand
+    out, and names are written while they are few.
 
     Args:
         table: index batch; columns origin, then the dimensions.
@@ -128,6 +173,6 @@ def draw_embeddings(table: pd.DataFrame) -> plt.Figure:
 
 def save(figure, path: str) -> None:
     """Write a figure as PNG, whole or not at all, and close it."""
-    with whole(path) as part:
+    with atomic_path(path) as part:
         figure.savefig(part, bbox_inches="tight")
     plt.close(figure)

@@ -1,7 +1,10 @@
-"""Training that goes on where a killed job stopped: its state at the start of an epoch, in one file beside the outputs, which Snakemake does not know.
+"""Training that goes on where a killed job stopped: its state at the start of an epoch, in one file
+beside the outputs, which Snakemake does not know.
 
-The file is a line of JSON (whose state it is, and its digest) and what torch.save writes, of tensors and plain values alone: reading it runs no code.
-To lose it costs time, to take a wrong one for right costs the result: so it is ignored unless everything fits.
+The file is a line of JSON (whose state it is, and its digest) and what torch.save writes, of
+tensors and plain values alone: reading it runs no code.
+To lose it costs time, to take a wrong one for right costs the result: so it is ignored unless
+everything fits.
 """
 
 import hashlib
@@ -23,25 +26,34 @@ from pathlib import Path
 import numpy as np
 
 from refatlas.errors import InputError
-from refatlas.jobs import whole
+from refatlas.io.atomic import atomic_path
 
 FOLDER = ".checkpoint"
 PACKAGES = ("torch", "lightning", "scvi-tools", "scarches")
-# SIGTERM of schedulers, at a time limit too; SIGUSR1 where they are asked to warn before; SIGINT of a keyboard.
+# SIGTERM of schedulers, at a time limit too; SIGUSR1 where they are asked to warn before; SIGINT of
+# a keyboard.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# Epochs shorter than this are not worth a copy of the weights each: work of this many seconds can be lost to a signal.
+# Epochs shorter than this are not worth a copy of the weights each: work of this many seconds can
+# be lost to a signal.
 SHORTEST_SECONDS = 1.0
-# A state within an epoch is only taken this long after its begin: minibatches that follow it come in another order, which is a high price for a slow first one.
+# A state within an epoch is only taken this long after its begin: minibatches that follow it come
+# in another order, which is a high price for a slow first one.
 LONG_EPOCH_SECONDS = 60.0
 
 
 def checkpoints_of(smk, spec: dict) -> "Checkpoints":
-    """Return the checkpoint of a job that trains with these settings, in a folder beside its outputs."""
-    return Checkpoints(Path(smk.output.model).parent / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds)
+    """Return the checkpoint of a job that trains with these settings, in a folder beside its
+    outputs.
+    """
+    return Checkpoints(
+        Path(smk.output.model).parent / FOLDER, identity(spec, smk.input), smk.resources.checkpoint_seconds
+    )
 
 
 def identity(spec: dict, inputs: Iterable[str]) -> dict[str, str]:
-    """Return by what the checkpoint of a job is known: its settings with the seed, its input files by size and time of change, the versions of packages."""
+    """Return by what the checkpoint of a job is known: its settings with the seed, its input files
+    by size and time of change, the versions of packages.
+    """
     settings = {key: value for key, value in spec.items() if key not in ("threads", "checkpoints")}
     files = {str(path): (os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in inputs}
     return {
@@ -52,7 +64,8 @@ def identity(spec: dict, inputs: Iterable[str]) -> dict[str, str]:
 
 
 class Checkpoints:
-    """The checkpoint of one job, read when it is made if there is one; without a folder nothing is read, written or caught.
+    """The checkpoint of one job, read when it is made if there is one; without a folder nothing is
+    read, written or caught.
 
     A stage is a training of its own, as of scVI before scANVI. Its recorder is asked for `state()`.
 
@@ -64,7 +77,9 @@ class Checkpoints:
         identity: of the job. seconds: between two checkpoints.
     """
 
-    def __init__(self, folder: Path | None = None, identity: dict[str, str] | None = None, seconds: float = math.inf) -> None:
+    def __init__(
+        self, folder: Path | None = None, identity: dict[str, str] | None = None, seconds: float = math.inf
+    ) -> None:
         self.folder, self.identity, self.seconds = folder, identity, seconds
         self.attempt, self.finished, self.found, self.notes = 1, {}, None, []
         self.asked: signal.Signals | None = None
@@ -79,11 +94,15 @@ class Checkpoints:
         return self.folder / "state.ckpt"
 
     def state_of(self, stage: str) -> dict | None:
-        """Return the state from which a stage goes on, or None if it begins; nothing is left to go on from afterwards."""
+        """Return the state from which a stage goes on, or None if it begins; nothing is left to go
+        on from afterwards.
+        """
         found, self.found = self.found, None
         if found is None or found["stage"] != stage:
             return None
-        place = f"epoch {found['epoch'] + 1}" + (f" after {found['minibatches']:,} minibatches" if found["minibatches"] else "")
+        place = f"epoch {found['epoch'] + 1}" + (
+            f" after {found['minibatches']:,} minibatches" if found["minibatches"] else ""
+        )
         print(f"{stage}: continues from a checkpoint: {place}", flush=True)
         self.notes.append(f"the job was interrupted; {stage} went on from a checkpoint: {place}")
         return found
@@ -102,22 +121,33 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def at_epoch_start(self, stage: str, state: Callable[[], dict]) -> None:
-        """Copy the state between two epochs, write it if the last writing is long enough ago, and end the job if a signal asks for it."""
+        """Copy the state between two epochs, write it if the last writing is long enough ago, and
+        end the job if a signal asks for it.
+        """
         if self.folder is None:
             return
         now = self.epoch_began = time.monotonic()
         if self.last is None:
-            # What was read and imported before training is not lost by a kill: it is done again in any case.
+            # What was read and imported before training is not lost by a kill: it is done again in
+            # any case.
             self.written = now
         due = now - self.written >= self.seconds
-        if due or self.asked or self.last is None or self.last["stage"] != stage or now - self.taken >= SHORTEST_SECONDS:
+        if (
+            due
+            or self.asked
+            or self.last is None
+            or self.last["stage"] != stage
+            or now - self.taken >= SHORTEST_SECONDS
+        ):
             self._take(state, now)
         self.end_if_asked()
         if due:
             self._write()
 
     def within_epoch(self, state: Callable[[], dict]) -> None:
-        """Write the state within an epoch that by itself takes longer than it should be between two checkpoints; end the job if a signal asks for it."""
+        """Write the state within an epoch that by itself takes longer than it should be between two
+        checkpoints; end the job if a signal asks for it.
+        """
         now = time.monotonic()
         if self.folder and now - max(self.epoch_began, self.taken) >= max(self.seconds, LONG_EPOCH_SECONDS):
             self._take(state, now)
@@ -140,7 +170,9 @@ class Checkpoints:
 
     @contextmanager
     def ending_on_signals(self) -> Iterator[None]:
-        """Let signals wait for the end of the minibatch as long as the block runs, and end the job then; schedulers send some of them twice."""
+        """Let signals wait for the end of the minibatch as long as the block runs, and end the job
+        then; schedulers send some of them twice.
+        """
         if self.folder is None or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -167,14 +199,20 @@ class Checkpoints:
         self.last, self.taken = {**_copied(state()), "random": random_state()}, now
 
     def _write(self) -> None:
-        """Write the last state, whole or not at all; training is worth more than its checkpoint, and goes on if that fails."""
+        """Write the last state, whole or not at all; training is worth more than its checkpoint,
+        and goes on if that fails.
+        """
         import torch
 
         payload = io.BytesIO()
         torch.save({**self.last, "finished": self.finished}, payload)
-        head = {"identity": self.identity, "attempt": self.attempt, "sha256": hashlib.sha256(payload.getbuffer()).hexdigest()}
+        head = {
+            "identity": self.identity,
+            "attempt": self.attempt,
+            "sha256": hashlib.sha256(payload.getbuffer()).hexdigest(),
+        }
         try:
-            with whole(str(self.file)) as part, part.open("wb") as file:
+            with atomic_path(str(self.file)) as part, part.open("wb") as file:
                 file.write(json.dumps(head).encode() + b"\n")
                 file.write(payload.getbuffer())
                 file.flush()
@@ -219,11 +257,18 @@ def random_state() -> dict:
     # scvi-tools draws cells from NumPy's own generator.
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": (name, keys.tolist(), *rest), "python": random.getstate()}
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+        "numpy": (name, keys.tolist(), *rest),
+        "python": random.getstate(),
+    }
 
 
 def set_random_state(state: dict) -> None:
-    """Set all generators of random numbers to a state; those of GPUs only if there are as many as there were."""
+    """Set all generators of random numbers to a state; those of GPUs only if there are as many as
+    there were.
+    """
     import torch
 
     torch.set_rng_state(state["torch"])

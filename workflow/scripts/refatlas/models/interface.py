@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-UNLABELED = "__unlabeled__"
-
 
 @dataclass
 class Training:
     """The course of one training.
 
     Attributes:
-        history: one row an epoch: epoch, seconds, cells_per_second, and the losses that the type has.
-        monitor: column of `history` that early stopping watched, or None where training has no epochs.
+        history: one row an epoch: epoch, seconds, cells_per_second, and the losses that the type
+            has.
+        monitor: column of `history` that early stopping watched, or None where training has no
+            epochs.
         converged: whether the monitored loss stopped falling before the last epoch.
         device: "cpu", or the GPU's name.
-        mean_shift: for a mapping, how far surgery moved the query's cells in the latent space, on average.
+        mean_shift: for a mapping, how far surgery moved the query's cells in the latent space, on
+            average.
         notes: what a reader should know, in sentences.
     """
 
@@ -50,7 +51,8 @@ def _no_epochs() -> "pd.DataFrame":
 class Model(Protocol):
     """A reference model, or one that a query was mapped onto.
 
-    `counts` is an AnnData of cells × the reference's genes in the reference's order: integer counts in X (CSR), `batch` in obs, and for
+    `counts` is an AnnData of cells × the reference's genes in the reference's order: integer counts
+    in X (CSR), `batch` in obs, and for
     a reference `label`, where UNLABELED stands for no label. A query's obs has no labels at all.
     """
 
@@ -59,7 +61,9 @@ class Model(Protocol):
 
     @classmethod
     def fit(cls, counts: "AnnData", spec: dict, base: "Model | None" = None) -> "Model":
-        """Return a model trained on the reference; `base` is the model named by init_from. `spec` has the settings, `seed`, `threads`, and `checkpoints` of the job if it has any."""
+        """Return a model trained on the reference; `base` is the model named by init_from. `spec`
+        has the settings, `seed`, `threads`, and `checkpoints` of the job if it has any.
+        """
 
     @classmethod
     def load(cls, file: Path, counts: "AnnData") -> "Model":
@@ -75,21 +79,30 @@ class Model(Protocol):
         """Return a model that knows the query's batches; this one does not change."""
 
     def predict(self, counts: "AnnData") -> "pd.DataFrame | None":
-        """Return each cell's probability for each label, shape (n_cells, n_labels), or None where the type has no classifier."""
+        """Return each cell's probability for each label, shape (n_cells, n_labels), or None where
+        the type has no classifier.
+        """
 
     def expected(self, counts: "AnnData") -> "np.ndarray":
-        """Return the counts that the model expects of each cell, shape (n_cells, n_genes), for posterior predictive checks."""
+        """Return the counts that the model expects of each cell, shape (n_cells, n_genes), for
+        posterior predictive checks.
+        """
 
     def batches(self) -> list[str]:
         """Return the batches that the model knows."""
 
-    def tables(self, counts: "AnnData", reference: "AnnData | None" = None, spec: dict | None = None) -> "dict[str, pd.DataFrame]":
-        """Return what the type has to tell beyond its latent space, by name. Asked of types with `has_tables`.
+    def tables(
+        self, counts: "AnnData", reference: "AnnData | None" = None, spec: dict | None = None
+    ) -> "dict[str, pd.DataFrame]":
+        """Return what the type has to tell beyond its latent space, by name. Asked of types with
+        `has_tables`.
 
         Args:
-            counts: that the model was trained on or mapped to. reference: the reference's counts, for a mapped model. spec: settings, defaults if None.
+            counts: that the model was trained on or mapped to. reference: the reference's counts,
+                for a mapped model. spec: settings, defaults if None.
 
-        A table whose index is named "cell" has a row a cell; any other index is a part of a table to read.
+        A table whose index is named "cell" has a row a cell; any other index is a part of a table
+        to read.
         """
 
     def figures(self, tables: "dict[str, pd.DataFrame]") -> "dict[str, Figure]":
@@ -98,7 +111,8 @@ class Model(Protocol):
 
 
 def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Model:
-    """Return the model that `train(spec)` returns; if its loss is not finite, of one more attempt with a tenth of every learning rate, and a note of it.
+    """Return the model that `train(spec)` returns; if its loss is not finite, of one more attempt
+    with a tenth of every learning rate, and a note of it.
 
     Raises:
         InputError: the second attempt fails as the first did.
@@ -111,12 +125,18 @@ def train_again_if_not_finite(train: Callable[[dict], Model], spec: dict) -> Mod
             print(f"{error}; once more with a tenth of the learning rate", flush=True)
         if checkpoints:
             checkpoints.begin_again()
-    lower = {name: {**part, "lr": part["lr"] / 10} if isinstance(part, dict) and "lr" in part else part for name, part in spec.items()}
+    lower = {
+        name: {**part, "lr": part["lr"] / 10} if isinstance(part, dict) and "lr" in part else part
+        for name, part in spec.items()
+    }
     try:
         model = train(lower)
     except FloatingPointError as error:
         if checkpoints:
             checkpoints.remove()
-        raise InputError(f"{error}, also with a tenth of the learning rate; check the counts for extreme cells, or choose other settings of the model") from error
+        raise InputError(
+            f"{error}, also with a tenth of the learning rate; check the counts for extreme cells, or choose other"
+            " settings of the model"
+        ) from error
     model.training.notes.append("the loss was not finite at first; trained again with a tenth of the learning rate")
     return model

@@ -1,19 +1,38 @@
-"""scPoli (De Donno 2023): an embedding for each batch in place of one-hot codes, and a prototype for each label."""
+"""scPoli (De Donno 2023): an embedding for each batch in place of one-hot codes, and a prototype
+for each label.
+"""
 
 from typing import ClassVar
 
-from refatlas.models.interface import UNLABELED
-from refatlas.models.scarches_tools import NETWORK, ScArchesModel, hidden_layers, recorded, stage, trainer_settings
+from refatlas.io.cell_tables import UNLABELED
+from refatlas.models.scarches_base import NETWORK, ScArchesModel, hidden_layers, recorded, stage, trainer_settings
 
-ETA = {"description": "weight of the distance of labelled cells to the prototype of their label", "type": "number", "minimum": 0, "default": 5.0}
+ETA = {
+    "description": "weight of the distance of labelled cells to the prototype of their label",
+    "type": "number",
+    "minimum": 0,
+    "default": 5.0,
+}
 MODEL = {
-    "embedding_dims": {"description": "dimensions of a batch's embedding", "type": "integer", "minimum": 1, "default": 5},
-    "recon_loss": {"description": "distribution of counts; mse takes log-normalised counts", "enum": ["nb", "zinb", "mse"], "default": "nb"},
+    "embedding_dims": {
+        "description": "dimensions of a batch's embedding",
+        "type": "integer",
+        "minimum": 1,
+        "default": 5,
+    },
+    "recon_loss": {
+        "description": "distribution of counts; mse takes log-normalised counts",
+        "enum": ["nb", "zinb", "mse"],
+        "default": "nb",
+    },
 }
 
 
 class ScPoli(ScArchesModel):
-    """Type scpoli: learns without labels first, then draws the labelled cells to prototypes. Surgery learns the embeddings of the query's batches alone."""
+    """Type scpoli: learns without labels first, then draws the labelled cells to prototypes.
+
+    Surgery learns the embeddings of the query's batches alone.
+    """
 
     library_class = "scPoli"
     not_saved = ("share_metadata", "obs_metadata", "labeled_indices")
@@ -29,9 +48,9 @@ class ScPoli(ScArchesModel):
     @classmethod
     def fit(cls, counts, spec: dict, base=None) -> "ScPoli":
         """Return a model trained on the reference's counts and labels."""
-        from refatlas.models import scvi_tools
+        from refatlas.models import scvi_base
 
-        device, settings = scvi_tools.prepare(spec), spec["model"]
+        device, settings = scvi_base.prepare(spec), spec["model"]
         labels = sorted(counts.obs["label"].dropna().astype(str).unique())
         model = cls.make(
             counts,
@@ -45,21 +64,30 @@ class ScPoli(ScArchesModel):
             dr_rate=settings["dropout_rate"],
             recon_loss=settings["recon_loss"],
         )
-        recorders = [model.train(counts, spec[name], name, spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints")) for name in ("pretrain", "train")]
-        model.training = scvi_tools.record(recorders, device)
+        recorders = [
+            model.train(counts, spec[name], name, spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints"))
+            for name in ("pretrain", "train")
+        ]
+        model.training = scvi_base.record(recorders, device)
         return model
 
     @classmethod
     def prepare(cls, counts, extra: dict):
-        """Return the cells with a label column that says UNLABELED where there is no label; all of a query's cells have none."""
+        """Return the cells with a label column that says UNLABELED where there is no label; all of
+        a query's cells have none.
+        """
         cells = super().prepare(counts, extra)
         labels = counts.obs["label"].astype(object) if "label" in counts.obs else None
-        cells.obs["label"] = UNLABELED if labels is None else labels.where(labels.notna(), UNLABELED).astype(str).astype(object)
+        cells.obs["label"] = (
+            UNLABELED if labels is None else labels.where(labels.notna(), UNLABELED).astype(str).astype(object)
+        )
         cells.obs["conditions_combined"] = cells.obs["batch"]
         return cells
 
     def trainer(self, cells, settings: dict, seed: int):
-        """Return the library's trainer; prototypes are learned in a section that has eta, from labelled cells alone."""
+        """Return the library's trainer; prototypes are learned in a section that has eta, from
+        labelled cells alone.
+        """
         return _trainer_class()(
             self.wrapped.model,
             cells,
@@ -96,7 +124,9 @@ class ScPoli(ScArchesModel):
         return cdist(self.latent(counts), self.wrapped.model.prototypes_labeled["mean"].cpu().numpy())
 
     def predict(self, counts):
-        """Return the softmax of the negative distances to the prototypes, shape (n_cells, n_labels); of the posterior's mean, where the library draws."""
+        """Return the softmax of the negative distances to the prototypes, shape (n_cells,
+        n_labels); of the posterior's mean, where the library draws.
+        """
         import pandas as pd
         from scipy.special import softmax
 
@@ -107,18 +137,27 @@ class ScPoli(ScArchesModel):
         return [str(batch) for batch in self.wrapped.conditions_["batch"]]
 
     def tables(self, counts, reference=None, spec=None) -> dict:
-        """Return the embeddings of all batches, the prototypes of the labels, and each cell's uncertainty.
+        """Return the embeddings of all batches, the prototypes of the labels, and each cell's
+        uncertainty.
 
-        sample_embeddings: index batch, embedding_1 …, and whether it belongs to the reference or the query. prototypes: index label, latent_1 …
-        uncertainty: index cell, the nearest prototype's label and its distance, which is the library's measure of uncertainty.
+        sample_embeddings: index batch, embedding_1 …, and whether it belongs to the reference or
+        the query. prototypes: index label, latent_1 …
+        uncertainty: index cell, the nearest prototype's label and its distance, which is the
+        library's measure of uncertainty.
         """
         import pandas as pd
 
-        embeddings = numbered(self.wrapped.model.embeddings[0].weight, "embedding", pd.Index(self.batches(), name="batch"))
+        embeddings = numbered(
+            self.wrapped.model.embeddings[0].weight, "embedding", pd.Index(self.batches(), name="batch")
+        )
         known = set((counts if reference is None else reference).obs["batch"].astype(str))
         embeddings.insert(0, "origin", ["reference" if batch in known else "query" for batch in embeddings.index])
-        prototypes = numbered(self.wrapped.model.prototypes_labeled["mean"], "latent", pd.Index(self.labels(), name="label"))
-        distances = pd.DataFrame(self.distances(counts), index=pd.Index(counts.obs_names, name="cell"), columns=self.labels())
+        prototypes = numbered(
+            self.wrapped.model.prototypes_labeled["mean"], "latent", pd.Index(self.labels(), name="label")
+        )
+        distances = pd.DataFrame(
+            self.distances(counts), index=pd.Index(counts.obs_names, name="cell"), columns=self.labels()
+        )
         uncertainty = pd.DataFrame({"label": distances.idxmin(axis=1), "distance": distances.min(axis=1)})
         return {"sample_embeddings": embeddings, "prototypes": prototypes, "uncertainty": uncertainty}
 
@@ -145,7 +184,9 @@ def _trainer_class() -> type:
         own_state = ("prototypes_labeled", "prototypes_labeled_cov")
 
         def get_latent_train(self):
-            """Return the posterior's mean of the training cells; the library draws from it, and cannot take a block of one cell."""
+            """Return the posterior's mean of the training cells; the library draws from it, and
+            cannot take a block of one cell.
+            """
             data, found = self.train_data, []
             with torch.no_grad():
                 for part in np.array_split(np.arange(len(data)), -(-len(data) // self.batch_size)):

@@ -1,4 +1,6 @@
-"""scVI (Lopez 2018): a variational autoencoder of counts, with query mapping by architecture surgery."""
+"""scVI (Lopez 2018): a variational autoencoder of counts, with query mapping by architecture
+surgery.
+"""
 
 from typing import ClassVar
 
@@ -6,7 +8,9 @@ from refatlas.models.settings import VAE, training
 
 
 class ScVI:
-    """Type scvi. Its class from scvi-tools is made on first use, so that reading the settings costs no import."""
+    """Type scvi. Its class from scvi-tools is made on first use, so that reading the settings costs
+    no import.
+    """
 
     settings: ClassVar[dict[str, dict]] = {
         "model": VAE,
@@ -17,15 +21,17 @@ class ScVI:
     @classmethod
     def fit(cls, counts, spec: dict, base=None):
         """Return a model trained on the reference's counts, without a look at its labels."""
-        from refatlas.models import scvi_tools
+        from refatlas.models import scvi_base
 
-        device = scvi_tools.prepare(spec)
+        device = scvi_base.prepare(spec)
         model, recorder = train_scvi(counts, spec)
-        return _model_class()(model, scvi_tools.record([recorder], device))
+        return _model_class()(model, scvi_base.record([recorder], device))
 
     @classmethod
     def from_pretrained(cls, saved: dict, counts, where: str):
-        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of these counts."""
+        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of
+        these counts.
+        """
         return _model_class().from_pretrained(saved, counts, where)
 
     @classmethod
@@ -36,14 +42,20 @@ class ScVI:
 
 def train_scvi(counts, spec: dict):
     """Return a trained scvi.model.SCVI of the surgery-ready architecture, and its record."""
-    from refatlas.models import scvi_tools
+    from refatlas.models import scvi_base
 
-    scvi_tools.scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
-    model = scvi_tools.scvi.model.SCVI(counts, **spec["model"], **scvi_tools.SURGERY_READY)
-    return model, scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "scvi", on_reference=True, checkpoints=spec.get("checkpoints"))
+    scvi_base.scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
+    model = scvi_base.scvi.model.SCVI(counts, **spec["model"], **scvi_base.SURGERY_READY)
+    return model, scvi_base.train(
+        model,
+        scvi_base.epochs(spec["train"], counts.n_obs),
+        "scvi",
+        on_reference=True,
+        checkpoints=spec.get("checkpoints"),
+    )
 
 
 def _model_class() -> type:
-    from refatlas.models import scvi_tools
+    from refatlas.models import scvi_base
 
-    return type("ScVIModel", (scvi_tools.ScviToolsModel,), {"scvi_class": scvi_tools.scvi.model.SCVI})
+    return type("ScVIModel", (scvi_base.ScviToolsModel,), {"scvi_class": scvi_base.scvi.model.SCVI})

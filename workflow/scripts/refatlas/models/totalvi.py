@@ -1,7 +1,10 @@
-"""totalVI (Gayoso 2021): one latent space of RNA and proteins, which imputes proteins that were not measured; query mapping by architecture surgery.
+"""totalVI (Gayoso 2021): one latent space of RNA and proteins, which imputes proteins that were not
+measured; query mapping by architecture surgery.
 
-A model that has seen every cell with its proteins leans on them, and misplaces queries that have none. So it also sees a part of the cells without
-them, as further batches; a query's batches without proteins begin surgery with what was learned for these.
+A model that has seen every cell with its proteins leans on them, and misplaces queries that have
+none. So it also sees a part of the cells without
+them, as further batches; a query's batches without proteins begin surgery with what was learned for
+these.
 """
 
 from typing import ClassVar
@@ -21,7 +24,10 @@ MODEL = {
 }
 HIDE = {
     "hide_proteins": {
-        "description": "share of the cells with proteins that are trained on a second time without them, for the sake of queries without proteins",
+        "description": (
+            "share of the cells with proteins that are trained on a second time without them, for the sake of queries"
+            " without proteins"
+        ),
         "type": "number",
         "minimum": 0,
         "maximum": 1,
@@ -30,13 +36,24 @@ HIDE = {
 }
 OUTPUTS = {
     "rna": {"description": "write denoised RNA too", "type": "boolean", "default": False},
-    "n_samples": {"description": "draws from the latent posterior that denoised values are the mean of", "type": "integer", "minimum": 1, "default": 10},
-    "background": {"description": "keep the background of unbound antibodies in proteins, as a measurement has it", "type": "boolean", "default": False},
+    "n_samples": {
+        "description": "draws from the latent posterior that denoised values are the mean of",
+        "type": "integer",
+        "minimum": 1,
+        "default": 10,
+    },
+    "background": {
+        "description": "keep the background of unbound antibodies in proteins, as a measurement has it",
+        "type": "boolean",
+        "default": False,
+    },
 }
 
 
 class TotalVI:
-    """Type totalvi. Its class from scvi-tools is made on first use, so that reading the settings costs no import."""
+    """Type totalvi. Its class from scvi-tools is made on first use, so that reading the settings
+    costs no import.
+    """
 
     settings: ClassVar[dict[str, dict]] = {
         "model": MODEL,
@@ -47,19 +64,29 @@ class TotalVI:
 
     @classmethod
     def fit(cls, counts, spec: dict, base=None):
-        """Return a model trained on the reference's counts of RNA and proteins, without a look at its labels."""
-        from refatlas.models import scvi_tools
+        """Return a model trained on the reference's counts of RNA and proteins, without a look at
+        its labels.
+        """
+        from refatlas.models import scvi_base
 
-        device, scvi_class = scvi_tools.prepare(spec), _scvi_class()
+        device, scvi_class = scvi_base.prepare(spec), _scvi_class()
         shown = with_hidden_proteins(counts, spec["train"]["hide_proteins"], spec["seed"])
         scvi_class.setup_anndata(shown, batch_key="batch", **SETUP)
         model = scvi_class(shown, **architecture(spec["model"]))
-        recorder = scvi_tools.train(model, scvi_tools.epochs(spec["train"], counts.n_obs), "totalvi", on_reference=True, checkpoints=spec.get("checkpoints"))
-        return _model_class()(model, scvi_tools.record([recorder], device))
+        recorder = scvi_base.train(
+            model,
+            scvi_base.epochs(spec["train"], counts.n_obs),
+            "totalvi",
+            on_reference=True,
+            checkpoints=spec.get("checkpoints"),
+        )
+        return _model_class()(model, scvi_base.record([recorder], device))
 
     @classmethod
     def from_pretrained(cls, saved: dict, counts, where: str):
-        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of these counts, whose proteins are the model's in its order."""
+        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of
+        these counts, whose proteins are the model's in its order.
+        """
         return _model_class().from_pretrained(saved, counts, where)
 
     @classmethod
@@ -69,7 +96,9 @@ class TotalVI:
 
 
 def architecture(settings: dict) -> dict:
-    """Return totalVI's own names for the settings, and what makes it fit for surgery: layer norm, and the batch given to the encoder."""
+    """Return totalVI's own names for the settings, and what makes it fit for surgery: layer norm,
+    and the batch given to the encoder.
+    """
     layers, dropout = settings["n_layers"], settings["dropout_rate"]
     return {
         "n_latent": settings["n_latent"],
@@ -86,7 +115,9 @@ def architecture(settings: dict) -> dict:
 
 
 def with_hidden_proteins(counts, share: float, seed: int):
-    """Return counts followed by a share of those cells that have proteins once more, without them and as batches of their own."""
+    """Return counts followed by a share of those cells that have proteins once more, without them
+    and as batches of their own.
+    """
     import anndata as ad
 
     taken = [batch for batch in counts.obs["batch"].astype(str).unique() if batch.endswith(HIDDEN)]
@@ -96,7 +127,9 @@ def with_hidden_proteins(counts, share: float, seed: int):
     drawn = np.sort(np.random.default_rng(seed).permutation(measured)[: round(share * len(measured))])
     if len(drawn) == 0:
         return counts
-    cells = ad.AnnData(counts.X, obs=counts.obs[["batch"]].astype(str), var=counts.var, obsm={"proteins": counts.obsm["proteins"]})
+    cells = ad.AnnData(
+        counts.X, obs=counts.obs[["batch"]].astype(str), var=counts.var, obsm={"proteins": counts.obsm["proteins"]}
+    )
     hidden = cells[drawn].copy()
     hidden.obs["batch"] += HIDDEN
     hidden.obs_names += HIDDEN
@@ -107,18 +140,25 @@ def with_hidden_proteins(counts, share: float, seed: int):
 
 
 def begin_as_hidden(query, reference, bare: list[str]):
-    """Return a query's untrained model of scvi-tools with the weights of the first batch of hidden proteins for some of its batches, in place of random ones.
+    """Return a query's untrained model of scvi-tools with the weights of the first batch of hidden
+    proteins for some of its batches, in place of random ones.
 
-    Weights that belong to batches are the last along those axes that grew with the number of batches.
+    Weights that belong to batches are the last along those axes that grew with the number of
+    batches.
 
     Args:
-        reference: the model of scvi-tools that the query is mapped onto. bare: the query's batches without proteins.
+        reference: the model of scvi-tools that the query is mapped onto. bare: the query's batches
+            without proteins.
     """
     known = _registered_batches(reference)
     hidden = [place for place, batch in enumerate(known) if batch.endswith(HIDDEN)]
     if not hidden:
         return query
-    places, weights, before = [_registered_batches(query).index(batch) for batch in bare], query.module.state_dict(), reference.module.state_dict()
+    places, weights, before = (
+        [_registered_batches(query).index(batch) for batch in bare],
+        query.module.state_dict(),
+        reference.module.state_dict(),
+    )
     for name, values in weights.items():
         for axis in range(values.ndim):
             shift = before[name].shape[axis] - len(known)
@@ -133,7 +173,9 @@ def _registered_batches(model) -> list[str]:
 
 
 def _scvi_class() -> type:
-    """Return TOTALVI of scvi-tools, which would otherwise measure libraries that it does not use, and fail on a query of one cell in doing so."""
+    """Return TOTALVI of scvi-tools, which would otherwise measure libraries that it does not use,
+    and fail on a query of one cell in doing so.
+    """
     from scvi.model import _totalvi
 
     _totalvi._init_library_size = lambda manager, n_batch: (None, None)
@@ -141,10 +183,10 @@ def _scvi_class() -> type:
 
 
 def _model_class() -> type:
-    from refatlas.denoised import denoised_tables, measured_proteins
-    from refatlas.models import scvi_tools
+    from refatlas.models import scvi_base
+    from refatlas.models.denoised_proteins import denoised_tables, measured_proteins
 
-    class TotalVIModel(scvi_tools.ScviToolsModel):
+    class TotalVIModel(scvi_base.ScviToolsModel):
         scvi_class, setup = _scvi_class(), SETUP
 
         def batches(self) -> list[str]:
@@ -157,11 +199,15 @@ def _model_class() -> type:
             return begin_as_hidden(super().query_model(counts), self.model, list(measured.index[~measured]))
 
         def expected(self, counts):
-            """Return the decoder's mean of RNA at each cell's own depth and batch, shape (n_cells, n_genes)."""
+            """Return the decoder's mean of RNA at each cell's own depth and batch, shape (n_cells,
+            n_genes).
+            """
             return self.model.get_normalized_expression(counts, library_size="latent", return_numpy=True)[0]
 
         def tables(self, counts, reference=None, spec=None):
-            """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` if the settings ask for it."""
+            """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` if the
+            settings ask for it.
+            """
             outputs = spec["outputs"] if spec else {name: setting["default"] for name, setting in OUTPUTS.items()}
             return denoised_tables(self.model, counts, counts if reference is None else reference, outputs)
 

@@ -1,0 +1,83 @@
+"""The graph of all cells of a large reference by NN-descent against the exact one: time, share of
+the nearest that is found, and what becomes of scores and of the UMAP.
+
+usage: .venv/bin/python benchmarks/neighbor_graph.py DATA CELLS [--alone]
+
+DATA is the folder of the real data; cells are drawn from the Kang data as in benchmarks/metrics.py,
+once as they are there (15 dimensions) and once in 30, half of which are noise as in the
+principal components of weakly structured data. CPU seconds, one thread, once; compiling apart.
+--alone leaves the exact side out but for 1,000 cells, of which the share that is found is told.
+"""
+
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+
+from metrics import resampled, timed
+from sklearn.manifold import trustworthiness
+
+from embed_reference import umap_layout
+from refatlas.evaluate.sampled_integration import SampledMetrics
+from refatlas.neighbors import exact_index as knn
+
+UMAP = {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": None}
+COMPARED, JUDGED, LIMIT = 1_000, 5_000, 0.01
+
+
+def spaces(data: Path, n_cells: int) -> dict[str, tuple]:
+    """Return latent space, unintegrated space, labels and batches by the number of dimensions."""
+    latent, *others = resampled(data, n_cells)
+    noise = np.random.default_rng(1).normal(scale=latent[:, -1].std(), size=latent.shape).astype(np.float32)
+    return {"15": (latent, *others), "30, half noise": (np.hstack([latent, noise]), *others)}
+
+
+def side(arrays: tuple, exact: bool) -> dict:
+    """Return CPU seconds, scores and the UMAP of one way to find neighbours."""
+    with patch.object(knn, "EXACT_GRAPH", np.inf if exact else 0):
+        found = {f"graph, k {k}": timed(lambda k=k: knn.neighbor_graph(arrays[0], k, 0)) for k in (15, 50)}
+        umap, seconds = timed(lambda: umap_layout(arrays[0], UMAP, 0))
+        metrics = SampledMetrics(*arrays, LIMIT)
+        metrics.graph = found["graph, k 50"][0]
+        scores = {"graph_connectivity": metrics.graph_connectivity().value, "kbet": metrics.kbet().value}
+    judged = np.random.default_rng(0).choice(len(umap), min(JUDGED, len(umap)), replace=False)
+    seconds = {f"{name}, s": spent for name, (_, spent) in found.items()} | {"UMAP, s": seconds}
+    quality = {"trustworthiness of the UMAP": trustworthiness(arrays[0][judged], umap[judged], n_neighbors=15)}
+    return seconds | scores | quality | {"graphs": {name: graph[0] for name, (graph, _) in found.items()}}
+
+
+def recall(latent: np.ndarray, graph: np.ndarray) -> float:
+    """Return the share of the nearest cells of some cells that a graph has."""
+    rows = np.random.default_rng(0).choice(len(latent), COMPARED, replace=False)
+    exact = knn.nearest(latent, latent[rows], graph.shape[1])[0]
+    return float(
+        np.mean([len(np.intersect1d(*pair)) for pair in zip(exact, graph[rows], strict=True)]) / graph.shape[1]
+    )
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    data, n_cells, alone = Path(sys.argv[1]), int(sys.argv[2]), "--alone" in sys.argv
+    columns = {}
+    side(spaces(data, 2000)["15"], exact=False)  # compiles
+    for name, arrays in spaces(data, n_cells).items():
+        for way in ("NN-descent",) if alone else ("exact", "NN-descent"):
+            found = side(arrays, way == "exact")
+            found |= {
+                f"found of the nearest, {k.removeprefix('graph, ')}": recall(arrays[0], graph)
+                for k, graph in found.pop("graphs").items()
+            }
+            columns[f"{name}: {way}"] = found
+            print(columns, file=sys.stderr, flush=True)
+    print(f"{n_cells:,} cells")
+    print(pd.DataFrame(columns).to_markdown(floatfmt=".4g"))
+
+
+if __name__ == "__main__":
+    main()

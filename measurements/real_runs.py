@@ -1,0 +1,265 @@
+"""Runs the workflow on real data, and prints scores, verdicts, and time and memory of each rule.
+
+usage: .venv/bin/python benchmarks/real_runs.py CASE DATA WORK [EVERY]
+    CASE   kang: eight donors of PBMC, six as reference (three folds, and each type hidden once), donors 1039 and 107 as queries, and donor 107 damaged in several ways
+           stim: control PBMC as reference (three folds of simulated batches, because it is a single
+               one), stimulated as query
+    DATA   folder of kang_ctrl_8donors_1287g.h5ad, kang_ctrl_stim_1975c_6998g.h5ad and cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad
+    WORK   folder to work in; it must not exist
+    EVERY  use every so many-th cell of the reference (default 1: all)
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import yaml
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / "workflow" / "scripts"))
+from assess_query import assess  # noqa: E402
+from refatlas.config.folds import HELD_OUT  # noqa: E402
+
+KANG = "kang_ctrl_8donors_1287g.h5ad"
+TYPES = [
+    "B cells",
+    "CD14+ Monocytes",
+    "CD4 T cells",
+    "CD8 T cells",
+    "Dendritic cells",
+    "FCGR3A+ Monocytes",
+    "Megakaryocytes",
+    "NK cells",
+]
+CASES = {
+    "kang": (KANG, {"donor1039": ["1039"], "donor107": ["107"]}, {"folds": 3, "hide": TYPES}, (50, 15, 50)),
+    "stim": (
+        "kang_ctrl_stim_1975c_6998g.h5ad",
+        {"stimulated": ["stimulated"]},
+        {"folds": 3, "hide": 3},
+        (100, 20, 100),
+    ),
+}
+PANCREAS = "cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad"
+
+
+def models(scvi: int, scanvi: int, surgery: int) -> dict:
+    """Return scvi, and scanvi that starts from it, with these epochs."""
+    stages = {"surgery": {"max_epochs": surgery}}
+    return {
+        "scvi": {"type": "scvi", "train": {"max_epochs": scvi}, **stages},
+        "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": scanvi}, **stages},
+    }
+
+
+def thinned(query: ad.AnnData, random: np.random.Generator) -> ad.AnnData:
+    """Return a tenth of each cell's counts."""
+    query = query.copy()
+    query.X = query.X.tocsr()
+    query.X.data = random.binomial(query.X.data.astype(np.int64), 0.1).astype(np.float32)
+    query.X.eliminate_zeros()
+    return query
+
+
+def doublets(query: ad.AnnData, random: np.random.Generator, n: int = 500) -> ad.AnnData:
+    """Return sums of two cells of different types."""
+    labels, pairs = query.obs["cell_type"].astype(str).to_numpy(), random.integers(0, query.n_obs, (10 * n, 2))
+    pairs = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]][:n]
+    x = query.X.tocsr()
+    obs = pd.DataFrame({"batch": "107", "cell_type": "doublet"}, index=[f"doublet{i}" for i in range(len(pairs))])
+    return ad.AnnData((x[pairs[:, 0]] + x[pairs[:, 1]]).tocsr(), obs=obs, var=query.var)
+
+
+def damaged(query: ad.AnnData, pancreas: ad.AnnData, seed: int = 1) -> dict[str, ad.AnnData]:
+    """Return queries that should not pass: one good query, damaged, and cells of another tissue."""
+    random = np.random.default_rng(seed)
+    shuffled = ad.AnnData(query.X, obs=query.obs, var=query.var.iloc[random.permutation(query.n_vars)])
+    return {
+        "half_of_genes": query[:, np.sort(random.permutation(query.n_vars)[: query.n_vars // 2])].copy(),
+        "tenth_of_depth": thinned(query, random),
+        "shuffled_genes": shuffled,
+        "doublets": doublets(query, random),
+        "pancreas": pancreas[(pancreas.obs["batch"] == "Baron_inDrop").to_numpy()].copy(),
+    }
+
+
+def prepare(case: str, data: Path, work: Path, damage: bool = True, every: int = 1) -> None:
+    """Split the case's file by batch into reference and queries, and write sheets and
+    configuration; with damaged queries, where the case has them.
+    """
+    work.mkdir(parents=True)
+    name, queries, evaluation, epochs = CASES[case]
+    cells = ad.read_h5ad(data / name)
+    cells.obs["batch"] = cells.obs["batch"].astype(str)
+    held = {b for batches in queries.values() for b in batches}
+    cells[~cells.obs["batch"].isin(held).to_numpy()][::every].copy().write_h5ad(work / "reference.h5ad")
+    parts = {query: cells[cells.obs["batch"].isin(batches).to_numpy()].copy() for query, batches in queries.items()}
+    if case == "kang" and damage:
+        parts |= damaged(parts["donor107"], ad.read_h5ad(data / PANCREAS))
+    for query, part in parts.items():
+        part.write_h5ad(work / f"{query}.h5ad")
+    (work / "reference.tsv").write_text(f"dataset\tpath\n{case}\treference.h5ad\n")
+    # Unstimulated donors are controls of each other, for mapQC.
+    controls = {query: f"batch={batches[0]}" for query, batches in queries.items()} if case == "kang" else {}
+    rows = [
+        f"{query}\t{query}.h5ad\t{'cell_type' if query in queries else ''}\t{controls.get(query, '')}\n"
+        for query in parts
+    ]
+    (work / "queries.tsv").write_text("query\tpath\tlabel_key\tcontrol\n" + "".join(rows))
+    config = {
+        "reference": "reference.tsv",
+        "queries": "queries.tsv",
+        "evaluation": evaluation,
+        "query": {"min_gene_overlap": 0.2},
+        "models": models(*epochs),
+    }
+    (work / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def run(work: Path, *arguments: str) -> float:
+    """Run the workflow; return the seconds it took."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        REPO / "Snakefile",
+        "--directory",
+        work,
+        "--configfile",
+        work / "config.yaml",
+        "--resources",
+        "gpu=2",
+        *arguments,
+    ]
+    started = time.monotonic()
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def rule_costs(work: Path) -> pd.DataFrame:
+    """Return jobs, seconds and peak memory (MB) of each rule, folds apart, from Snakemake's
+    benchmark files.
+    """
+    rows = []
+    for path in (work / "benchmarks").rglob("*.tsv"):
+        rule, *rest = path.relative_to(work / "benchmarks").with_suffix("").parts
+        held_out = bool(rest) and (rest[0].startswith(("fold_", "hide_")))
+        rows.append(
+            pd.read_csv(path, sep="\t").assign(rule=rule, of="folds" if held_out or rule == "calibrate" else "atlas")
+        )
+    costs = (
+        pd.concat(rows)
+        .groupby(["of", "rule"])
+        .agg(jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mb=("max_rss", "max"))
+    )
+    return costs.sort_values("seconds", ascending=False).round(1)
+
+
+def verdicts(work: Path) -> pd.DataFrame:
+    """Return each query's verdict and its reasons."""
+    rows = []
+    for path in sorted((work / "results/queries").glob("*/verdict.json")):
+        found = pd.read_json(path, typ="series")
+        rows.append(
+            {
+                "query": found["query"],
+                "verdict": found["verdict"],
+                "reasons": ", ".join(f"{r['check']} {r['value']} ({r['verdict']})" for r in found["reasons"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdicts_on_hidden(work: Path) -> pd.DataFrame:
+    """Return the verdict on the held-out cells of each split that hides a type from its reference,
+    by the limits of the batches that it does not hold out, where there are such.
+    """
+    rows, folds = (
+        [],
+        [
+            json.loads(path.read_text())
+            for path in sorted((work / "results").glob(f"fold_*/queries/{HELD_OUT}/measures.json"))
+        ],
+    )
+    for path in sorted((work / "results").glob(f"hide_*/queries/{HELD_OUT}/measures.json")):
+        measures, hidden = (
+            json.loads(path.read_text()),
+            json.loads((work / "results" / path.parts[-4] / "fold.json").read_text())["hidden"],
+        )
+        others = [
+            {"batches": {name: b for name, b in fold["batches"].items() if name not in measures["batches"]}}
+            for fold in folds
+        ]
+        found = assess(measures, others if any(fold["batches"] for fold in others) else folds)
+        checks = {check["check"]: check for check in found["checks"]}
+        delivered = pd.read_parquet(path.parent / "delivered.parquet")
+        unseen = pd.read_parquet(path.parent / "cells.parquet")["label"].loc[delivered.index] == hidden
+        shares = {
+            "share": unseen.mean(),
+            "hidden cells novel": delivered["novel"][unseen].mean(),
+            "others novel": delivered["novel"][~unseen].mean(),
+        }
+        told = {
+            f"{name} (limit)": f"{checks[name]['value']} ({checks[name]['warn_beyond'][1]})"
+            for name in ("novel", "novel_group", "deviance_ratio")
+        }
+        rows.append(
+            {
+                "hidden": hidden,
+                **{name: round(share, 3) for name, share in shares.items()},
+                "verdict": found["verdict"],
+                "reasons": ", ".join(r["check"] for r in found["reasons"]),
+                **told,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    if len(sys.argv) not in (4, 5) or sys.argv[1] not in CASES:
+        sys.exit(__doc__)
+    case, data, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).resolve()
+    prepare(case, data, work, every=int(sys.argv[4]) if len(sys.argv) == 5 else 1)
+    print(f"{case}: {run(work):.0f} s; again with nothing to do: {run(work):.1f} s\n")
+    # The workflow has no use for these.
+    run(
+        work,
+        "--",
+        *(
+            f"results/{path.name}/queries/{HELD_OUT}/measures.json"
+            for path in sorted((work / "results").glob("hide_*"))
+        ),
+    )
+    transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("level == 1")
+    columns = [
+        "split",
+        "query",
+        "model",
+        "source",
+        "n_cells",
+        "accuracy",
+        "macro_f1",
+        "ece",
+        "ece_calibrated",
+        "aurc",
+        "auroc_unseen",
+        "fpr95_unseen",
+        "coverage",
+        "set_size",
+    ]
+    print(transfer[columns].round(3).to_markdown(index=False), "\n")
+    print(verdicts(work).to_markdown(index=False), "\n")
+    print(verdicts_on_hidden(work).to_markdown(index=False), "\n")
+    costs = rule_costs(work)
+    print(costs.to_markdown(), "\n")
+    print(costs.groupby("of")["seconds"].sum().to_markdown())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The configuration and the sheets, checked before anything runs."""

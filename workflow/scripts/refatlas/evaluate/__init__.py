@@ -1,0 +1,1 @@
+"""Evaluation: integration scores, scores of labels, and the verdict on a mapping."""

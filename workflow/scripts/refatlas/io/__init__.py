@@ -1,0 +1,1 @@
+"""Input and output: users' files of raw counts, and files of results."""

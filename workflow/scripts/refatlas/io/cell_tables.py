@@ -1,0 +1,70 @@
+"""Tables with a row a cell, and the names of their columns. Light to import."""
+
+import unicodedata
+
+import numpy as np
+import pandas as pd
+from pyarrow import parquet
+
+UNLABELED = "__unlabeled__"
+# Between the labels of a prediction set.
+SEPARATOR = " | "
+
+
+def as_text(value) -> str:
+    """Return a batch, label or symbol as text: whole numbers stored as floats lose their ".0", and
+    é is one character, however it was typed (Unicode's NFC).
+    """
+    return (
+        str(int(value)) if isinstance(value, float) and value.is_integer() else unicodedata.normalize("NFC", str(value))
+    )
+
+
+def label_column(level: int) -> str:
+    """Return the name of a label level's column: label, label_2, …; 1 is the finest."""
+    return "label" if level == 1 else f"label_{level}"
+
+
+def read_cells(paths: list[str], columns: list[str] | None = None, named: bool = True) -> pd.DataFrame:
+    """Return the cells of several datasets as one table; a label level that a dataset lacks is
+    missing there.
+
+    Args:
+        columns: to read; all but the barcodes, if not given. named: whether the index has the
+            cells' names, most of the memory of what is left.
+    """
+    return pd.concat([_read(path, columns, named) for path in paths], ignore_index=not named)
+
+
+def _read(path: str, columns: list[str] | None, named: bool) -> pd.DataFrame:
+    stored = parquet.read_schema(path).names
+    wanted = [
+        name
+        for name in stored
+        if name != "barcode" and (columns is None or name in columns or name == "cell") and (named or name != "cell")
+    ]
+    return parquet.read_table(path, columns=wanted).to_pandas(ignore_metadata=not named)
+
+
+def read_values(path: str) -> np.ndarray:
+    """Return the numbers of a table with a row a cell (a latent space, a UMAP), shape (n_cells,
+    n_columns), in their order, without the cells' names.
+    """
+    columns = [name for name in parquet.read_schema(path).names if name != "cell"]
+    return parquet.read_table(path, columns=columns).to_pandas(ignore_metadata=True).to_numpy()
+
+
+def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
+    """Return a dataset's cells with only those kept that a fold trains on (fold.parquet); without a
+    fold, as they are.
+    """
+    if fold is None:
+        return cells
+    roles = pd.read_parquet(fold)["role"]
+    return cells.assign(keep=cells["keep"] & cells.index.isin(roles.index[roles == "train"]))
+
+
+def latent_table(latent, counts) -> pd.DataFrame:
+    """Return a latent space as a table indexed by cell, with columns latent_1, latent_2, …"""
+    columns = [f"latent_{i + 1}" for i in range(latent.shape[1])]
+    return pd.DataFrame(latent, index=pd.Index(counts.obs_names, name="cell"), columns=columns)

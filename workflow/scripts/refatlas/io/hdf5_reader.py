@@ -1,0 +1,136 @@
+"""One-dimensional HDF5 arrays read past the HDF5 library, which serves one thread at a time: bytes
+come from the file itself, and several chunks are unpacked at once.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import h5py
+import numpy as np
+from isal import isal_zlib
+
+N_THREADS = min(2, os.cpu_count() or 1)
+# Fewer chunks are unpacked by the thread that asks for them: to start others takes as long.
+FEW = 32
+
+
+def fast_reader(array) -> Callable[[int, int], np.ndarray]:
+    """Return a function of (first, last) that reads these values of an array: past the HDF5 library
+    where the array allows it, otherwise as the array itself does.
+    """
+    if _is_plain(array):
+        if array.chunks is None and array.id.get_offset() is not None:
+            return _contiguous(array)
+        filters = _filters(array)
+        if array.chunks is not None and filters is not None:
+            chunks = _chunk_table(array)
+            if chunks is not None:
+                return _chunked(array, chunks, "shuffle" in filters, "gzip" in filters)
+    return lambda first, last: np.asarray(array[first:last])
+
+
+def _is_plain(array) -> bool:
+    """Tell whether an array is numbers of this machine's byte order, in one ordinary file without a
+    user block.
+    """
+    if not isinstance(array, h5py.Dataset) or array.ndim != 1 or not len(array):
+        return False
+    file = array.file
+    return (
+        array.dtype.kind in "iuf"
+        and array.dtype.isnative
+        and not array.is_virtual
+        and not array.external
+        and file.driver == "sec2"
+        and file.userblock_size == 0
+    )
+
+
+def _filters(array) -> set[str] | None:
+    """Return which of shuffle and gzip pack an array's chunks; None where another filter does, or
+    the order is unusual.
+    """
+    names = {h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_DEFLATE: "gzip"}
+    properties = array.id.get_create_plist()
+    found = [names.get(properties.get_filter(i)[0]) for i in range(properties.get_nfilters())]
+    return set(found) if found in ([], ["gzip"], ["shuffle"], ["shuffle", "gzip"]) else None
+
+
+def _chunk_table(array) -> np.ndarray | None:
+    """Return the place and length in the file of each chunk, shape (n_chunks, 2); None where a
+    chunk was never written or has skipped a filter.
+    """
+    n_chunks = -(-len(array) // array.chunks[0])
+    table, masked = np.zeros((n_chunks, 2), dtype=np.int64), []
+
+    def note(chunk) -> None:
+        table[chunk.chunk_offset[0] // array.chunks[0]] = chunk.byte_offset, chunk.size
+        if chunk.filter_mask:
+            masked.append(chunk)
+
+    array.id.chunk_iter(note)
+    return None if masked or (table[:, 1] == 0).any() else table
+
+
+def _read_at(descriptor: int, into: np.ndarray, offset: int) -> None:
+    """Fill an array with the bytes of a file from `offset` on."""
+    view, done = memoryview(into).cast("B"), 0
+    while done < len(view):
+        n = os.preadv(descriptor, [view[done:]], offset + done)
+        if n == 0:
+            raise OSError(f"the file ends {len(view) - done} bytes early")
+        done += n
+
+
+def _contiguous(array) -> Callable[[int, int], np.ndarray]:
+    offset, dtype, file = array.id.get_offset(), array.dtype, array.file
+
+    def read(first: int, last: int) -> np.ndarray:
+        values = np.empty(last - first, dtype=dtype)
+        _read_at(file.id.get_vfd_handle(), values, offset + int(first) * dtype.itemsize)
+        return values
+
+    return read
+
+
+def _unshuffled(content: np.ndarray, dtype: np.dtype, length: int) -> np.ndarray:
+    """Return values whose first bytes stand together, then their second bytes, and so on."""
+    values = np.empty((length, dtype.itemsize), dtype=np.uint8)
+    # Byte by byte: a transposed copy takes more than twice as long.
+    for place, part in enumerate(content.reshape(dtype.itemsize, length)):
+        values[:, place] = part
+    return values.view(dtype).reshape(-1)
+
+
+def _chunked(array, table: np.ndarray, shuffled: bool, packed: bool) -> Callable[[int, int], np.ndarray]:
+    length, dtype, file = array.chunks[0], array.dtype, array.file
+
+    def unpacked(descriptor: int, chunk: int) -> np.ndarray:
+        raw = np.empty(table[chunk, 1], dtype=np.uint8)
+        _read_at(descriptor, raw, int(table[chunk, 0]))
+        content = (
+            np.frombuffer(isal_zlib.decompress(raw, bufsize=length * dtype.itemsize), dtype=np.uint8) if packed else raw
+        )
+        if len(content) != length * dtype.itemsize:
+            raise ValueError(f"a chunk of {len(content)} bytes, {length * dtype.itemsize} expected")
+        return _unshuffled(content, dtype, length) if shuffled else content.view(dtype)
+
+    def read(first: int, last: int) -> np.ndarray:
+        values, descriptor = np.empty(last - first, dtype=dtype), file.id.get_vfd_handle()
+
+        def place(chunk: int) -> None:
+            start, stop = max(chunk * length, first), min((chunk + 1) * length, last)
+            values[start - first : stop - first] = unpacked(descriptor, chunk)[
+                start - chunk * length : stop - chunk * length
+            ]
+
+        chunks = range(first // length, -(-last // length))
+        if len(chunks) < FEW:
+            list(map(place, chunks))
+        else:
+            with ThreadPoolExecutor(N_THREADS) as pool:
+                list(pool.map(place, chunks))
+        return values
+
+    return read

@@ -1,0 +1,46 @@
+"""A time limit for reading one part of a user's file, because C libraries may loop for ever on a
+damaged one.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Reading one part of a file takes seconds: after ten minutes without progress it never ends.
+READ_LIMIT_S = 600
+
+
+class _State:
+    """Whether this process ends at the limit, and how many parts within parts are being read."""
+
+    enabled, depth = False, 0
+
+
+def enable_watchdog() -> None:
+    """Let SIGALRM end this process when a part takes longer than READ_LIMIT_S; for a child process
+    that only reads.
+
+    By a signal without a handler: while a native library loops, no Python code runs.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    _State.enabled = True
+
+
+@contextmanager
+def watchdog() -> Iterator[None]:
+    """Limit the time of the block, where the watchdog is enabled.
+
+    At the end of a block within a block, the time starts anew.
+    """
+    _State.depth += 1
+    _set_alarm()
+    try:
+        yield
+    finally:
+        _State.depth -= 1
+        _set_alarm()
+
+
+def _set_alarm() -> None:
+    if _State.enabled:
+        signal.alarm(READ_LIMIT_S if _State.depth else 0)

@@ -1,0 +1,1 @@
+"""How a rule's script runs as a job."""

@@ -1,0 +1,1 @@
+"""The report: figures, the page, and atlas files."""

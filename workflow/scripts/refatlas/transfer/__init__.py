@@ -1,0 +1,1 @@
+"""Transfer of labels: sources of labels, calibration, pooling, novelty, and trees of labels."""
