@@ -121,7 +121,9 @@ def as_json(value) -> str:
 
 def sentence(text: str) -> str:
     """Return a description with a capital at its begin and a full stop at its end."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!")) else ".") if text else ""
+    first = text.split(" ")[0]
+    start = first.capitalize() if first.isalpha() and first.islower() else first
+    return start + text[len(first) :] + ("" if text.endswith((".", "!")) else ".") if text else ""
 
 
 def filled_in(page: str, found: dict[str, str]) -> str:

@@ -20,11 +20,13 @@ import anndata as ad
 import numpy as np
 import scvi
 import torch
-from likelihood import N_CELLS, N_GENES, synthetic
 
-from refatlas.models import scvi_base
+from likelihood import N_CELLS, N_GENES, synthetic
 from refatlas.models.checkpoints import Checkpoints
-from refatlas.models.settings import VAE
+from refatlas.models.interface import JobContext
+from refatlas.models.scvi_settings import VAE
+from refatlas.models.scvi_training import SURGERY_READY, start_training
+from refatlas.models.scvi_training import train as train_stage
 
 SETTINGS = {"batch_size": 128, "lr": 1e-3, "patience": 1000, "min_delta": 1e-4, "kl_warmup": 0.25}
 SIDES, REPEATS, EPOCHS = {"none": None, "every 10 minutes": 600, "every second": 1}, 3, 4
@@ -53,12 +55,11 @@ class Timed(Checkpoints):
 
 def train(counts: ad.AnnData, checkpoints: Checkpoints | None, n_epochs: int) -> None:
     """Train scVI of the default size."""
-    scvi_base.prepare({"seed": 0, "threads": 1})
+    job = JobContext(checkpoints=checkpoints or Checkpoints())
+    start_training(job)
     scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
-    model = scvi.model.SCVI(
-        counts, **{name: setting["default"] for name, setting in VAE.items()}, **scvi_base.SURGERY_READY
-    )
-    scvi_base.train(model, SETTINGS | {"max_epochs": n_epochs}, "scvi", on_reference=True, checkpoints=checkpoints)
+    model = scvi.model.SCVI(counts, **{name: setting["default"] for name, setting in VAE.items()}, **SURGERY_READY)
+    train_stage(model, SETTINGS | {"max_epochs": n_epochs}, "scvi", on_reference=True, job=job)
 
 
 def overhead(counts: ad.AnnData, folder: Path) -> None:

@@ -34,6 +34,7 @@ from scipy import sparse
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
 from refatlas.io import model_counts as store
+from refatlas.models.interface import JobContext
 
 REPEATS, EPOCHS, MEMORY_STEPS, WRITTEN = 3, 2, 40, 20_000
 QUALITY_BLOCK, QUALITY_GENES, TEST_SHARE, K = 32, 600, 0.1, 15
@@ -41,15 +42,13 @@ MODEL = {"n_latent": 20, "n_layers": 2, "n_hidden": 128, "dropout_rate": 0.1, "g
 TRAIN = {"batch_size": 128, "lr": 1e-3, "patience": 50, "min_delta": 1e-4, "kl_warmup": 0.25}
 
 
-def spec(epochs: int, seed: int = 0) -> dict:
+def settings(epochs: int) -> dict:
     """Return settings of scvi and scanvi."""
     train = TRAIN | {"max_epochs": epochs}
     return {
         "model": MODEL,
         "train": train | {"n_samples_per_label": 100},
         "pretrain": train,
-        "seed": seed,
-        "threads": 1,
     }
 
 
@@ -108,7 +107,7 @@ def speed(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
                 base = None
                 for name, kind in (("scvi", ScVI), ("scanvi", ScANVI)):
                     with redirect_stdout(sys.stderr), epoch_clock() as spent:
-                        model = kind.fit(counts, spec(EPOCHS), base)
+                        model = kind.fit(counts, settings(EPOCHS), JobContext(), base)
                     base, seen = model, EPOCHS * 0.9 * n_cells
                     rows += [
                         {"model": name, "cells": n_cells, "turn": turn, "side": side, "by": by, "speed": seen / seconds}
@@ -127,9 +126,9 @@ def speed(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
 @contextmanager
 def epoch_clock():
     """Give the seconds of the epochs of the last training within, by the clock and of CPU time."""
-    from refatlas.models.scvi_base import Recorder
+    from refatlas.models.scvi_training import RecordEpochs
 
-    begin, end, began, spent = Recorder.on_train_start, Recorder.on_train_epoch_end, {}, {}
+    begin, end, began, spent = RecordEpochs.on_train_start, RecordEpochs.on_train_epoch_end, {}, {}
 
     def started(self, *args) -> None:
         begin(self, *args)
@@ -139,7 +138,7 @@ def epoch_clock():
         spent.update({"clock": time.monotonic() - began["clock"], "CPU": time.process_time() - began["CPU"]})
         end(self, *args)
 
-    with patch.object(Recorder, "on_train_start", started), patch.object(Recorder, "on_train_epoch_end", ended):
+    with patch.object(RecordEpochs, "on_train_start", started), patch.object(RecordEpochs, "on_train_epoch_end", ended):
         yield spent
 
 
@@ -169,7 +168,7 @@ def one(path: str, side: str) -> float:
 
     counts = store.read_counts(path, side == "disk")
     with limited(MEMORY_STEPS), redirect_stdout(sys.stderr):
-        ScVI.fit(counts, spec(1)).latent(counts)
+        ScVI.fit(counts, settings(1), JobContext()).latent(counts)
     return peak_mb()
 
 
@@ -177,7 +176,8 @@ def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:
     """Return for each seed and side the held-out ELBO, the accuracy of kNN in scVI's latent space,
     and that of scANVI's classifier.
     """
-    from refatlas.models import disk_loader as stored
+    from refatlas.io import row_reader
+    from refatlas.models import disk_loader
 
     cells = ad.read_h5ad(real)
     cells.obs["label"] = cells.obs["cell_type"]
@@ -194,9 +194,9 @@ def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:
         store.write_matrix(file, reference.X)
     rows = []
     with (
-        patch.object(stored, "BLOCK", QUALITY_BLOCK),
-        patch.object(store, "BLOCK", QUALITY_BLOCK),
-        patch.object(stored, "POOL_CELLS", 64 * QUALITY_BLOCK),
+        patch.object(disk_loader, "BLOCK", QUALITY_BLOCK),
+        patch.object(row_reader, "BLOCK", QUALITY_BLOCK),
+        patch.object(disk_loader, "POOL_CELLS", 64 * QUALITY_BLOCK),
     ):
         for seed in range(3):
             for side in ("memory", "disk"):
@@ -216,11 +216,11 @@ def judged(counts: ad.AnnData, test: ad.AnnData, seed: int) -> dict[str, float]:
     from refatlas.models.scanvi import ScANVI
     from refatlas.models.scvi import ScVI
 
-    scvi_model = ScVI.fit(counts, spec(10, seed))
+    scvi_model = ScVI.fit(counts, settings(10), JobContext(seed))
     knn = KNeighborsClassifier(K).fit(scvi_model.latent(counts), counts.obs["label"].astype(str))
     scores = {"knn": knn.score(scvi_model.latent(test.copy()), test.obs["label"].astype(str))}
     scores["elbo"] = float(scvi_model.model.get_elbo(test.copy()))
-    predicted = ScANVI.fit(counts, spec(5, seed), scvi_model).predict(test.copy()).idxmax(axis=1)
+    predicted = ScANVI.fit(counts, settings(5), JobContext(seed), scvi_model).predict(test.copy()).idxmax(axis=1)
     right = predicted.to_numpy() == test.obs["label"].astype(str).to_numpy()
     return scores | {
         "scanvi": right.mean(),

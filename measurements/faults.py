@@ -667,7 +667,7 @@ def changed_input(project: Project) -> Iterator[dict]:
     fewer.write_h5ad(copies[0].folder / "first.h5ad")
     shutil.copy(copies[0].folder / "first.h5ad", copies[1].folder / "first.h5ad")
     code = process.wait()
-    told = "the file changed while this run was going on" in (copies[0].folder / "said.txt").read_text()
+    told = "the file changed during this run" in (copies[0].folder / "said.txt").read_text()
     codes = [copy.run(targets=targets)[0] for copy in copies]
     wrong = [line for line in differences(copies[1].results, copies[0].results)[0] if "scan.json" not in line]
     yield {

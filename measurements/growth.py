@@ -72,7 +72,7 @@ def run(work: Path, n_cells: int) -> pd.DataFrame:
         ]
         subprocess.run(list(map(str, command)), cwd=work, check=True)
     jobs = pd.DataFrame(json.loads((work / "results/provenance.json").read_text())["jobs"])
-    asked = pd.DataFrame(jobs.pop("asked").tolist())
+    asked = pd.DataFrame(jobs.pop("requested").tolist())
     return (
         jobs.assign(asked_seconds=asked["runtime"] * 60, asked_peak_mb=asked["mem_mb"])
         .groupby("rule")[["seconds", "peak_mb", "asked_seconds", "asked_peak_mb"]]

@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from refatlas.io.model_counts import read_counts
+from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.transfer.label_table import draw_evenly
 from refatlas.transfer.model_fit import deviance_ratio
@@ -28,7 +29,7 @@ from refatlas.transfer.neighborhood_shift import MIN_CELLS, shift_from_reference
 from refatlas.transfer.novelty import GRID, mean_normal_score, smooth
 from transfer_labels import outlier_factors
 
-SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}, "seed": 0}
+SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}}
 SINGLE = ["outlier factor", "deviance_ratio"]
 
 
@@ -36,7 +37,7 @@ def measures(reference, query) -> pd.DataFrame:
     """Return each held-out cell's measures by the baseline, and its batch and place; cells of
     batches without neighbourhoods are left out.
     """
-    model = Linear.fit(reference, SETTINGS)
+    model = Linear.fit(reference, SETTINGS, JobContext())
     places, latent = model.latent(reference), model.latent(query)
     drawn = draw_evenly(np.unique(reference.obs["label"].astype(str), return_inverse=True)[1], 20_000, 100, 0)
     found = pd.DataFrame(

@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts")]
 
 import index_reference
 import transfer_labels
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.reference_index import ReferenceIndex
 
 N_REFERENCE, N_QUERY, DIMENSIONS, K, REPEATS, THREADS = 1_000_000, 1_000, (10, 30), 50, 3, 2
@@ -61,7 +61,7 @@ def resampled(
     """Return cells around some real ones, each as its k nearest are spread, and which they are
     drawn around.
     """
-    neighbors, _ = nearest(latent, latent[sources], k, THREADS)
+    neighbors, _ = nearest_neighbors(latent, latent[sources], k, THREADS)
     drawn, cells = random.integers(0, len(sources), n_cells), np.empty((n_cells, latent.shape[1]), dtype=np.float32)
     for start in range(0, n_cells, 20_000):
         part = drawn[start : start + 20_000]

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 import scvi
 import torch
 
-from refatlas.models import scvi_base
-from refatlas.models import sparse_likelihood as likelihood
+from refatlas.models import recorder, scvi_training
+from refatlas.models.interface import JobContext
+from refatlas.models.library_patches.scvi_tools import LogFirstStepOnly
 
 N_CELLS, N_GENES, DEPTH, REPEATS = 10_000, 2_000, 170, 3
 SETTINGS = {"max_epochs": 2, "lr": 1e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.25}
@@ -52,19 +53,23 @@ def synthetic() -> ad.AnnData:
 def left_in(side: str) -> ExitStack:
     """Return a context in which training is done as a side does it."""
     context = ExitStack()
-    context.enter_context(patch.object(likelihood, "ENABLED", side != "scvi-tools"))
+    if side == "scvi-tools":
+        context.enter_context(patch.object(scvi_training, "use_sparse_likelihood", nullcontext))
     if side != "all":
-        context.enter_context(patch.object(scvi_base.LoggedOnce, "setup", lambda *_, **__: None))
-        context.enter_context(patch.object(scvi_base, "skip_unused_dropout", nullcontext))
+        context.enter_context(patch.object(LogFirstStepOnly, "setup", lambda *_, **__: None))
+        context.enter_context(patch.object(scvi_training, "skip_unused_dropout", nullcontext))
     return context
 
 
 def trained(counts: ad.AnnData, side: str, gene_likelihood: str, batch_size: int) -> dict:
     """Return cells per second and the ELBO of the last epoch."""
-    scvi_base.prepare({"seed": 0, "threads": 1})
-    model = scvi.model.SCVI(counts, n_layers=2, n_latent=20, gene_likelihood=gene_likelihood, **scvi_base.SURGERY_READY)
-    with left_in(side), patch.object(scvi_base, "time", SimpleNamespace(monotonic=time.process_time)):
-        last = scvi_base.train(model, SETTINGS | {"batch_size": batch_size}, side, on_reference=True).rows[-1]
+    scvi_training.start_training(JobContext())
+    model = scvi.model.SCVI(
+        counts, n_layers=2, n_latent=20, gene_likelihood=gene_likelihood, **scvi_training.SURGERY_READY
+    )
+    with left_in(side), patch.object(recorder, "time", SimpleNamespace(monotonic=time.process_time)):
+        settings = SETTINGS | {"batch_size": batch_size}
+        last = scvi_training.train(model, settings, side, on_reference=True, job=JobContext()).rows[-1]
     return {
         "likelihood": gene_likelihood,
         "batch": batch_size,

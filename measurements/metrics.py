@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 from sklearn.decomposition import PCA
 
 from refatlas.evaluate.sampled_integration import SampledMetrics
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from score_integration import full_functions
 
 METRICS = (
@@ -56,7 +56,7 @@ def resampled(data: Path, n_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     counts, random = ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"), np.random.default_rng(0)
     x = counts.X.toarray()
     pca = PCA(20, random_state=0).fit_transform(np.log1p(x / x.sum(axis=1, keepdims=True) * 1e4)).astype(np.float32)
-    spread = nearest(pca, pca, 6, THREADS)[1][:, 1:].mean(axis=1) / np.sqrt(2 * pca.shape[1])
+    spread = nearest_neighbors(pca, pca, 6, THREADS)[1][:, 1:].mean(axis=1) / np.sqrt(2 * pca.shape[1])
     rows = random.integers(0, len(pca), n_cells)
     drawn = (pca[rows] + random.normal(size=(n_cells, 20)) * spread[rows, None]).astype(np.float32)
     labels, batches = (counts.obs[column].astype(str).to_numpy()[rows] for column in ("cell_type", "batch"))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+
 from real_runs import CASES, prepare, run
 
 GMT = "c2.cp.reactome.v7.5.1.symbols.gmt"

@@ -19,10 +19,10 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
-from metrics import resampled, timed
 from sklearn.manifold import trustworthiness
 
 from embed_reference import umap_layout
+from metrics import resampled, timed
 from refatlas.evaluate.sampled_integration import SampledMetrics
 from refatlas.neighbors import exact_index as knn
 
@@ -54,7 +54,7 @@ def side(arrays: tuple, exact: bool) -> dict:
 def recall(latent: np.ndarray, graph: np.ndarray) -> float:
     """Return the share of the nearest cells of some cells that a graph has."""
     rows = np.random.default_rng(0).choice(len(latent), COMPARED, replace=False)
-    exact = knn.nearest(latent, latent[rows], graph.shape[1])[0]
+    exact = knn.nearest_neighbors(latent, latent[rows], graph.shape[1])[0]
     return float(
         np.mean([len(np.intersect1d(*pair)) for pair in zip(exact, graph[rows], strict=True)]) / graph.shape[1]
     )

@@ -29,7 +29,7 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "workflow" / "scripts"))
 
 from refatlas.io.model_counts import read_counts
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 
 REFERENCE, QUERY, RNA_ONLY = (
     "pbmc10k_6434c_698g_14p.h5ad",
@@ -90,7 +90,7 @@ def knn_means(models: Path, model: str, reference: np.ndarray) -> tuple[np.ndarr
     latents = [
         pd.read_parquet(models / model / part / "latent.parquet").to_numpy() for part in ("reference", "queries/hidden")
     ]
-    neighbors, _ = nearest(*latents, NEIGHBORS)
+    neighbors, _ = nearest_neighbors(*latents, NEIGHBORS)
     return np.log1p(reference[neighbors].mean(axis=1)), np.log1p(reference)[neighbors].mean(axis=1)
 
 

@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from likelihood import left_in
 
-from refatlas.models import scvi_base
+from likelihood import left_in
+from refatlas.models import recorder, scvi_training
+from refatlas.models.interface import JobContext
 
 SEEDS = 3
 SIDES = {  # batch size, learning rate
@@ -38,8 +39,9 @@ SIDES = {  # batch size, learning rate
 
 def trained(counts: ad.AnnData, side: str, epochs: int, seed: int) -> pd.DataFrame:
     """Return held-out ELBO and CPU seconds since the start after each epoch."""
-    scvi_base.prepare({"seed": seed, "threads": 1})
-    model = scvi.model.SCVI(counts, n_layers=2, n_latent=20, gene_likelihood="nb", **scvi_base.SURGERY_READY)
+    job = JobContext(seed)
+    scvi_training.start_training(job)
+    model = scvi.model.SCVI(counts, n_layers=2, n_latent=20, gene_likelihood="nb", **scvi_training.SURGERY_READY)
     stock, (size, lr) = side == "scvi-tools", SIDES[side]
     settings = {
         "max_epochs": epochs,
@@ -51,9 +53,9 @@ def trained(counts: ad.AnnData, side: str, epochs: int, seed: int) -> pd.DataFra
     }
     with (
         left_in("scvi-tools" if stock else "all"),
-        patch.object(scvi_base, "time", SimpleNamespace(monotonic=time.process_time)),
+        patch.object(recorder, "time", SimpleNamespace(monotonic=time.process_time)),
     ):
-        rows = pd.DataFrame(scvi_base.train(model, settings, side, on_reference=True).rows)
+        rows = pd.DataFrame(scvi_training.train(model, settings, side, on_reference=True, job=job).rows)
     return pd.DataFrame({"elbo": rows["elbo_validation"], "seconds": rows["seconds"].cumsum()})
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -100,6 +101,35 @@ def small_counts(n_cells: int = 60, n_genes: int = 80, seed: int = 0) -> ad.AnnD
     return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"G{i}" for i in range(n_genes)]))
 
 
+class NamedPaths(list):
+    """Paths with names, as Snakemake's input and output: a list, whose named members are attributes too."""
+
+    def __init__(self, *paths: str, **named: str):
+        super().__init__([*paths, *named.values()])
+        self._named = named
+        self.__dict__.update(named)
+
+    def items(self):
+        return self._named.items()
+
+    def get(self, name: str, default=None):
+        return self._named.get(name, default)
+
+
+def make_job(folder: Path, **inputs: str) -> SimpleNamespace:
+    """Return what Snakemake passes to a script, for a job with these inputs and the output and log in a folder."""
+    return SimpleNamespace(
+        rule="a_rule",
+        wildcards={"x": "1"},
+        params={"seed": 3, "revision": "revision 2 of a_rule"},
+        input=NamedPaths(**inputs),
+        output=[str(folder / "out")],
+        threads=2,
+        resources={"mem_mb": 500, "runtime": 10},
+        log=[str(folder / "job.log")],
+    )
+
+
 def write_sheets(folder: Path, reference: list[dict], queries: list[dict], **config) -> Path:
     """Write two sheets and a configuration into a folder; return the configuration's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,10 +177,16 @@ def site_profile(folder: Path, **site: str) -> Path:
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
-    """Return the number of jobs of each rule in a dry run's table."""
-    lines = (run.stdout + run.stderr).splitlines()
+    """Return the number of planned jobs of each rule in a dry run; {} if nothing is to be done.
+
+    A run that says neither fails the test.
+    """
+    text = run.stdout + run.stderr
+    lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith("Job stats:")), None)
     if start is None:
+        if "Nothing to be done" not in text:
+            pytest.fail(f"neither a table of jobs nor 'Nothing to be done':\n{text[-3000:]}")
         return {}
     jobs = {}
     for line in lines[start + 3 :]:

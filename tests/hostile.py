@@ -26,7 +26,7 @@ from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
 from refatlas.io.raw_counts import open_counts
 from refatlas.jobs import child_process as apart
-from refatlas.prepare.cell_quality import scan
+from refatlas.prepare.cell_quality import scan_file
 
 # Of one part of a file, as `watched` has it, and of all.
 LOOP_LIMIT_S, TIME_LIMIT_S = 10, 60
@@ -167,7 +167,7 @@ def read_as_scan_does(path: Path, config: dict):
         batch_key="-" if path.suffix == ".h5" else "batch",
         label_keys=[] if path.suffix == ".h5" else ["cell_type"],
     )
-    return scan(open_counts(str(path)), "d", row, config["qc"], config["unlabeled"])
+    return scan_file(open_counts(str(path)), "d", row, config["qc"], config["unlabeled"])
 
 
 def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import json
 import anndata as ad
 import pandas as pd
 import pytest
+
 from conftest import planned, snakemake, write_sheets
 
 FEW = {"max_epochs": 3}

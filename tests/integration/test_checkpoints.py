@@ -1,5 +1,6 @@
-"""Training and mapping that are killed continue from a checkpoint, and end as if nothing had
-happened: the same weights, bit by bit, and the same history.
+"""Training and mapping that are killed continue from a checkpoint, with the same results.
+
+Weights are equal bit by bit, and so is the history.
 """
 
 import os
@@ -13,21 +14,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPO, small_counts, snakemake, write_sheets
 from test_unusual import one_epoch
 
+from conftest import REPO, small_counts, snakemake, write_sheets
 from refatlas.io.model_counts import read_counts
 from refatlas.models import checkpoints
 from refatlas.models.checkpoints import Checkpoints, identity
+from refatlas.models.interface import JobContext
 from refatlas.models.registry import MODEL_TYPES
 
 EPOCHS = 6
 
 
 class Signalled(Checkpoints):
-    """Checkpoints that send the process a signal in the n-th epoch that they see, before anything
-    of it is done or in its midst.
-    """
+    """Checkpoints that send the process a signal at the start of the n-th epoch that they see."""
 
     def __init__(self, *arguments, at: int, number=signal.SIGTERM) -> None:
         super().__init__(*arguments)
@@ -64,8 +64,8 @@ def few_epochs(kind: str, tmp_path) -> dict:
     gmt.write_text(
         "".join(f"program{i}\tnone\t" + "\t".join(f"G{g}" for g in range(i, 60, 4)) + "\n" for i in range(3))
     )
-    spec = one_epoch(kind, **({"model": {"gmt": str(gmt)}} if MODEL_TYPES[kind].files else {}))
-    for section in spec.values():
+    settings = one_epoch(kind, **({"model": {"gmt": str(gmt)}} if MODEL_TYPES[kind].files else {}))
+    for section in settings.values():
         if isinstance(section, dict) and "max_epochs" in section:
             section |= {
                 "max_epochs": EPOCHS,
@@ -73,10 +73,10 @@ def few_epochs(kind: str, tmp_path) -> dict:
                 "batch_size": 64,
                 "patience": 2 if kind == "totalvi" else 20,
             }
-    return spec
+    return settings
 
 
-def broken_off(train, folder: Path, at: int, seconds: float = 1e9, **options) -> Checkpoints:
+def interrupted(train, folder: Path, at: int, seconds: float = 1e9, **options) -> Checkpoints:
     """Run `train(checkpoints)`, which a signal must end with its own code; return the checkpoints
     that another job would find.
     """
@@ -85,6 +85,10 @@ def broken_off(train, folder: Path, at: int, seconds: float = 1e9, **options) ->
     assert end.value.code == 128 + options.get("number", signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     return Checkpoints(folder, {}, seconds)
+
+
+def job_with(checkpoints: Checkpoints | None) -> JobContext:
+    return JobContext(checkpoints=checkpoints or Checkpoints())
 
 
 def losses(model) -> pd.DataFrame:
@@ -107,24 +111,24 @@ def test_training_and_mapping_that_continue_end_as_those_without_a_break(
 ):
     monkeypatch.setattr(checkpoints, "SHORTEST_SECONDS", 0)
     reference, query = counts
-    spec, kind_class = few_epochs(kind, tmp_path), MODEL_TYPES[kind].load_class()
+    settings, kind_class = few_epochs(kind, tmp_path), MODEL_TYPES[kind].load_class()
 
     def fit(checkpoints=None):
-        return kind_class.fit(reference.copy(), {**spec, "checkpoints": checkpoints})
+        return kind_class.fit(reference.copy(), settings, job_with(checkpoints))
 
-    whole = fit()
-    found = broken_off(fit, tmp_path / "fit", at)
+    uninterrupted = fit()
+    found = interrupted(fit, tmp_path / "fit", at)
     continued = fit(found)
     stage, epoch = place.split(": ")
     assert f"{stage}: continues from a checkpoint: epoch {epoch}\n" in capsys.readouterr().out
-    np.testing.assert_array_equal(continued.latent(reference.copy()), whole.latent(reference.copy()))
-    pd.testing.assert_frame_equal(losses(continued), losses(whole))
+    np.testing.assert_array_equal(continued.latent(reference.copy()), uninterrupted.latent(reference.copy()))
+    pd.testing.assert_frame_equal(losses(continued), losses(uninterrupted))
 
     def map_query(checkpoints=None):
-        return whole.map_query(query.copy(), {**spec, "checkpoints": checkpoints})
+        return uninterrupted.map_query(query.copy(), settings, job_with(checkpoints))
 
     mapped = map_query()
-    mapped_again = map_query(broken_off(map_query, tmp_path / "map", 3))
+    mapped_again = map_query(interrupted(map_query, tmp_path / "map", 3))
     assert "surgery: continues from a checkpoint: epoch 3\n" in capsys.readouterr().out
     np.testing.assert_array_equal(mapped_again.latent(query.copy()), mapped.latent(query.copy()))
     pd.testing.assert_frame_equal(losses(mapped_again), losses(mapped))
@@ -135,35 +139,34 @@ def test_within_a_long_epoch_its_other_minibatches_follow(counts, tmp_path, monk
     """Every checkpoint is due at once here, so that one is written after each minibatch."""
     monkeypatch.setattr(checkpoints, "LONG_EPOCH_SECONDS", 0)
     reference, _ = counts
-    spec, scvi = few_epochs("scvi", tmp_path), MODEL_TYPES["scvi"].load_class()
+    settings, scvi = few_epochs("scvi", tmp_path), MODEL_TYPES["scvi"].load_class()
 
     def fit(checkpoints=None):
-        return scvi.fit(reference.copy(), {**spec, "checkpoints": checkpoints})
+        return scvi.fit(reference.copy(), settings, job_with(checkpoints))
 
-    whole, continued = fit(), fit(broken_off(fit, tmp_path / "fit", 4, seconds=0, number=signal.SIGUSR1))
+    uninterrupted, continued = fit(), fit(interrupted(fit, tmp_path / "fit", 4, seconds=0, number=signal.SIGUSR1))
     assert "scvi: continues from a checkpoint: epoch 4 after 1 minibatches\n" in capsys.readouterr().out
     steps = [
-        next(iter(model.model.trainer.optimizers[0].state.values()))["step"].item() for model in (whole, continued)
+        next(iter(model.model.trainer.optimizers[0].state.values()))["step"].item()
+        for model in (uninterrupted, continued)
     ]
     assert steps == [4 * EPOCHS, 4 * EPOCHS]
     assert list(continued.training.history["epoch"]) == list(range(1, EPOCHS + 1))
-    assert continued.training.final_loss() == pytest.approx(whole.training.final_loss(), rel=0.02)
+    assert continued.training.final_loss() == pytest.approx(uninterrupted.training.final_loss(), rel=0.02)
 
 
 def test_training_from_disk_continues(counts, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "SHORTEST_SECONDS", 0)
     counts[0].write_h5ad(tmp_path / "counts.h5ad")
-    spec, scvi = few_epochs("scvi", tmp_path), MODEL_TYPES["scvi"].load_class()
+    settings, scvi = few_epochs("scvi", tmp_path), MODEL_TYPES["scvi"].load_class()
 
     def fit(checkpoints=None):
-        return scvi.fit(
-            read_counts(str(tmp_path / "counts.h5ad"), from_disk=True), {**spec, "checkpoints": checkpoints}
-        )
+        return scvi.fit(read_counts(str(tmp_path / "counts.h5ad"), from_disk=True), settings, job_with(checkpoints))
 
-    whole, continued = fit(), fit(broken_off(fit, tmp_path / "fit", 4))
+    uninterrupted, continued = fit(), fit(interrupted(fit, tmp_path / "fit", 4))
     assert "scvi: continues from a checkpoint: epoch 4\n" in capsys.readouterr().out
-    pd.testing.assert_frame_equal(losses(continued)[:3], losses(whole)[:3])
-    assert continued.training.final_loss() == pytest.approx(whole.training.final_loss(), rel=0.02)
+    pd.testing.assert_frame_equal(losses(continued)[:3], losses(uninterrupted)[:3])
+    assert continued.training.final_loss() == pytest.approx(uninterrupted.training.final_loss(), rel=0.02)
 
 
 def saved(folder: Path, identity: dict, attempt: int = 1) -> Path:
@@ -174,27 +177,27 @@ def saved(folder: Path, identity: dict, attempt: int = 1) -> Path:
     return made.file
 
 
-def test_a_checkpoint_of_something_else_or_damaged_is_ignored_and_said(tmp_path, capsys):
+def test_a_checkpoint_of_something_else_or_damaged_is_ignored_with_a_reason(tmp_path, capsys):
     (tmp_path / "counts").write_text("1")
-    mine = identity({"train": {"lr": 0.1}, "seed": 0, "threads": 1}, [tmp_path / "counts"])
+    mine = identity({"train": {"lr": 0.1}}, 0, [tmp_path / "counts"])
     file = saved(tmp_path / "a", mine)
     assert Checkpoints(tmp_path / "a", mine).state_of("scvi")["epoch"] == 2
-    assert identity({"train": {"lr": 0.1}, "seed": 0, "threads": 8}, [tmp_path / "counts"]) == mine
     capsys.readouterr()
-    other = identity({"train": {"lr": 0.1}, "seed": 1, "threads": 1}, [tmp_path / "counts"])
-    assert Checkpoints(tmp_path / "a", other).found is None
-    assert "is ignored: it was of other settings; training starts from the beginning" in capsys.readouterr().out
+    for other in (identity({"train": {"lr": 0.1}}, 1, []), identity({"train": {"lr": 0.2}}, 0, [])):
+        assert Checkpoints(tmp_path / "a", {**mine, "settings": other["settings"]}).found is None
+        printed = capsys.readouterr().out
+        assert "is ignored: the job has different settings now; training starts from the beginning" in printed
     (tmp_path / "counts").write_text("12")
-    changed = identity({"train": {"lr": 0.1}, "seed": 0}, [tmp_path / "counts"])
+    changed = identity({"train": {"lr": 0.1}}, 0, [tmp_path / "counts"])
     assert Checkpoints(tmp_path / "a", changed | {"versions": "torch 1"}).found is None
-    assert "it was of other inputs and versions" in capsys.readouterr().out
-    whole = file.read_bytes()
+    assert "the job has different inputs and versions now" in capsys.readouterr().out
+    uninterrupted = file.read_bytes()
     for damaged in (
-        whole[:-1],
-        whole[:40],
+        uninterrupted[:-1],
+        uninterrupted[:40],
         b"",
-        whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
-        whole.replace(b"sha256", b"sha255"),
+        uninterrupted[:-9] + bytes([uninterrupted[-9] ^ 1]) + uninterrupted[-8:],
+        uninterrupted.replace(b"sha256", b"sha255"),
     ):
         file.write_bytes(damaged)
         found = Checkpoints(tmp_path / "a", mine)
@@ -208,12 +211,14 @@ def test_a_second_attempt_continues_as_such(tmp_path):
     saved(tmp_path, {}, attempt=2)
     rates = []
 
-    def train(spec):
-        rates.append(spec["train"]["lr"])
-        assert spec["checkpoints"].state_of("scvi")["epoch"] == 2
+    checkpoints = Checkpoints(tmp_path, {})
+
+    def train(settings):
+        rates.append(settings["train"]["lr"])
+        assert checkpoints.state_of("scvi")["epoch"] == 2
         return type("Model", (), {"training": Training()})
 
-    train_again_if_not_finite(train, {"train": {"lr": 0.1}, "checkpoints": Checkpoints(tmp_path, {})})
+    train_again_if_not_finite(train, {"train": {"lr": 0.1}}, checkpoints)
     assert rates == pytest.approx([0.01])
 
 
@@ -274,7 +279,7 @@ def test_jobs_and_snakemake_that_are_killed(tmp_path):
     train = {"max_epochs": 200, "patience": 200}
     config = {"models": {"scvi": {"type": "scvi", "train": train}}, "evaluation": {"folds": 0}, "genes": {"n_top": 80}}
     write_sheets(tmp_path, *sheets, **config, checkpoint={"minutes": 1 / 60})
-    outputs, log = tmp_path / "results/atlas/models/scvi/reference", tmp_path / "logs/train_reference/atlas/scvi.log"
+    outputs, log = tmp_path / "results/reference/models/scvi", tmp_path / "logs/train_reference/reference/scvi.log"
     file, target = outputs / ".checkpoint/state.ckpt", outputs.relative_to(tmp_path) / "latent.parquet"
 
     run = Run(tmp_path, target)
@@ -293,16 +298,17 @@ def test_jobs_and_snakemake_that_are_killed(tmp_path):
 
     snakemake(tmp_path, "--unlock")
     snakemake(tmp_path, "--cores", "1", "--rerun-incomplete", target)
-    assert "the job was interrupted; scvi went on from a checkpoint: epoch" in (outputs / "training.md").read_text()
+    assert "the job was interrupted; scvi continued from a checkpoint: epoch" in (outputs / "training.md").read_text()
     assert not file.parent.exists()
-    counts, spec = read_counts(tmp_path / "results/atlas/counts.h5ad"), one_epoch("scvi", train={"patience": 200})
-    spec["train"]["max_epochs"] = 200
-    whole = MODEL_TYPES["scvi"].load_class().fit(counts, spec)
-    np.testing.assert_array_equal(pd.read_parquet(outputs / "latent.parquet"), whole.latent(counts))
+    counts = read_counts(tmp_path / "results/reference/counts.h5ad")
+    settings = one_epoch("scvi", train={"patience": 200})
+    settings["train"]["max_epochs"] = 200
+    uninterrupted = MODEL_TYPES["scvi"].load_class().fit(counts, settings, JobContext())
+    np.testing.assert_array_equal(pd.read_parquet(outputs / "latent.parquet"), uninterrupted.latent(counts))
     found = pd.read_csv(outputs / "training.csv")
     assert list(found["epoch"]) == list(range(1, 201))
     assert found["elbo_validation"].to_numpy() == pytest.approx(
-        whole.training.history["elbo_validation"].to_numpy(), rel=1e-12
+        uninterrupted.training.history["elbo_validation"].to_numpy(), rel=1e-12
     )
 
     write_sheets(tmp_path, *sheets, **config, checkpoint={"minutes": 5})

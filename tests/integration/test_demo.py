@@ -9,6 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
+
 from conftest import REPO, snakemake
 
 

@@ -15,25 +15,24 @@ torch = pytest.importorskip("torch")
 
 import scvi  # noqa: E402
 
-from refatlas.io import model_counts as store  # noqa: E402
+from refatlas.io import row_reader  # noqa: E402
 from refatlas.io.cell_tables import UNLABELED  # noqa: E402
-from refatlas.io.model_counts import read_counts  # noqa: E402
-from refatlas.models import disk_loader as stored
-from refatlas.models import scvi_base  # noqa: E402
+from refatlas.io.model_counts import read_counts, write_matrix  # noqa: E402
+from refatlas.models import disk_loader, scvi_base  # noqa: E402
+from refatlas.models.interface import JobContext  # noqa: E402
 from refatlas.models.scanvi import ScANVI  # noqa: E402
 from refatlas.models.scvi import ScVI  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TRAIN = {"max_epochs": 6, "batch_size": 128, "lr": 2e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.25}
 MODEL = {"n_latent": 10, "n_layers": 1, "n_hidden": 64, "dropout_rate": 0.1, "gene_likelihood": "nb"}
-SPEC = {
+SETTINGS = {
     "model": MODEL,
     "pretrain": TRAIN,
     "train": {**TRAIN, "max_epochs": 8, "n_samples_per_label": 50},
     "surgery": {**TRAIN, "max_epochs": 2},
-    "seed": 0,
-    "threads": 1,
 }
+JOB = JobContext()
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +54,16 @@ def kang(real, tmp_path_factory):
     path = tmp_path_factory.mktemp("kang") / "counts.h5ad"
     known.write_h5ad(path)
     with h5py.File(path, "a") as file:
-        store.write_matrix(file, known.X)
+        write_matrix(file, known.X)
     return str(path), cells[cells.obs["batch"].isin(donors[6:])][::6].copy()
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 16 rows and pools of 32 such blocks, so that a pool is a part of the cells."""
-    monkeypatch.setattr(stored, "BLOCK", 16)
-    monkeypatch.setattr(store, "BLOCK", 16)
-    monkeypatch.setattr(stored, "POOL_CELLS", 512)
+    monkeypatch.setattr(disk_loader, "BLOCK", 16)
+    monkeypatch.setattr(row_reader, "BLOCK", 16)
+    monkeypatch.setattr(disk_loader, "POOL_CELLS", 512)
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def no_thread_left() -> bool:
 
 def test_each_cell_comes_once_an_epoch_in_random_order(manager, small_blocks):
     rows = np.flatnonzero(np.arange(manager.adata.n_obs) % 7 > 0)
-    loader = stored.StoredCells(manager, indices=rows, shuffle=True, batch_size=100)
+    loader = disk_loader.DiskLoader(manager, indices=rows, shuffle=True, batch_size=100)
     first, second = seen(loader), seen(loader)
     for epoch in (first, second):
         assert len(epoch) == len(loader)
@@ -108,10 +107,10 @@ def test_each_cell_comes_once_an_epoch_in_random_order(manager, small_blocks):
 
 
 def test_minibatches_are_mixed_from_the_whole_file(manager, small_blocks, monkeypatch):
-    monkeypatch.setattr(stored, "POOL_CELLS", 1024)
+    monkeypatch.setattr(disk_loader, "POOL_CELLS", 1024)
     donors = manager.adata.obs["batch"].to_numpy()
     large = {donor for donor in set(donors) if (donors == donor).mean() > 0.1}
-    loader = stored.StoredCells(manager, shuffle=True)
+    loader = disk_loader.DiskLoader(manager, shuffle=True)
     assert len(large) == 4
     for rows in seen(loader)[:-1]:
         assert large <= set(donors[rows])
@@ -123,7 +122,7 @@ def test_a_seed_gives_the_same_order(manager, small_blocks):
     orders = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        orders.append(np.concatenate(seen(stored.StoredCells(manager, shuffle=True))))
+        orders.append(np.concatenate(seen(disk_loader.DiskLoader(manager, shuffle=True))))
     assert np.array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
 
@@ -132,10 +131,10 @@ def test_a_seed_gives_the_same_order(manager, small_blocks):
 def test_minibatches_are_those_of_scvi_tools(kang, manager, small_blocks, rows):
     counts = read_counts(kang[0])
     counts.obs = manager.adata.obs.copy()
-    theirs = scvi.dataloaders.AnnDataLoader(manager.transfer_fields(counts), indices=rows, batch_size=300)
-    own = stored.StoredCells(manager, indices=rows, batch_size=300)
-    assert len(own) == len(theirs)
-    for a, b in zip(own, theirs, strict=True):
+    stock = scvi.dataloaders.AnnDataLoader(manager.transfer_fields(counts), indices=rows, batch_size=300)
+    own = disk_loader.DiskLoader(manager, indices=rows, batch_size=300)
+    assert len(own) == len(stock)
+    for a, b in zip(own, stock, strict=True):
         assert set(a) == set(b)
         for key in a:
             assert a[key].dtype == b[key].dtype
@@ -143,14 +142,14 @@ def test_minibatches_are_those_of_scvi_tools(kang, manager, small_blocks, rows):
 
 
 def test_a_last_minibatch_is_dropped_if_asked_for(manager, small_blocks):
-    loader = stored.StoredCells(manager, indices=np.arange(1050), batch_size=100, drop_last=True, shuffle=True)
+    loader = disk_loader.DiskLoader(manager, indices=np.arange(1050), batch_size=100, drop_last=True, shuffle=True)
     assert [len(rows) for rows in seen(loader)] == [100] * 10 == [100] * len(loader)
 
 
 def test_few_cells_are_read_once(manager, small_blocks, monkeypatch):
-    reads, read = [], stored.take_rows
-    monkeypatch.setattr(stored, "take_rows", lambda *args: reads.append(1) or read(*args))
-    loader = stored.StoredCells(manager, indices=np.arange(300), shuffle=True)
+    reads, read = [], disk_loader.take_rows
+    monkeypatch.setattr(disk_loader, "take_rows", lambda *args: reads.append(1) or read(*args))
+    loader = disk_loader.DiskLoader(manager, indices=np.arange(300), shuffle=True)
     epochs = [np.concatenate(seen(loader)) for _ in range(3)]
     assert len(reads) == 1
     assert not np.array_equal(epochs[0], epochs[1])
@@ -158,7 +157,7 @@ def test_few_cells_are_read_once(manager, small_blocks, monkeypatch):
 
 
 def test_an_error_in_reading_is_raised_in_training(manager, small_blocks, monkeypatch):
-    read, calls = stored.take_rows, []
+    read, calls = disk_loader.take_rows, []
 
     def fail_later(*args):
         calls.append(1)
@@ -166,14 +165,14 @@ def test_an_error_in_reading_is_raised_in_training(manager, small_blocks, monkey
             raise OSError("the disk is gone")
         return read(*args)
 
-    monkeypatch.setattr(stored, "take_rows", fail_later)
+    monkeypatch.setattr(disk_loader, "take_rows", fail_later)
     with pytest.raises(OSError, match="the disk is gone"):
-        seen(stored.StoredCells(manager, shuffle=True))
+        seen(disk_loader.DiskLoader(manager, shuffle=True))
     assert no_thread_left()
 
 
 def test_an_epoch_that_breaks_off_leaves_no_thread(manager, small_blocks):
-    loader = stored.SemiSupervisedStoredCells(manager, shuffle=True, n_samples_per_label=20)
+    loader = disk_loader.SemiSupervisedDiskLoader(manager, shuffle=True, n_samples_per_label=20)
     loader.resample_labels()
     minibatches = iter(loader)
     next(minibatches)
@@ -182,7 +181,7 @@ def test_an_epoch_that_breaks_off_leaves_no_thread(manager, small_blocks):
 
 
 def test_labelled_cells_are_drawn_anew_for_each_epoch(manager, small_blocks):
-    loader = stored.SemiSupervisedStoredCells(manager, shuffle=True, n_samples_per_label=20)
+    loader = disk_loader.SemiSupervisedDiskLoader(manager, shuffle=True, n_samples_per_label=20)
     labels, drawn = manager.adata.obs["label"].to_numpy(), []
     sizes = {label: min(20, (labels == label).sum()) for label in set(labels) - {UNLABELED}}
     for _ in range(2):
@@ -200,10 +199,10 @@ def test_labelled_cells_are_drawn_anew_for_each_epoch(manager, small_blocks):
     ("n_cells", "n_validation", "length"), [(1000, 100, 1), (100_000, 10_000, 50), (300_000, 30_000, 64), (500, 0, 1)]
 )
 def test_validation_cells_are_runs_from_everywhere(n_cells, n_validation, length):
-    trained, held_out = stored.split_in_runs(n_cells, n_validation, seed=3)
+    trained, held_out = disk_loader.split_in_runs(n_cells, n_validation, seed=3)
     assert np.array_equal(np.sort(np.concatenate([trained, held_out])), np.arange(n_cells))
     assert abs(len(held_out) - n_validation) <= length
-    assert np.array_equal(held_out, stored.split_in_runs(n_cells, n_validation, seed=3)[1])
+    assert np.array_equal(held_out, disk_loader.split_in_runs(n_cells, n_validation, seed=3)[1])
     if n_validation:
         assert set(held_out // (n_cells // 10)) == set(range(10))
         assert len({row // length for row in held_out}) == round(n_validation / length)
@@ -215,14 +214,14 @@ def trained(kang):
     were.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stored, store):
+        for module in (disk_loader, row_reader):
             patch.setattr(module, "BLOCK", 16)
-        patch.setattr(stored, "POOL_CELLS", 1024)
+        patch.setattr(disk_loader, "POOL_CELLS", 1024)
         models = {}
         for side in ("memory", "disk"):
             counts = read_counts(kang[0], side == "disk")
-            base = ScVI.fit(counts, {**SPEC, "train": TRAIN})
-            models[side] = base, ScANVI.fit(counts, SPEC, base), counts
+            base = ScVI.fit(counts, {**SETTINGS, "train": TRAIN}, JOB)
+            models[side] = base, ScANVI.fit(counts, SETTINGS, JOB, base), counts
         return models
 
 
@@ -282,14 +281,14 @@ def test_what_was_trained_from_disk_is_saved_loaded_and_mapped_onto_as_ever(trai
         loaded = kind.load(file, counts)
         np.testing.assert_allclose(loaded.latent(counts), model.latent(trained["disk"][2]), atol=1e-4)
         cells = ad.AnnData(query.X, obs=query.obs[["batch"]].copy(), var=query.var)
-        mapped = loaded.map_query(cells.copy(), SPEC)
+        mapped = loaded.map_query(cells.copy(), SETTINGS, JOB)
         assert set(query.obs["batch"]) < set(mapped.batches())
         assert mapped.training.mean_shift > 0
         np.testing.assert_allclose(mapped.latent(counts), loaded.latent(counts), atol=1e-4)
 
 
 def test_pools_follow_one_another_while_training(manager, small_blocks):
-    loader = stored.StoredCells(manager, shuffle=True)
+    loader = disk_loader.DiskLoader(manager, shuffle=True)
     loader.read_ahead()
     _, pools, _ = loader.ahead
     sizes = [len(rows) for rows in pools]
@@ -298,4 +297,4 @@ def test_pools_follow_one_another_while_training(manager, small_blocks):
     assert max(sizes) - min(sizes) <= 128
     assert max(sizes) <= 512
     assert all(len(set(a // 16) & set(b // 16)) <= 1 for a, b in pairwise(pools))
-    assert isinstance(scvi_base.cells_of(manager), stored.StoredCells)
+    assert isinstance(disk_loader.data_loader(manager), disk_loader.DiskLoader)

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from refatlas.config.settings import complete_config, tree_settings
+from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer import tree_learning, weighted_knn
 from refatlas.transfer.tree import TreeClassifier, entry_code, from_schpl, to_schpl
 from refatlas.transfer.tree_learning import describe
@@ -31,7 +32,7 @@ def space(real):
     counts.obs["batch"] = counts.obs["batch"].astype(str)
     counts = counts[counts.obs["batch"].isin([*DONORS, QUERY]).to_numpy()].copy()
     reference = counts[(counts.obs["batch"] != QUERY).to_numpy()][::2].copy()
-    model = Linear.fit(reference, {"model": {"n_latent": 20, "C": 0.1, "max_cells": 50000}, "seed": 0})
+    model = Linear.fit(reference, {"model": {"n_latent": 20, "C": 0.1, "max_cells": 50000}}, JobContext())
     cells = pd.DataFrame(
         {"batch": "pbmc:" + counts.obs["batch"], "truth": counts.obs["cell_type"].astype(str)}
     ).set_axis("pbmc:" + counts.obs_names)
@@ -87,7 +88,7 @@ def test_a_held_out_donor_gets_its_finest_labels(scripts, space, classifier):
     assert right[at_leaf].mean() > right[~at_leaf].mean()
     # The vote takes "Monocytes" for a label beside the finer ones, and gives it to their cells.
     reference, known, _, _ = parts(space)
-    vote = weighted_knn.vote_table(known["label"], *nearest(reference.to_numpy(), latent.to_numpy(), 50), latent.index)
+    vote = weighted_knn.vote_table(known["label"], *nearest_neighbors(reference.to_numpy(), latent.to_numpy(), 50), latent.index)
     assert right.mean() > (vote["label"].to_numpy() == cells["truth"].to_numpy()).mean() + 0.02
 
 

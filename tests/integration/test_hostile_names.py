@@ -10,6 +10,7 @@ import subprocess
 import anndata as ad
 import pandas as pd
 import pytest
+
 from conftest import snakemake
 from hostile import BATCHES, FOLDER, LABELS, write_hostile_project
 

@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+
 from conftest import REPO, planned, snakemake, write_sheets
 
 QUERIES = ("1039", "107")

@@ -1,5 +1,6 @@
-"""Likelihoods on non-zero counts alone, and what else is left out of training: the same numbers as
-scvi-tools', and its own functions where it differs.
+"""Likelihoods on non-zero counts, and other work that is skipped: the numbers are those of scvi-tools.
+
+Where the installed scvi-tools differs, its own functions are used.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -13,11 +14,14 @@ torch = pytest.importorskip("torch")
 import scvi  # noqa: E402
 from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial  # noqa: E402
 
-from refatlas.models import scvi_base
-from refatlas.models import sparse_likelihood as likelihood  # noqa: E402
+from refatlas.models import scvi_training  # noqa: E402
+from refatlas.models.interface import JobContext  # noqa: E402
+from refatlas.models.library_patches.likelihood import DISTRIBUTIONS, use_sparse_likelihood  # noqa: E402
+from refatlas.models.library_patches.scvi_tools import LogFirstStepOnly, skip_unused_dropout  # noqa: E402
+from refatlas.models.sparse_likelihood import log_likelihood  # noqa: E402
 
 pytestmark = pytest.mark.slow
-STOCK = {"nb": likelihood.stock.log_nb_positive, "zinb": likelihood.stock.log_zinb_positive}
+STOCK = {"nb": DISTRIBUTIONS.log_nb_positive, "zinb": DISTRIBUTIONS.log_zinb_positive}
 SETTINGS = {"max_epochs": 3, "batch_size": 128, "lr": 1e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.5}
 
 
@@ -53,8 +57,8 @@ def value_and_gradients(function, x: torch.Tensor, values: list[torch.Tensor]) -
 @pytest.mark.parametrize("name", ["nb", "zinb"])
 def test_values_and_gradients_are_those_of_scvi_tools(name, theta, kind):
     x, values = counts(kind), parameters(name, theta)
-    own, theirs = (value_and_gradients(f, x, values) for f in (likelihood.log_likelihood, STOCK[name]))
-    for a, b, tolerance in zip(own, theirs, [1e-5, 1e-3, 1e-3, 1e-3], strict=False):
+    own, stock = (value_and_gradients(f, x, values) for f in (log_likelihood, STOCK[name]))
+    for a, b, tolerance in zip(own, stock, [1e-5, 1e-3, 1e-3, 1e-3], strict=False):
         assert a.dtype == b.dtype == torch.float32
         assert a.shape == b.shape
         # Relative to the largest of a cell; both lose digits where theta is much larger than mu,
@@ -66,25 +70,24 @@ def test_values_and_gradients_are_those_of_scvi_tools(name, theta, kind):
 @pytest.mark.parametrize("name", ["nb", "zinb"])
 def test_nothing_is_left_of_the_difference_in_double_precision(name, theta):
     x, values = counts("large").double(), parameters(name, theta, torch.float64, spread=3)
-    own, theirs = (value_and_gradients(f, x, values) for f in (likelihood.log_likelihood, STOCK[name]))
-    for a, b in zip(own, theirs, strict=True):
+    own, stock = (value_and_gradients(f, x, values) for f in (log_likelihood, STOCK[name]))
+    for a, b in zip(own, stock, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * float(b.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["nb", "zinb"])
 def test_means_learn_as_before_where_dispersions_do_not(name):
     x, (mu, theta, *pi) = counts("sparse"), parameters(name, "gene")
-    own, theirs = (
-        torch.autograd.grad(f(x, mu, theta.detach(), *pi).sum(), mu)[0]
-        for f in (likelihood.log_likelihood, STOCK[name])
+    own, stock = (
+        torch.autograd.grad(f(x, mu, theta.detach(), *pi).sum(), mu)[0] for f in (log_likelihood, STOCK[name])
     )
-    torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-6 * float(theirs.abs().max()))
+    torch.testing.assert_close(own, stock, rtol=1e-3, atol=1e-6 * float(stock.abs().max()))
 
 
 def test_sum_over_a_cell_agrees_to_a_hundred_thousandth():
     x, values = counts("sparse"), parameters("nb", "gene")
-    own, theirs = likelihood.log_likelihood(x, *values).sum(1), STOCK["nb"](x, *values).sum(1)
-    assert ((own - theirs).abs() <= 1e-5 * theirs.abs()).all()
+    own, stock = log_likelihood(x, *values).sum(1), STOCK["nb"](x, *values).sum(1)
+    assert ((own - stock).abs() <= 1e-5 * stock.abs()).all()
 
 
 def names_of_operations(x: torch.Tensor) -> list[str]:
@@ -95,30 +98,30 @@ def names_of_operations(x: torch.Tensor) -> list[str]:
 
 
 def test_distributions_use_it_for_as_long_as_it_lasts(capsys):
-    with likelihood.on_counted_alone() as used:
+    with use_sparse_likelihood() as used:
         assert used
         assert names_of_operations(counts("sparse")) == ["_LogLikelihoodBackward"] * 2
     assert "_LogLikelihoodBackward" not in names_of_operations(counts("sparse"))
-    assert likelihood.stock.log_nb_positive is STOCK["nb"]
+    assert DISTRIBUTIONS.log_nb_positive is STOCK["nb"]
     assert capsys.readouterr().out == ""
 
 
 def test_an_error_within_gives_the_functions_back():
-    with pytest.raises(KeyError), likelihood.on_counted_alone():
+    with pytest.raises(KeyError), use_sparse_likelihood():
         raise KeyError
-    assert likelihood.stock.log_zinb_positive is STOCK["zinb"]
+    assert DISTRIBUTIONS.log_zinb_positive is STOCK["zinb"]
 
 
 def test_other_calls_are_left_to_scvi_tools():
     mu, theta = parameters("nb", "gene")
-    with likelihood.on_counted_alone():
+    with use_sparse_likelihood():
         for x in (counts("sparse"), counts("sparse").unsqueeze(0)):  # draws from the posterior come in three dimensions
-            own = likelihood.stock.log_nb_positive(x, mu.expand(3, 40, 30), theta)
+            own = DISTRIBUTIONS.log_nb_positive(x, mu.expand(3, 40, 30), theta)
             torch.testing.assert_close(own, STOCK["nb"](x, mu.expand(3, 40, 30), theta), rtol=0, atol=0)
 
 
 def halved(x, mu, theta, eps=1e-8, log_fn=torch.log, lgamma_fn=torch.lgamma):
-    """The negative binomial with a factor that scvi-tools has not."""
+    """The negative binomial with a factor that scvi-tools does not have."""
     return STOCK["nb"](x, mu, theta, eps) / 2
 
 
@@ -128,26 +131,27 @@ def steeper(x, mu, theta, eps=1e-8, log_fn=torch.log, lgamma_fn=torch.lgamma):
 
 
 @pytest.mark.parametrize(
-    ("function", "reason"), [(halved, "values"), (steeper, "values"), (lambda x, rate: x, "another"), (None, "another")]
+    ("function", "reason"),
+    [(halved, "values"), (steeper, "values"), (lambda x, rate: x, "different"), (None, "different")],
 )
 def test_stays_off_and_says_so_where_the_library_differs(monkeypatch, capsys, function, reason):
     (
-        monkeypatch.setattr(likelihood.stock, "log_nb_positive", function)
+        monkeypatch.setattr(DISTRIBUTIONS, "log_nb_positive", function)
         if function
-        else monkeypatch.delattr(likelihood.stock, "log_nb_positive")
+        else monkeypatch.delattr(DISTRIBUTIONS, "log_nb_positive")
     )
-    with likelihood.on_counted_alone() as used:
+    with use_sparse_likelihood() as used:
         assert not used
-        assert getattr(likelihood.stock, "log_nb_positive", None) is function
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1
-    assert reason in said
-    assert "log_nb_positive" in said
+        assert getattr(DISTRIBUTIONS, "log_nb_positive", None) is function
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert reason in printed
+    assert "log_nb_positive" in printed
 
 
 def test_stays_off_on_a_gpu(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with likelihood.on_counted_alone() as used:
+    with use_sparse_likelihood() as used:
         assert not used
     assert "GPU" in capsys.readouterr().out
 
@@ -156,7 +160,7 @@ def test_the_check_leaves_random_numbers_alone():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    with likelihood.on_counted_alone():
+    with use_sparse_likelihood():
         assert torch.equal(torch.rand(3), expected)
 
 
@@ -172,22 +176,22 @@ def losses(counts, labels: dict, model: dict):
     """Return the losses of each epoch of a training of scvi, or with labels of scanvi, and the
     weights that it ends with.
     """
-    scvi_base.prepare({"seed": 0, "threads": 1})
+    scvi_training.start_training(JobContext())
     kind = scvi.model.SCANVI if labels else scvi.model.SCVI
     kind.setup_anndata(counts, batch_key="batch", **labels)
-    trained = kind(counts, n_hidden=32, n_latent=5, **model, **scvi_base.SURGERY_READY)
-    recorder = scvi_base.train(trained, SETTINGS, "training", on_reference=True)
+    trained = kind(counts, n_hidden=32, n_latent=5, **model, **scvi_training.SURGERY_READY)
+    recorder = scvi_training.train(trained, SETTINGS, "training", on_reference=True, job=JobContext())
     history = {name: frame.to_numpy(dtype=float).ravel() for name, frame in trained.history.items()}
     return recorder.rows, history, {name: value.numpy() for name, value in trained.module.state_dict().items()}
 
 
 @contextmanager
 def as_scvi_tools_does_it(monkeypatch):
-    """Train without anything that this project leaves out."""
+    """Train without the patches of scvi-tools."""
     with monkeypatch.context() as patch:
-        patch.setattr(likelihood, "ENABLED", False)
-        patch.setattr(scvi_base.LoggedOnce, "setup", lambda *_, **__: None)
-        patch.setattr(scvi_base, "skip_unused_dropout", nullcontext)
+        patch.setattr(scvi_training, "use_sparse_likelihood", nullcontext)
+        patch.setattr(LogFirstStepOnly, "setup", lambda *_, **__: None)
+        patch.setattr(scvi_training, "skip_unused_dropout", nullcontext)
         yield
 
 
@@ -202,20 +206,19 @@ def as_scvi_tools_does_it(monkeypatch):
 )
 def test_training_ends_as_that_of_scvi_tools(donors, monkeypatch, capsys, labels, model):
     rows, history, weights = losses(donors, labels, model)
-    assert "as scvi-tools does it" not in capsys.readouterr().out
+    assert "computed by scvi-tools" not in capsys.readouterr().out
     with as_scvi_tools_does_it(monkeypatch):
-        their_rows, their_history, their_weights = losses(donors, labels, model)
-    assert "as scvi-tools does it" in capsys.readouterr().out
-    assert len(rows) == len(their_rows) == SETTINGS["max_epochs"]
-    for row, theirs in zip(rows, their_rows, strict=True):
-        assert set(scvi_base.LOSSES) <= set(row)
-        assert [row[name] for name in scvi_base.LOSSES] == pytest.approx(
-            [theirs[name] for name in scvi_base.LOSSES], rel=1e-4
+        stock_rows, stock_history, stock_weights = losses(donors, labels, model)
+    assert len(rows) == len(stock_rows) == SETTINGS["max_epochs"]
+    for row, stock in zip(rows, stock_rows, strict=True):
+        assert set(scvi_training.LOSSES) <= set(row)
+        assert [row[name] for name in scvi_training.LOSSES] == pytest.approx(
+            [stock[name] for name in scvi_training.LOSSES], rel=1e-4
         )
-    assert set(history) == set(their_history)
-    assert all(history[name] == pytest.approx(their_history[name], rel=1e-3) for name in history)
+    assert set(history) == set(stock_history)
+    assert all(history[name] == pytest.approx(stock_history[name], rel=1e-3) for name in history)
     dropout = "decoder.px_dropout_decoder.weight"
-    assert np.array_equal(weights[dropout], their_weights[dropout]) == (model["gene_likelihood"] == "nb")
+    assert np.array_equal(weights[dropout], stock_weights[dropout]) == (model["gene_likelihood"] == "nb")
 
 
 @pytest.mark.parametrize("name", ["nb", "zinb"])
@@ -223,6 +226,6 @@ def test_logits_of_dropout_are_computed_for_zinb_alone(donors, name):
     scvi.model.SCVI.setup_anndata(donors, batch_key="batch")
     module = scvi.model.SCVI(donors, n_hidden=8, gene_likelihood=name).module
     decode = module.decoder.px_dropout_decoder
-    with scvi_base.unread_left_out(module):
+    with skip_unused_dropout(module):
         assert (decode(torch.zeros(2, 8)) is None) == (name == "nb")
     assert decode(torch.zeros(2, 8)).shape == (2, donors.n_vars)

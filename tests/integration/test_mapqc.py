@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from refatlas.evaluate import mapqc
+from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 
 
@@ -28,7 +29,7 @@ def spaces(real):
     mixed = np.arange(data.n_vars)
     mixed[::5] = np.random.default_rng(0).permutation(mixed[::5])
     query.X = sparse.csr_matrix(np.where(case[:, None], query.X.toarray()[:, mixed], query.X.toarray()))
-    linear = Linear.fit(reference, {"model": {"n_latent": 20, "C": 0.1, "max_cells": 5000}, "seed": 0})
+    linear = Linear.fit(reference, {"model": {"n_latent": 20, "C": 0.1, "max_cells": 5000}}, JobContext())
     tables = [pd.DataFrame(linear.latent(part), index=part.obs_names) for part in (reference, query)]
     return tables[0], reference.obs[["batch"]], tables[1], query.obs[["batch"]].assign(control=~case)
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.transfer.neighborhood_shift import shift_from_reference
 from transfer_labels import outlier_factors
 
 QUERIES = ("1039", "107")
-SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}, "seed": 0}
+SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def donors(real):
 def test_a_hidden_type_diverges(donors, hidden):
     whole, query = donors
     reference = whole[(whole.obs["label"] != hidden).to_numpy()].copy()
-    model, unseen = Linear.fit(reference, SETTINGS), (query.obs["label"] == hidden).to_numpy()
+    model, unseen = Linear.fit(reference, SETTINGS, JobContext()), (query.obs["label"] == hidden).to_numpy()
     latent = model.latent(query)
     found = roc_auc_score(unseen, shift_from_reference(model, reference, query, latent, 0))
     assert found > 0.85
@@ -39,7 +40,7 @@ def test_a_hidden_type_diverges(donors, hidden):
 
 def test_a_lack_of_genes_makes_nothing_diverge(donors):
     reference, query = donors
-    model, fewer = Linear.fit(reference, SETTINGS), query.copy()
+    model, fewer = Linear.fit(reference, SETTINGS, JobContext()), query.copy()
     fewer.var["measured"] = np.random.default_rng(0).random(query.n_vars) < 0.7
     fewer.X = fewer.X.multiply(fewer.var["measured"].to_numpy()[None, :]).tocsr()
     usual, lacking = (

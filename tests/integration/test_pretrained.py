@@ -1,5 +1,6 @@
-"""Models made elsewhere with stock scvi-tools serve as reference models: same latent space, this
-workflow's names, and queries map onto them.
+"""Models pretrained with stock scvi-tools serve as reference models.
+
+The latent space is the same, names are this workflow's, and queries are mapped to them.
 """
 
 import copy
@@ -11,14 +12,15 @@ import pandas as pd
 import pytest
 
 from refatlas.errors import InputError
-from refatlas.models.pretrained import facts, read_saved, require_usable
+from refatlas.models.interface import JobContext
+from refatlas.models.pretrained import pretrained_facts, read_saved, require_usable
 from refatlas.models.registry import MODEL_TYPES
 from refatlas.prepare import gene_selection
-from refatlas.prepare.genes import named_genes
-from refatlas.prepare.proteins import unite, wanted_proteins
+from refatlas.prepare.genes import genes_from_names
+from refatlas.prepare.proteins import merge_proteins, select_proteins
 
 SURGERY = {"max_epochs": 2, "batch_size": 128, "lr": 1e-3, "patience": 10, "min_delta": 1e-4, "kl_warmup": 0.0}
-SPEC = {"seed": 0, "threads": 1, "surgery": SURGERY}
+SETTINGS = {"surgery": SURGERY}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def ours(data, dataset="kang", labels=True):
     return ad.AnnData(data.layers["counts"].copy(), obs=obs, var=data.var[[]])
 
 
-def test_a_model_made_elsewhere_is_the_reference_model(made, donors, tmp_path):
+def test_a_pretrained_model_is_the_reference_model(made, donors, tmp_path):
     kind, folder, latent = made
     saved = read_saved(str(folder / "model.pt"), hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest())
     counts = ours(donors[0])
@@ -77,7 +79,7 @@ def test_a_model_made_elsewhere_is_the_reference_model(made, donors, tmp_path):
     model.save(tmp_path / "model.pt")
     again = MODEL_TYPES[kind].load_class().load(tmp_path / "model.pt", counts.copy())
     query = ours(donors[1], "query", labels=False)
-    mapped = again.map_query(query.copy(), SPEC)
+    mapped = again.map_query(query.copy(), SETTINGS, JobContext())
     assert set(query.obs["batch"]) <= set(mapped.batches())
     assert mapped.training.mean_shift > 0
     assert np.abs(mapped.latent(counts.copy()) - latent).max() < 1e-4
@@ -88,16 +90,16 @@ def test_a_model_made_elsewhere_is_the_reference_model(made, donors, tmp_path):
 
 
 def test_its_genes_are_taken_in_its_order(made, donors, scripts):
-    names = facts(read_saved(str(made[1] / "model.pt"), None))["genes"]
+    names = pretrained_facts(read_saved(str(made[1] / "model.pt"), None))["genes"]
     assert names == list(donors[0].var_names)
-    united = named_genes(sorted([*names, "OTHER"])).set_index("name").assign(selected=True, reason="variable")
-    genes = gene_selection.take_pretrained(united, {"a": names, "b": names})
+    united = genes_from_names(sorted([*names, "OTHER"])).set_index("name").assign(selected=True, reason="variable")
+    genes = gene_selection.select_pretrained_genes(united, {"a": names, "b": names})
     assert list(genes.index[genes["selected"]]) == names
     assert len(genes) == len(names) + 1
     with pytest.raises(InputError, match="1 of its 300 genes are in no dataset of the reference"):
-        gene_selection.take_pretrained(united.drop(names[7]), {"a": names})
+        gene_selection.select_pretrained_genes(united.drop(names[7]), {"a": names})
     with pytest.raises(InputError, match="pretrained on different genes"):
-        gene_selection.take_pretrained(united, {"a": names, "b": names[::-1]})
+        gene_selection.select_pretrained_genes(united, {"a": names, "b": names[::-1]})
 
 
 def test_what_cannot_serve_is_refused(made, donors):
@@ -172,7 +174,7 @@ def with_proteins(data, dataset: str, wanted: list[str], measured: bool = True):
     )
     # The file's own order is another.
     table = table.iloc[:, ::-1]
-    found = wanted_proteins(unite([table]), {"theirs": wanted})
+    found = select_proteins(merge_proteins([table]), {"theirs": wanted})
     counts.obsm["proteins"], counts.uns["protein_names"] = (
         found.to_numpy() * measured,
         np.array(found.columns, dtype=object),
@@ -180,10 +182,10 @@ def with_proteins(data, dataset: str, wanted: list[str], measured: bool = True):
     return counts
 
 
-def test_a_totalvi_made_elsewhere_is_the_reference_model(made_with_proteins, tmp_path):
+def test_a_pretrained_totalvi_is_the_reference_model(made_with_proteins, tmp_path):
     folder, reference, latent, query = made_with_proteins
     saved = read_saved(str(folder / "model.pt"), None)
-    known = facts(saved)
+    known = pretrained_facts(saved)
     assert known["genes"] == list(reference.var_names)
     require_usable(saved, "TOTALVI", "model.pt")
     counts = with_proteins(reference, "atlas", known["proteins"])
@@ -192,17 +194,17 @@ def test_a_totalvi_made_elsewhere_is_the_reference_model(made_with_proteins, tmp
     model.save(tmp_path / "model.pt")
     again = MODEL_TYPES["totalvi"].load_class().load(tmp_path / "model.pt", counts.copy())
     bare = with_proteins(query, "query", known["proteins"], measured=False)
-    mapped = again.map_query(bare.copy(), SPEC)
+    mapped = again.map_query(bare.copy(), SETTINGS, JobContext())
     assert set(bare.obs["batch"]) <= set(mapped.batches())
     assert mapped.training.mean_shift > 0
     assert np.abs(mapped.latent(counts.copy()) - latent).max() < 1e-4
 
 
-def test_proteins_of_a_model_made_elsewhere_must_be_the_references():
+def test_proteins_of_a_pretrained_model_must_be_the_references():
     table = pd.DataFrame([[1.0, 2.0, 0.0]], index=["c"], columns=["CD3", "CD4_TotalSeqB", "CD8"])
-    assert list(wanted_proteins(table, {"a": ["CD4", "CD8", "CD3"]}).columns) == ["CD4", "CD8", "CD3"]
-    assert list(wanted_proteins(table, {}).columns) == ["CD3", "CD4_TotalSeqB"]
+    assert list(select_proteins(table, {"a": ["CD4", "CD8", "CD3"]}).columns) == ["CD4", "CD8", "CD3"]
+    assert list(select_proteins(table, {}).columns) == ["CD3", "CD4_TotalSeqB"]
     with pytest.raises(InputError, match="1 of its 2 proteins are in no dataset of the reference: CD19"):
-        wanted_proteins(table, {"a": ["CD3", "CD19"]})
+        select_proteins(table, {"a": ["CD3", "CD19"]})
     with pytest.raises(InputError, match="a and b are pretrained on different proteins"):
-        wanted_proteins(table, {"a": ["CD3"], "b": ["CD4"]})
+        select_proteins(table, {"a": ["CD3"], "b": ["CD4"]})

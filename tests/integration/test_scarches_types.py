@@ -11,26 +11,30 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, REPO
 from test_unusual import one_epoch
 
+from conftest import DATA, REPO
 from refatlas.errors import InputError
 from refatlas.io.cell_tables import UNLABELED
+from refatlas.models.interface import JobContext
 from refatlas.models.registry import MODEL_TYPES
 from refatlas.prepare.normalization import log_normalized
 
 OURS = ("scpoli", "expimap", "trvae")
+JOB = JobContext()
 EPOCHS = {"pretrain": 10, "train": 12, "surgery": 4}
 DONORS, QUERY = ("101", "1015", "1016"), "107"
 
 
 def few_epochs(kind: str, **sections) -> dict:
-    """Return the settings of a type with few epochs, and what is said beyond."""
-    spec = one_epoch(kind)
+    """Return the settings of a type with few epochs, and others by section."""
+    settings = one_epoch(kind)
     for name, n_epochs in EPOCHS.items():
-        if name in spec:
-            spec[name]["max_epochs"] = n_epochs
-    return {name: {**part, **sections.get(name, {})} if isinstance(part, dict) else part for name, part in spec.items()}
+        if name in settings:
+            settings[name]["max_epochs"] = n_epochs
+    return {
+        name: {**part, **sections.get(name, {})} if isinstance(part, dict) else part for name, part in settings.items()
+    }
 
 
 def as_stored(counts, labels: bool):
@@ -66,8 +70,8 @@ def mapped(donors):
 
     def of(kind: str):
         if kind not in found:
-            model = MODEL_TYPES[kind].load_class().fit(reference.copy(), few_epochs(kind))
-            found[kind] = model, model.map_query(query.copy(), few_epochs(kind))
+            model = MODEL_TYPES[kind].load_class().fit(reference.copy(), few_epochs(kind), JOB)
+            found[kind] = model, model.map_query(query.copy(), few_epochs(kind), JOB)
         return found[kind]
 
     return of
@@ -108,7 +112,8 @@ def test_saved_models_are_the_same_in_a_fresh_process(mapped, donors, tmp_path):
     for kind in OURS:
         mapped(kind)[1].save(tmp_path / f"{kind}.pt")
     script = (
-        "import sys, anndata, numpy, pathlib; sys.path.insert(0, sys.argv[1]); from refatlas.models import MODEL_TYPES;"
+        "import sys, anndata, numpy, pathlib; sys.path.insert(0, sys.argv[1]);"
+        " from refatlas.models.registry import MODEL_TYPES;"
         " counts = anndata.read_h5ad('query.h5ad')\nfor kind in sys.argv[2:]:\n    model ="
         " MODEL_TYPES[kind].load_class().load(pathlib.Path(kind + '.pt'), counts)\n    numpy.savez(kind,"
         " latent=model.latent(counts), expected=model.expected(counts))"
@@ -148,23 +153,23 @@ def test_genes_in_another_order_are_refused(mapped, donors, kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_training_is_recorded_and_told_and_repeatable(donors, kind, capsys):
+def test_training_is_recorded_printed_and_repeatable(donors, kind, capsys):
     reference = donors[0][::6].copy()
-    spec = {
+    settings = {
         name: {**part, "max_epochs": 2} if isinstance(part, dict) and "max_epochs" in part else part
         for name, part in few_epochs(kind).items()
     }
-    one, two = (MODEL_TYPES[kind].load_class().fit(reference.copy(), spec) for _ in range(2))
+    one, two = (MODEL_TYPES[kind].load_class().fit(reference.copy(), settings, JOB) for _ in range(2))
     assert np.array_equal(one.latent(reference.copy()), two.latent(reference.copy()))
     history = one.training.history
     assert {"stage", "epoch", "seconds", "cells_per_second", "loss_train", "loss_validation"} <= set(history.columns)
     assert history["loss_validation"].notna().all()
     assert one.training.monitor == "loss_validation"
-    told = capsys.readouterr().out
-    assert "epoch 2/2  loss_validation" in told
-    assert "cells/s" in told
-    assert "INITIALIZING" not in told
-    assert "Layer" not in told
+    printed = capsys.readouterr().out
+    assert "epoch 2/2  loss_validation" in printed
+    assert "cells/s" in printed
+    assert "INITIALIZING" not in printed
+    assert "Layer" not in printed
 
 
 @pytest.mark.parametrize("kind", OURS)
@@ -173,6 +178,7 @@ def test_a_loss_that_is_not_finite_is_an_error_at_once(donors, kind):
         MODEL_TYPES[kind].load_class().fit(
             donors[0][::6].copy(),
             few_epochs(kind, pretrain={"lr": 1.0, "kl_weight": 1e38}, train={"lr": 1.0, "kl_weight": 1e38}),
+            JOB,
         )
 
 
@@ -180,7 +186,7 @@ def test_a_loss_that_is_not_finite_is_an_error_at_once(donors, kind):
 @pytest.mark.parametrize("kind", ["scpoli", "trvae"])
 def test_other_distributions_expect_counts_as_well(donors, kind, loss):
     reference = donors[0]
-    model = MODEL_TYPES[kind].load_class().fit(reference.copy(), few_epochs(kind, model={"recon_loss": loss}))
+    model = MODEL_TYPES[kind].load_class().fit(reference.copy(), few_epochs(kind, model={"recon_loss": loss}), JOB)
     expected = model.expected(reference[:100].copy())
     assert (expected >= 0).all()
     counts = reference[:100].X.toarray()
@@ -215,10 +221,10 @@ def stimulated(real):
     x = log_normalized(counts.X)
     variance = np.asarray(x.multiply(x).mean(axis=0) - np.square(x.mean(axis=0))).ravel()
     reference = as_stored(counts[:, np.sort(variance.argsort()[::-1][:2000])].copy(), True)
-    spec = few_epochs(
+    settings = few_epochs(
         "expimap", model={"gmt": str(DATA / "c2.cp.reactome.v7.5.1.symbols.gmt")}, train={"max_epochs": 40}
     )
-    return MODEL_TYPES["expimap"].load_class().fit(reference.copy(), spec), reference
+    return MODEL_TYPES["expimap"].load_class().fit(reference.copy(), settings, JOB), reference
 
 
 def test_interferon_programs_are_on_top_of_stimulated_against_control(stimulated):
@@ -238,16 +244,16 @@ def test_enrichment_is_that_of_the_library(stimulated):
     cells.X = cells.X.toarray()
     model.wrapped.latent_directions(adata=cells)
     model.wrapped.latent_enrich("batch", adata=cells, use_directions=True)
-    theirs = pd.Series(cells.uns["bf_scores"]["stimulated"]["p_h0"], index=model.program_names())
+    library = pd.Series(cells.uns["bf_scores"]["stimulated"]["p_h0"], index=model.program_names())
     ours = model.tables(reference.copy())["enrichment"].xs(("batch", "stimulated"), level=("by", "group"))[
         "probability"
     ]
-    assert np.abs(ours - theirs[ours.index]).max() < 0.04
+    assert np.abs(ours - library[ours.index]).max() < 0.04
 
 
 def test_a_query_may_learn_programs_that_have_no_place_in_the_latent_space(mapped, donors):
     (model, _), (reference, query, _) = mapped("expimap"), donors
-    changed = model.map_query(query.copy(), few_epochs("expimap", surgery={"n_ext": 2}))
+    changed = model.map_query(query.copy(), few_epochs("expimap", surgery={"n_ext": 2}), JOB)
     tables, some = changed.tables(query.copy(), reference.copy()), reference[:50].copy()
     programs = tables["programs"]
     assert list(programs.index[-2:]) == ["new_1", "new_2"]
@@ -261,8 +267,8 @@ def test_a_query_may_learn_programs_that_have_no_place_in_the_latent_space(mappe
 def test_a_program_file_of_other_genes_is_refused_before_training(donors, tmp_path):
     (tmp_path / "p.gmt").write_text("A\tlink\tnaught\tnothing\n")
     with pytest.raises(
-        InputError, match=r"p\.gmt: no program has 12 of the reference's 1287 genes; the fullest, A, has 0"
+        InputError, match=r"p\.gmt: no program has 12 of the reference's 1287 genes; the largest overlap is 0, of A"
     ):
         MODEL_TYPES["expimap"].load_class().fit(
-            donors[0].copy(), few_epochs("expimap", model={"gmt": str(tmp_path / "p.gmt")})
+            donors[0].copy(), few_epochs("expimap", model={"gmt": str(tmp_path / "p.gmt")}), JOB
         )

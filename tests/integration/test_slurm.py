@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from conftest import REPO, site_profile, small_counts, snakemake, write_sheets
 
 GPU_JOBS = {"train_reference_scvi": 2, "map_query_scvi_q": 1}

@@ -9,8 +9,9 @@ import time
 import pytest
 
 pytest.importorskip("slurm_cluster", reason="the cluster for tests is not part of this version")
-from conftest import site_profile, small_counts, snakemake, write_sheets
 from test_checkpoints import Run
+
+from conftest import site_profile, small_counts, snakemake, write_sheets
 
 PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
 # More than are ever trained: what ends training here is SLURM, and the test.

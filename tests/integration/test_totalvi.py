@@ -16,40 +16,42 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import REPO, sheet_row
 from scipy.stats import spearmanr
 
+from conftest import REPO, sheet_row
 from refatlas.errors import InputError
 from refatlas.io.atomic import write_json, write_table
 from refatlas.io.fingerprints import fingerprints
 from refatlas.io.model_counts import read_counts
 from refatlas.io.raw_counts import open_counts
 from refatlas.models import training
+from refatlas.models.hidden_proteins import HIDDEN
+from refatlas.models.interface import JobContext
 from refatlas.models.registry import MODEL_TYPES, settings_schema
-from refatlas.models.totalvi import HIDDEN
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.prepare import gene_selection
-from refatlas.prepare.cell_quality import scan
+from refatlas.prepare.cell_quality import scan_file
 from refatlas.transfer.model_fit import deviance_ratio
 
 pytestmark = pytest.mark.slow
 KEY = "protein_expression"
+JOB = JobContext()
 SOME = ["CD3", "CD4", "CD19"]
 
 
 def settings(kind: str, epochs: int = 40, **sections) -> dict:
     """Return the defaults of a type with a small network and few epochs."""
-    spec = {"type": kind, "seed": 0, "threads": 1}
+    found = {"type": kind}
     for section, part in settings_schema(kind)["properties"].items():
         if "properties" in part:
-            spec[section] = {
+            found[section] = {
                 name: setting["default"] for name, setting in part["properties"].items() if "default" in setting
             } | sections.get(section, {})
     if kind == "totalvi":
-        spec["model"] |= {"n_hidden": 64}
-        spec["train"] |= {"max_epochs": epochs}
-        spec["surgery"] |= {"max_epochs": 30}
-    return spec
+        found["model"] |= {"n_hidden": 64}
+        found["train"] |= {"max_epochs": epochs}
+        found["surgery"] |= {"max_epochs": 30}
+    return found
 
 
 class Project:
@@ -59,7 +61,9 @@ class Project:
         self.scripts, self.config, self.folder = scripts, config, folder
 
     def _scan(self, name: str, row: dict) -> None:
-        found = scan(open_counts(row["path"], row["layer"]), name, row, self.config["qc"], self.config["unlabeled"])
+        found = scan_file(
+            open_counts(row["path"], row["layer"]), name, row, self.config["qc"], self.config["unlabeled"]
+        )
         write_table(found.cells, self.folder / f"{name}_cells.parquet")
         write_table(found.genes, self.folder / f"{name}_genes.parquet")
 
@@ -71,7 +75,7 @@ class Project:
             self._scan(name, row)
         tables = {kind: [pd.read_parquet(self._table(name, kind)) for name in rows] for kind in ("cells", "genes")}
         write_table(
-            gene_selection.select(list(rows.values()), *tables.values(), self.config["genes"]),
+            gene_selection.select_genes(list(rows.values()), *tables.values(), self.config["genes"]),
             self._table("selected", "genes"),
         )
         files = {kind: [self._table(name, kind) for name in rows] for kind in ("cells", "genes")}
@@ -138,7 +142,7 @@ def reference(project, data):
 
 @pytest.fixture(scope="module")
 def model(reference):
-    return MODEL_TYPES["totalvi"].load_class().fit(reference.copy(), settings("totalvi"))
+    return MODEL_TYPES["totalvi"].load_class().fit(reference.copy(), settings("totalvi"), JOB)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +153,7 @@ def hidden(project, data, reference):
 
 @pytest.fixture(scope="module")
 def mapped(model, hidden):
-    return model.map_query(hidden.copy(), settings("totalvi"))
+    return model.map_query(hidden.copy(), settings("totalvi"), JOB)
 
 
 def measured(data) -> pd.DataFrame:
@@ -176,7 +180,7 @@ def test_training_is_reproducible(reference):
     latents = []
     for _ in range(2):
         few = reference[:300].copy()
-        latents.append(MODEL_TYPES["totalvi"].load_class().fit(few, settings("totalvi", epochs=2)).latent(few))
+        latents.append(MODEL_TYPES["totalvi"].load_class().fit(few, settings("totalvi", epochs=2), JOB).latent(few))
     assert np.array_equal(*latents)
 
 
@@ -185,8 +189,8 @@ def test_a_last_minibatch_of_one_cell_is_no_hindrance(reference):
     cell.
     """
     few = reference[:285].copy()
-    spec = settings("totalvi", epochs=1, train={"hide_proteins": 1.0})
-    assert np.isfinite(MODEL_TYPES["totalvi"].load_class().fit(few, spec).latent(few)).all()
+    all_hidden = settings("totalvi", epochs=1, train={"hide_proteins": 1.0})
+    assert np.isfinite(MODEL_TYPES["totalvi"].load_class().fit(few, all_hidden, JOB).latent(few)).all()
 
 
 def test_the_query_has_no_labels_and_the_reference_s_genes_and_proteins(reference, hidden):
@@ -245,8 +249,8 @@ def knn_mean(reference, query, k: int = 50) -> np.ndarray:
     """Return the mean of log counts over each query cell's nearest reference cells among principal
     components.
     """
-    linear = MODEL_TYPES["linear"].load_class().fit(reference, settings("linear"))
-    neighbors, _ = nearest(linear.latent(reference), linear.latent(query), k)
+    linear = MODEL_TYPES["linear"].load_class().fit(reference, settings("linear"), JOB)
+    neighbors, _ = nearest_neighbors(linear.latent(reference), linear.latent(query), k)
     return np.log1p(reference.obsm["proteins"])[neighbors].mean(axis=1)
 
 
@@ -254,7 +258,7 @@ def test_some_proteins_are_used_and_the_others_imputed(model, project, reference
     row = sheet_row(data / "query.h5ad", label_keys=[], protein_key="some", protein_is_default=False)
     query = project.query("some", row)
     asked = settings("totalvi", outputs={"rna": True, "n_samples": 2})
-    mapped = model.map_query(query.copy(), asked)
+    mapped = model.map_query(query.copy(), asked, JOB)
     tables = mapped.tables(query.copy(), reference.copy(), asked)
     facts = tables["protein_facts"]["values"]
     assert set(facts.index[facts == "denoised"]) == set(SOME)
@@ -268,11 +272,11 @@ def test_some_proteins_are_used_and_the_others_imputed(model, project, reference
 def test_an_rna_only_query_and_one_cell_are_mapped(model, project, reference, real):
     path = real("malt_rna_only_1100c_33538g.h5ad")
     query = project.query("malt", sheet_row(path, label_keys=[]))
-    mapped = model.map_query(query.copy(), settings("totalvi"))
+    mapped = model.map_query(query.copy(), settings("totalvi"), JOB)
     assert np.isfinite(mapped.tables(query.copy(), reference.copy())["proteins"]).all(axis=None)
     assert np.isfinite(deviance_ratio(mapped, query[:100].copy(), 0)).all()
     alone = query[:1].copy()
-    one = model.map_query(alone.copy(), settings("totalvi"))
+    one = model.map_query(alone.copy(), settings("totalvi"), JOB)
     assert np.isfinite(one.tables(alone.copy(), reference.copy())["proteins"]).all(axis=None)
 
 

@@ -10,30 +10,31 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import sheet_row, small_counts, snakemake, write_sheets
 
+from conftest import sheet_row, small_counts, snakemake, write_sheets
 from refatlas.errors import InputError
 from refatlas.io.model_counts import counts_writer, read_counts
 from refatlas.io.raw_counts import open_counts
 from refatlas.models import training
+from refatlas.models.interface import JobContext
 from refatlas.models.registry import MODEL_TYPES
-from refatlas.neighbors.exact_index import nearest
-from refatlas.prepare import assemble, gene_overlap, gene_selection
-from refatlas.prepare.assemble import selected_counts
-from refatlas.prepare.cell_quality import scan
+from refatlas.neighbors.exact_index import nearest_neighbors
+from refatlas.prepare import gene_overlap, gene_selection, model_input
+from refatlas.prepare.cell_quality import scan_file
+from refatlas.prepare.model_input import selected_counts
 from refatlas.transfer import reference_index, weighted_knn
 from refatlas.transfer.label_table import pick
 from refatlas.transfer.model_fit import deviance_ratio
 
 
 def one_epoch(kind: str, **sections) -> dict:
-    """Return the settings of a type with a single epoch everywhere, and what is said beyond."""
-    spec = {"type": kind, "seed": 0, "threads": 1}
-    for section, settings in MODEL_TYPES[kind].load_class().settings.items():
-        spec[section] = {name: setting["default"] for name, setting in settings.items()} | sections.get(section, {})
-        if "max_epochs" in spec[section]:
-            spec[section]["max_epochs"] = 1
-    return spec
+    """Return the settings of a type with a single epoch of each training, and others by section."""
+    settings = {"type": kind}
+    for section, schema in MODEL_TYPES[kind].settings_schema().items():
+        settings[section] = {name: setting["default"] for name, setting in schema.items()} | sections.get(section, {})
+        if "max_epochs" in settings[section]:
+            settings[section]["max_epochs"] = 1
+    return settings
 
 
 class Pipeline:
@@ -45,13 +46,13 @@ class Pipeline:
         self.scripts, self.config, self.folder = scripts, config, folder
         counts.write_h5ad(folder / "reference.h5ad")
         row = sheet_row(folder / "reference.h5ad")
-        self.found = scan(open_counts(row["path"]), "ref", row, config["qc"], config["unlabeled"])
-        genes = gene_selection.select(
+        self.found = scan_file(open_counts(row["path"]), "ref", row, config["qc"], config["unlabeled"])
+        genes = gene_selection.select_genes(
             [row], [self.found.cells.copy()], [self.found.genes], {**config["genes"], "n_top": 60}
         )
         self.genes = genes
         self.counts = self._store(
-            row, self.found, assemble.describe_cells({"ref": self.found.cells}), "reference", self.found.cells["keep"]
+            row, self.found, model_input.reference_obs({"ref": self.found.cells}), "reference", self.found.cells["keep"]
         )
         gmt = folder / "programs.gmt"
         gmt.write_text(
@@ -62,7 +63,9 @@ class Pipeline:
             for kind in kinds
         }
         self.models = {
-            kind: MODEL_TYPES[kind].load_class().fit(self.counts.copy(), one_epoch(kind, **self.sections[kind]))
+            kind: MODEL_TYPES[kind]
+            .load_class()
+            .fit(self.counts.copy(), one_epoch(kind, **self.sections[kind]), JobContext())
             for kind in kinds
         }
 
@@ -79,7 +82,9 @@ class Pipeline:
         """Return the labels of a query by each model."""
         counts.write_h5ad(self.folder / "query.h5ad")
         row = sheet_row(self.folder / "query.h5ad", **{"label_keys": [], **keys})
-        found = scan(open_counts(row["path"], row["layer"]), "query", row, self.config["qc"], self.config["unlabeled"])
+        found = scan_file(
+            open_counts(row["path"], row["layer"]), "query", row, self.config["qc"], self.config["unlabeled"]
+        )
         check = gene_overlap
         check.require_overlap(
             "query 'query' (query.h5ad)",
@@ -92,7 +97,7 @@ class Pipeline:
         return {kind: self._labels(kind, query) for kind in self.models}
 
     def _labels(self, kind, query):
-        mapped = self.models[kind].map_query(query.copy(), one_epoch(kind, **self.sections[kind]))
+        mapped = self.models[kind].map_query(query.copy(), one_epoch(kind, **self.sections[kind]), JobContext())
         assert set(query.obs["batch"].astype(str)) <= set(mapped.batches())
         latents = [m.latent(c.copy()) for m, c in ((self.models[kind], self.counts), (mapped, query))]
         assert np.isfinite(latents[1]).all()
@@ -107,7 +112,7 @@ class Pipeline:
         made = indexing.index_cells(latents[0], labels, 0)
         assert np.isfinite(transfer.outlier_factors(made.sample, latents[1])).all()
         tables = [
-            transfer.vote_table(labels, *nearest(*latents, 50), query.obs_names),
+            transfer.vote_table(labels, *nearest_neighbors(*latents, 50), query.obs_names),
             transfer.logistic_table(made.logistic, latents[1], query.obs_names),
         ]
         return pick(tables[0], "knn").join(pick(tables[1], "logistic"), rsuffix="_logistic")

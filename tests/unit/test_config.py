@@ -1,12 +1,10 @@
-"""Every mistake in the configuration and in the sheets is named, with what was found and what to
-do.
-"""
+"""Every mistake in the configuration and in the sheets is named, with what was found and the remedy."""
 
 import os
 
 import pytest
-from conftest import REPO
 
+from refatlas.config.schema_files import load_schema
 from refatlas.config.settings import check_writable, complete_config
 from refatlas.config.sheets import load_sheets
 from refatlas.errors import InputError
@@ -20,10 +18,10 @@ BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
     [
         ({"refrence": "x"}, r"unknown key 'refrence' \(did you mean 'reference'\?\)"),
         ({"genes": {"n_tops": 5}}, r"config: genes: unknown key 'n_tops' \(did you mean 'n_top'\?\)"),
-        ({"genes": {"n_top": "many"}}, r"config: genes: n_top: 'many' is of the wrong type; expected integer"),
+        ({"genes": {"n_top": "many"}}, r"config: genes: n_top: 'many' has the wrong type; expected integer"),
         ({"genes": {"n_top": 3}}, r"config: genes: n_top: 3 is less than the minimum of 10"),
         ({"query": {"min_gene_overlap": 1.5}}, r"1.5 is greater than the maximum of 1"),
-        ({"models": {"m": {"type": "scvvi"}}}, r"'scvvi' is none of .* \(did you mean 'scvi'\?\)"),
+        ({"models": {"m": {"type": "scvvi"}}}, r"'scvvi' is not one of .* \(did you mean 'scvi'\?\)"),
         ({"models": {"m": {}}}, r"config: models: m: 'type' is a required property"),
         (
             {"models": {"m": {"type": "scvi", "train": {"epochs": 3}}}},
@@ -33,11 +31,15 @@ BASE = {"reference": "reference.tsv", "queries": "queries.tsv"}
         ({"models": {"a/b": {"type": "scvi"}}}, r"name 'a/b' is not allowed"),
         (
             {"models": {"m": {"type": "scanvi", "init_from": "gone"}}},
-            r"init_from: 'gone' is no such model; need a model of type scvi: none",
+            r"init_from: 'gone' is not in models; name a model of type scvi \(there are: none\)",
         ),
-        ({"models": {"counts": {"type": "scvi"}}}, r"name 'counts' is taken"),
+        ({"models": {"set": {"type": "scvi"}}}, r"name 'set' is reserved; rename the model"),
+        (
+            {"models": {"a": {"type": "scanvi", "init_from": "b"}, "b": {"type": "linear"}}},
+            r"init_from: 'b' is of type linear; name a model of type scvi \(there are: none\)",
+        ),
         ({"models": {"linear": {"type": "scvi"}}}, r"'linear' is the baseline's name"),
-        ({"deliver": {"model": "gone"}}, r"deliver: model 'gone' is not in models; it holds scvi, scanvi, linear"),
+        ({"deliver": {"model": "gone"}}, r"deliver: model 'gone' is not in models; name one of scvi, scanvi, linear"),
         ({"deliver": {"model": "scvi", "source": "classifier"}}, r"type scvi has no classifier"),
         ({"seed": -1}, r"seed: -1 is less"),
     ],
@@ -79,9 +81,9 @@ def _stay_here():
 @pytest.mark.parametrize(
     ("reference", "queries", "said"),
     [
-        ("dataset\tpath\n", "", "the sheet has no row"),
-        ("dataset\tpath\na\ta.h5ad\na\tq.h5ad\n", "", r"reference.tsv, line 3: dataset 'a' stands twice"),
-        ("", "query\tpath\nq\tq.h5ad\nq\tq.h5ad\n", r"queries.tsv, line 3: query 'q' stands twice"),
+        ("dataset\tpath\n", "", "the sheet has no rows"),
+        ("dataset\tpath\na\ta.h5ad\na\tq.h5ad\n", "", r"reference.tsv, line 3: dataset 'a' is in the sheet twice"),
+        ("", "query\tpath\nq\tq.h5ad\nq\tq.h5ad\n", r"queries.tsv, line 3: query 'q' is in the sheet twice"),
         ("dataset\tpath\na/b\ta.h5ad\n", "", "dataset 'a/b' is not allowed"),
         ("dataset\tpath\na b\ta.h5ad\n", "", "dataset 'a b' is not allowed"),
         ("dataset\tpath\n..\ta.h5ad\n", "", "dataset '..' is not allowed"),
@@ -92,7 +94,7 @@ def _stay_here():
         ("dataset\tpath\tmetadata\na\ta.h5ad\tgone.csv\n", "", r"metadata 'gone.csv' does not exist"),
         ("", "query\tpath\na\tq.h5ad\n", "query 'a' has the name of a dataset"),
         ("dataset\tpath\tlabel_key\na\ta.h5ad\tx,y\nb\ta.h5ad\tx\n", "", "different numbers of label columns"),
-        ("", "query\tpath\tcontrol\nq\tq.h5ad\thealthy\n", "control 'healthy' is not like COLUMN=VALUE"),
+        ("", "query\tpath\tcontrol\nq\tq.h5ad\thealthy\n", "control 'healthy' is not of the form COLUMN=VALUE"),
     ],
 )
 def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):
@@ -100,7 +102,7 @@ def test_mistakes_in_the_sheets(tmp_path, reference, queries, said):
         sheets(tmp_path, reference, queries)
 
 
-def test_a_model_made_elsewhere_needs_its_file_and_trust(tmp_path):
+def test_a_pretrained_model_needs_its_file_and_trust(tmp_path):
     def config(**made):
         return complete_config(
             {**BASE, "models": {"m": {"type": "scvi", "pretrained": {"path": str(tmp_path), **made}}}}
@@ -109,7 +111,7 @@ def test_a_model_made_elsewhere_needs_its_file_and_trust(tmp_path):
     with pytest.raises(InputError, match=r"models: m: pretrained: .*model.pt' does not exist"):
         config()
     (tmp_path / "model.pt").write_text("")
-    with pytest.raises(InputError, match=r"may run any code: give the sha256"):
+    with pytest.raises(InputError, match=r"can run any code that it contains: give the SHA-256"):
         config()
     with pytest.raises(InputError, match=r"pretrained: sha256"):
         config(sha256="abc")
@@ -120,7 +122,7 @@ def test_a_model_made_elsewhere_needs_its_file_and_trust(tmp_path):
 
 @pytest.mark.parametrize("names", [("m", "m_tree"), ("linear_classifier",)])
 def test_names_of_models_that_would_share_columns(names):
-    with pytest.raises(InputError, match=r"would have the columns of the source"):
+    with pytest.raises(InputError, match=r"would have the names of those of model"):
         complete_config({**BASE, "models": {name: {"type": "scvi"} for name in names}})
 
 
@@ -134,11 +136,11 @@ def test_several_gpus_where_they_can_be_used():
     for model, said in (
         (
             {"type": "scanvi"},
-            "type scanvi trains on one GPU.*scvi can make use.*name one of type scvi with several GPUs in init_from",
+            "type scanvi trains on one GPU; several GPUs can be used by type scvi; .*type scvi that init_from names",
         ),
         ({"type": "trvae"}, "type trvae trains on one GPU"),
         ({"gpus": 0}, "gpus: .*0"),
-        ({"from_disk": "always"}, "memory alone, and memory: from_disk is always"),
+        ({"from_disk": "always"}, "needs the counts in memory, and memory: from_disk is always"),
     ):
         with pytest.raises(InputError, match=said):
             config(**model)
@@ -192,18 +194,33 @@ def test_results_that_cannot_be_written(tmp_path):
             check_writable(str(tmp_path / "closed" / "results"))
 
 
-def test_every_setting_is_described_in_the_manual():
-    manual = (REPO / "config" / "README.md").read_text()
-    from refatlas.config.schema_files import load_schema
+@pytest.mark.parametrize("name", ["heldout", "fold_1", "scvi", "transfer.csv", "counts"])
+def test_queries_and_models_may_have_names_of_folds_and_files(tmp_path, name):
+    assert list(sheets(tmp_path, queries=f"query\tpath\n{name}\tq.h5ad\n")[1]) == [name]
+    assert name in complete_config({**BASE, "models": {name: {"type": "scvi"}}})["models"]
 
-    missing = []
-    for key, part in load_schema("config")["properties"].items():
-        names = [key] + [f"{key}.{inner}" for inner in part.get("properties", {})]
-        missing += [name for name in names if f"`{name}`" not in manual]
-    for kind in MODEL_TYPES:
-        for section, part in settings_schema(kind)["properties"].items():
-            missing += [name for name in part.get("properties", {}) if name != "type" and f"`{name}`" not in manual]
-            missing += [section] if section != "type" and f"`{section}`" not in manual else []
-    for sheet in ("reference", "queries"):
-        missing += [column for column in load_schema(sheet)["properties"] if f"`{column}`" not in manual]
+
+def test_files_that_rules_write_need_not_exist(tmp_path):
+    sheet = "dataset\tpath\tmetadata\na\tdata/matrix\tdata/cells.csv\nb\tdata/matrix/\t\n"
+    produced = ("data/matrix/matrix.mtx.gz", "data/cells.csv")
+    sheets(tmp_path)
+    (tmp_path / "reference.tsv").write_text(sheet)
+    config = complete_config(BASE)
+    assert list(load_sheets(config, produced)[0]) == ["a", "b"]
+    with pytest.raises(InputError, match=r"path 'data/matrix' does not exist"):
+        load_sheets(config)
+    with pytest.raises(InputError, match=r"metadata 'data/cells.csv' does not exist"):
+        load_sheets(config, produced[:1])
+
+
+def test_every_setting_has_a_description():
+    def undescribed(schema, where):
+        for key, part in schema.get("properties", {}).items():
+            if key != "type" and not part.get("properties") and len(part.get("description", "").split()) < 2:
+                yield f"{where}{key}"
+            yield from undescribed(part, f"{where}{key}.")
+
+    schemas = {name: load_schema(name) for name in ("config", "reference", "queries")}
+    missing = [key for name, schema in schemas.items() for key in undescribed(schema, f"{name}: ")]
+    missing += [key for kind in MODEL_TYPES for key in undescribed(settings_schema(kind), f"{kind}: ")]
     assert not missing

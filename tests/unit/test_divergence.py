@@ -9,8 +9,9 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
+from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer import neighborhood_shift as module
 from refatlas.transfer.neighborhood_shift import MIN_CELLS, neighborhood_shift, shift_from_reference
 
@@ -47,7 +48,7 @@ def reference():
     found = ad.AnnData(
         counts, obs=pd.DataFrame({"batch": "r", "label": types.astype(str)}, index=[f"r{i}" for i in range(900)])
     )
-    return found, Linear.fit(found, {"model": {"n_latent": 10, "C": 0.1, "max_cells": 5000}, "seed": 0})
+    return found, Linear.fit(found, {"model": {"n_latent": 10, "C": 0.1, "max_cells": 5000}}, JobContext())
 
 
 def of(reference, counts, measured=None):
@@ -57,7 +58,7 @@ def of(reference, counts, measured=None):
 
 def test_a_type_close_to_a_known_one_is_told_by_its_neighbourhood_where_single_cells_do_not(reference):
     counts, types = cells({0: 100, 1: 100, 2: 100, 3: 100}, seed=1)
-    single = nearest(reference[1].latent(reference[0]), reference[1].latent(as_query(counts)), 15)[1].mean(axis=1)
+    single = nearest_neighbors(reference[1].latent(reference[0]), reference[1].latent(as_query(counts)), 15)[1].mean(axis=1)
     assert roc_auc_score(types == 3, of(reference, counts)) > 0.9
     assert roc_auc_score(types == 3, single) < 0.75
 

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.io.count_file import CountFile
-from refatlas.prepare.genes import gene_table, match_genes, take_genes, unite
+from refatlas.prepare.genes import gene_table, match_genes, merge_genes, reindex_genes
 
 
 def file_with(index, **columns) -> CountFile:
@@ -33,22 +33,22 @@ def test_ids_are_found_in_a_column_beside_symbols():
 
 
 def test_symbols_alone_take_the_id_that_another_file_gives_them():
-    united = unite([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"]), table([None, None], ["B", "C"])])
+    united = merge_genes([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"]), table([None, None], ["B", "C"])])
     assert list(united.index) == ["ENSG00000000001", "ENSG00000000002", "C"]
     assert list(match_genes(united, table([None, None], ["B", "C"]))) == [1, 2]
 
 
 def test_an_ambiguous_symbol_is_not_matched():
-    united = unite([table(["ENSG00000000001", "ENSG00000000002"], ["A", "A"])])
+    united = merge_genes([table(["ENSG00000000001", "ENSG00000000002"], ["A", "A"])])
     assert list(match_genes(united, table([None], ["A"]))) == [-1]
 
 
 def test_symbol_does_not_override_a_gene_found_by_id():
-    reference = unite([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"])])
+    reference = merge_genes([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"])])
     assert list(match_genes(reference, table(["ENSG00000000001", "ENSG00000000009"], ["x", "A"]))) == [0, -1]
 
 
 def test_columns_of_one_gene_are_summed_and_order_is_the_references():
     block = sparse.csr_matrix(np.array([[1, 2, 3, 4], [0, 5, 0, 6]], dtype=np.float32))
-    taken = take_genes(block, np.array([2, 0, -1, 2]), 4)
+    taken = reindex_genes(block, np.array([2, 0, -1, 2]), 4)
     assert taken.toarray().tolist() == [[2, 0, 5, 0], [5, 0, 6, 0]]

@@ -1,4 +1,4 @@
-"""Jobs on a workstation with several GPUs get different ones; what a scheduler gave them stays."""
+"""Jobs on a workstation with several GPUs get different ones. GPUs that a scheduler has assigned stay."""
 
 import os
 import subprocess
@@ -6,13 +6,12 @@ import sys
 from contextlib import ExitStack
 
 import pytest
-from conftest import REPO
 
-from refatlas.jobs.gpus import own_gpus, take, visible_gpus
+from conftest import REPO
+from refatlas.jobs.gpus import own_gpus, reserve_gpus, visible_gpus
 
 JOB = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
 from refatlas.jobs.gpus import own_gpus
 with own_gpus(1):
     print(os.environ["CUDA_VISIBLE_DEVICES"], file=sys.stderr, flush=True)
@@ -30,16 +29,17 @@ def own_locks(monkeypatch, tmp_path):
 def start_job() -> tuple[subprocess.Popen, str]:
     """Start a job that holds one GPU until its input is closed; return it, and its GPU."""
     job = subprocess.Popen(
-        [sys.executable, "-c", JOB, REPO / "workflow/scripts"],
+        [sys.executable, "-c", JOB],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(REPO / "workflow" / "scripts")},
     )
     return job, job.stderr.readline().strip()
 
 
-def test_jobs_at_the_same_time_get_different_gpus_and_give_them_back(monkeypatch):
+def test_jobs_at_the_same_time_get_different_gpus_and_release_them(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
     with ExitStack() as jobs:
         started = [start_job() for _ in range(4)]
@@ -57,9 +57,9 @@ def test_jobs_at_the_same_time_get_different_gpus_and_give_them_back(monkeypatch
 
 
 def test_several_gpus_for_one_job():
-    with ExitStack() as held:
-        assert take(["a", "b", "c"], 2, held) == ["a", "b"]
-        assert take(["a", "b", "c"], 2, held) == ["c", "a"]
+    with ExitStack() as locks:
+        assert reserve_gpus(["a", "b", "c"], 2, locks) == ["a", "b"]
+        assert reserve_gpus(["a", "b", "c"], 2, locks) == ["c", "a"]
 
 
 def test_gpus_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
@@ -77,8 +77,8 @@ def test_gpus_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-def test_what_a_scheduler_gave_and_hidden_gpus_are_left_alone(monkeypatch):
-    for given in ("2", "", "-1"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+def test_assigned_and_hidden_gpus_stay_as_they_are(monkeypatch):
+    for assigned in ("2", "", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", assigned)
         with own_gpus(1):
-            assert os.environ["CUDA_VISIBLE_DEVICES"] == given
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == assigned

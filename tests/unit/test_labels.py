@@ -14,7 +14,7 @@ from refatlas.evaluate.label_scores import (
     score_labels,
     score_unseen,
 )
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer import delivery, weighted_knn
 from refatlas.transfer.label_table import label_table
 from refatlas.transfer.weighted_knn import neighbor_weights, weighted_shares
@@ -37,7 +37,7 @@ def test_vote_equals_scarches_on_a_real_latent_space(scripts, real):
     reference, query = data[batch == "0"], data[batch == "1"][::10]
     labels = pd.DataFrame({"label": reference.obs["cell_type"].astype(str).to_numpy()})
     expected, uncertainty = scarches_transfer(reference.X, labels, query.X, 50)
-    table = weighted_knn.vote_table(labels["label"], *nearest(reference.X, query.X, 50, 2), query.obs_names)
+    table = weighted_knn.vote_table(labels["label"], *nearest_neighbors(reference.X, query.X, 50, 2), query.obs_names)
     assert np.array_equal(table["label"], expected["label"])
     assert 1 - table["confidence"].to_numpy() == pytest.approx(uncertainty["label"].to_numpy(dtype=float), abs=1e-5)
 
@@ -46,7 +46,7 @@ def test_published_accuracy_of_the_trvae_latent_space(scripts, real):
     # Its publication (Symphony, Kang 2021) votes among 5 neighbours.
     data = ad.read_h5ad(real("trvae_latent_pancreas_mapindrop.h5ad"))
     is_reference = (data.obs["batch"].astype(str) == "0").to_numpy()
-    found = nearest(data.X[is_reference], data.X[~is_reference], 5, 2)
+    found = nearest_neighbors(data.X[is_reference], data.X[~is_reference], 5, 2)
     table = weighted_knn.vote_table(
         data.obs["cell_type"].astype(str)[is_reference], *found, data.obs_names[~is_reference]
     )
@@ -68,7 +68,7 @@ def test_equal_distances_give_equal_weights():
 
 
 def test_fewer_reference_cells_than_k():
-    indices, distances = nearest(np.array([[0.0], [3.0]]), np.array([[1.0]]), k=50)
+    indices, distances = nearest_neighbors(np.array([[0.0], [3.0]]), np.array([[1.0]]), k=50)
     assert indices.tolist() == [[0, 1]]
     assert distances.tolist() == [[1.0, 2.0]]
 
@@ -188,13 +188,6 @@ def test_a_failed_metric_is_shown_and_no_total_is_made_of_it(scripts):
     assert table.loc["clisi", "failed"] == "RuntimeError: no such thing"
     assert table.loc["batch", "value"] == pytest.approx(0.6)
     assert table.loc[["bio", "total"], "value"].isna().all()
-
-
-def test_query_cells_are_placed_on_an_island_and_not_between(scripts):
-    reference = np.array([[0.0], [0.1], [0.2], [9.0], [9.1]])
-    umap = np.array([[0, 0], [0, 1], [1, 0], [50, 50], [51, 50]], dtype=float)
-    places = umap.place(reference, umap, np.array([[0.05]]), k=5)
-    assert np.all(places < 2)
 
 
 @pytest.mark.parametrize("copies", [1, 30])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.plots import GREY, by_category, colors, draw_embeddings, draw_enrichment, plt, save
+from refatlas.plots import GREY, category_colors, draw_categories, draw_embeddings, draw_enrichment, plt, save_figure
 from refatlas.report import reference_figures
 
 
@@ -13,7 +13,7 @@ from refatlas.report import reference_figures
     "columns",
     [["elbo_train", "elbo_validation"], ["loss_train", "recon_loss_train", "loss_validation"], ["loss_train"]],
 )
-def test_losses_of_every_type_are_drawn(scripts, columns):
+def test_losses_of_every_type_are_drawn(columns):
     history = pd.DataFrame(
         {
             "stage": ["one", "one", "two"],
@@ -23,11 +23,11 @@ def test_losses_of_every_type_are_drawn(scripts, columns):
             **{name: [3.0, 2.0, 1.0] for name in columns},
         }
     )
-    figure = reference_figures.draw_training(history, "m")
+    figure = reference_figures.plot_training(history, "m")
     assert [len(ax.lines) for ax in figure.axes] == [1 + any(name.endswith("_validation") for name in columns)] * 2
 
 
-def test_a_stage_without_a_column_of_another_is_drawn(scripts):
+def test_a_stage_without_a_column_of_another_is_drawn():
     history = pd.DataFrame(
         {
             "stage": ["one", "two"],
@@ -38,7 +38,7 @@ def test_a_stage_without_a_column_of_another_is_drawn(scripts):
             "loss_train": [np.nan, 2.0],
         }
     )
-    assert [len(ax.lines) for ax in reference_figures.draw_training(history, "m").axes] == [1, 1]
+    assert [len(ax.lines) for ax in reference_figures.plot_training(history, "m").axes] == [1, 1]
 
 
 def test_cells_have_the_colour_of_their_category_and_others_are_grey():
@@ -46,9 +46,9 @@ def test_cells_have_the_colour_of_their_category_and_others_are_grey():
     names, places, palette = (
         ["b", None, "a", "unknown", np.nan, "a"],
         np.arange(12.0).reshape(6, 2),
-        colors(["a", "b", "c"]),
+        category_colors(["a", "b", "c"]),
     )
-    by_category(ax, places, pd.Series(names, dtype=object), palette, 5)
+    draw_categories(ax, places, pd.Series(names, dtype=object), palette, 5)
     drawn = ax.collections[0]
     expected = [matplotlib.colors.to_rgb(palette.get(name, GREY)) for name in names]
     order = drawn.get_offsets()[:, 0].astype(int) // 2
@@ -65,9 +65,9 @@ def test_enrichment_and_embeddings_with_odd_names(tmp_path):
     ]
     figure = draw_enrichment(pd.DataFrame(rows).set_index(["by", "group", "program"]))
     assert [len(ax.patches) for ax in figure.axes] == [8, 8]
-    save(figure, str(tmp_path / "enrichment.png"))
+    save_figure(figure, str(tmp_path / "enrichment.png"))
     table = pd.DataFrame(
         {"origin": ["reference", "query"], "embedding_1": [0.0, 1.0]}, index=pd.Index(["a:$b", "q:q"], name="batch")
     )
-    save(draw_embeddings(table), str(tmp_path / "embeddings.png"))
+    save_figure(draw_embeddings(table), str(tmp_path / "embeddings.png"))
     assert {path.name for path in tmp_path.iterdir()} == {"enrichment.png", "embeddings.png"}

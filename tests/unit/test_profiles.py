@@ -1,11 +1,12 @@
-"""What the shipped profiles say once their templates are filled in."""
+"""The shipped profiles, with their templates filled in."""
 
 import os
 import re
 
 import pytest
-from conftest import REPO, site_profile
 from snakemake.profiles import ProfileConfigFileParser
+
+from conftest import REPO, site_profile
 
 
 def filled_in(folder) -> dict:
@@ -14,7 +15,7 @@ def filled_in(folder) -> dict:
         return dict(ProfileConfigFileParser().parse(file))
 
 
-def test_the_profile_knows_all_rules_that_ask_for_a_gpu(tmp_path):
+def test_the_profile_knows_all_rules_that_request_a_gpu(tmp_path):
     text = "".join(path.read_text() for path in (REPO / "workflow/rules").iterdir())
     rules = {
         re.match(r"(\w+):", rule)[1] for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:] if "gpu=" in rule
@@ -23,29 +24,26 @@ def test_the_profile_knows_all_rules_that_ask_for_a_gpu(tmp_path):
     assert {setting.split(":")[0] for setting in settings} == rules
 
 
-def test_every_rule_asks_for_more_memory_when_it_is_tried_again():
-    asked = [
+def test_every_rule_requests_more_memory_when_it_is_retried():
+    requested = [
         line.strip()
         for path in (REPO / "workflow/rules").iterdir()
         for line in path.read_text().splitlines()
         if "mem_mb=" in line
     ]
-    assert asked
-    assert [
-        line
-        for line in asked
-        if not line.startswith(("mem_mb=scaled_mem_mb(", "mem_mb=memory_of_model(", "mem_mb=memory_of_training("))
-    ] == []
+    functions = "scaled_mem_mb", "training_mem_mb", "mapping_mem_mb", "describing_mem_mb"
+    assert requested
+    assert [line for line in requested if not re.fullmatch(rf"mem_mb=({'|'.join(functions)})\(.*\),", line)] == []
 
 
-def test_as_it_stands_nothing_is_of_a_site():
+def test_the_shipped_profile_names_no_site():
     profile = filled_in(REPO / "profiles/slurm")
     assert profile["default-resources"] == ["mem_mb=2000", "runtime=60"]
     assert "set-resources" not in profile
     assert "slurm-status-command" not in profile
 
 
-def test_each_line_of_a_site_has_its_effect(tmp_path):
+def test_each_setting_of_a_site_has_its_effect(tmp_path):
     names = {"account": '"123"', "partition": '"cpu-long"', "gpu_partition": '"gpu"', "gpu_model": '"a100"'}
     profile = filled_in(site_profile(tmp_path, **names, accounting="false", max_jobs="7"))
     assert profile["default-resources"][2:] == ["slurm_account='123'", "slurm_partition='cpu-long'"]
@@ -75,7 +73,7 @@ def test_gpus_of_a_workstation_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
     assert filled_in(REPO / "profiles/default")["resources"][0] == "gpu=2"
 
 
-def test_amounts_of_single_rules_stand_beside_partitions(tmp_path):
+def test_resources_of_single_rules_are_kept_beside_partitions(tmp_path):
     path = site_profile(tmp_path, gpu_partition='"gpu"') / "profile.v9+.yaml"
     path.write_text(
         path.read_text().replace("amounts: {}", "amounts: {select_genes: {runtime: 300}, map_query: {mem_mb: 9000}}")

@@ -11,17 +11,24 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import sheet_row, small_counts
 from scipy import sparse
 
+from conftest import sheet_row, small_counts
 from refatlas.errors import InputError
 from refatlas.io.model_counts import counts_writer, protein_names, read_counts
 from refatlas.io.raw_counts import open_counts
 from refatlas.models.denoised_proteins import largest, measured_proteins, protein_facts, shared_batches
-from refatlas.models.totalvi import HIDDEN, with_hidden_proteins
+from refatlas.models.hidden_proteins import HIDDEN, with_hidden_proteins
 from refatlas.prepare import demo, folds, gene_selection
-from refatlas.prepare.cell_quality import scan
-from refatlas.prepare.proteins import align, describe_match, match_proteins, read_proteins, unite, wanted_proteins
+from refatlas.prepare.cell_quality import scan_file
+from refatlas.prepare.proteins import (
+    align_proteins,
+    describe_protein_match,
+    match_proteins,
+    merge_proteins,
+    read_proteins,
+    select_proteins,
+)
 
 NAMES = ["CD3", "CD4_TotalSeqB", "HLA-A/B"]
 
@@ -191,7 +198,7 @@ def test_an_absent_key_is_refused_with_what_there_is_unless_it_is_the_default(tm
 def test_a_scan_checks_proteins_and_names_them(tmp_path, counts, config):
     counts.write_h5ad(tmp_path / "a.h5ad")
     row = sheet_row(tmp_path / "a.h5ad", protein_key="adt")
-    found = scan(open_counts(row["path"]), "d", row, config["qc"], config["unlabeled"])
+    found = scan_file(open_counts(row["path"]), "d", row, config["qc"], config["unlabeled"])
     assert found.summary["proteins"] == ["CD3", "CD4", "CD8"]
 
 
@@ -205,12 +212,12 @@ def test_names_match_without_case_and_tag_and_nothing_else():
 def test_proteins_of_several_files_are_one_table_with_zeros_where_not_measured():
     a = pd.DataFrame([[1, 2], [3, 4]], index=["a1", "a2"], columns=["CD3", "CD4"])
     b = pd.DataFrame([[5, 6, 0]], index=["b1"], columns=["CD4_TotalSeqA", "CD8", "CD99"])
-    united = wanted_proteins(unite([a, b, pd.DataFrame(index=["c1"])]), {})
+    united = select_proteins(merge_proteins([a, b, pd.DataFrame(index=["c1"])]), {})
     assert list(united.columns) == ["CD3", "CD4", "CD8"]
     assert united.loc["b1"].tolist() == [0, 5, 6]
     assert united.loc["c1"].tolist() == [0, 0, 0]
-    assert align(b, ["CD8", "CD3"]).loc["b1"].tolist() == [6, 0]
-    assert unite([pd.DataFrame(index=["c1"])]).shape == (1, 0)
+    assert align_proteins(b, ["CD8", "CD3"]).loc["b1"].tolist() == [6, 0]
+    assert merge_proteins([pd.DataFrame(index=["c1"])]).shape == (1, 0)
 
 
 def test_a_protein_keeps_the_place_that_it_found_when_a_later_file_has_another_name_for_it():
@@ -220,16 +227,16 @@ def test_a_protein_keeps_the_place_that_it_found_when_a_later_file_has_another_n
             [(["CD3_TotalSeqA"], [4]), (["CD3_TotalSeqB"], [5]), (["CD3", "CD3_TotalSeqA"], [6, 7])]
         )
     ]
-    united = unite(tables)
+    united = merge_proteins(tables)
     assert united["CD3_TotalSeqA"].tolist() == [4, 5, 7]
     assert united["CD3"].tolist() == [0, 0, 6]
 
 
 def test_a_match_in_words():
-    said = describe_match(["cd3", "CD99"], ["CD3", "CD4"])
+    said = describe_protein_match(["cd3", "CD99"], ["CD3", "CD4"])
     assert (
         said
-        == "1 of the reference's 2 proteins measured; taken by name: cd3 as CD3; to be imputed: CD4; unknown to the"
+        == "1 of the reference's 2 proteins measured; matched under another name: cd3 as CD3; to be imputed: CD4; not in the"
         " reference: CD99"
     )
 
@@ -277,9 +284,9 @@ def test_a_fold_that_leaves_no_proteins_is_refused(scripts):
         {"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]},
         index=["rna:1", "cite:1", "cite:2"],
     )
-    folds.require_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
+    folds.require_training_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
     with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite:b\)"):
-        folds.require_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])
+        folds.require_training_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])
 
 
 def test_a_share_of_the_cells_with_proteins_comes_again_without_them():
@@ -316,17 +323,17 @@ def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_s
     for name, data in (("a", counts), ("b", other)):
         data.write_h5ad(tmp_path / f"{name}.h5ad")
         rows[name] = sheet_row(tmp_path / f"{name}.h5ad", protein_key="adt")
-        found[name] = scan(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
+        found[name] = scan_file(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
         found[name].cells.to_parquet(tmp_path / f"{name}_cells.parquet")
         found[name].genes.to_parquet(tmp_path / f"{name}_genes.parquet")
-    genes = gene_selection.select(
+    genes = gene_selection.select_genes(
         list(rows.values()),
         [f.cells.copy() for f in found.values()],
         [f.genes for f in found.values()],
         config["genes"],
     )
     genes.to_parquet(tmp_path / "selected.parquet")
-    roles, words = folds.plan(
+    roles, words = folds.plan_fold(
         pd.concat([f.cells[f.cells["keep"]] for f in found.values()]), {"batches": ["a:b1"]}, "auto", 0
     )
     roles.to_frame().to_parquet(tmp_path / "fold.parquet")

@@ -23,7 +23,7 @@ from refatlas.evaluate.sampled_integration import (
     stratified_mean,
 )
 from refatlas.neighbors import exact_index as knn
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 
 METRICS = load_schema("config")["properties"]["integration"]["properties"]["metrics"]["default"]
 # scib-metrics computes in single precision, and ends its search for LISI's kernel at an entropy
@@ -52,7 +52,7 @@ def full(space, scripts):
     from scib_metrics.nearest_neighbors import NeighborsResults
 
     def exact(x, n_neighbors):
-        indices, distances = nearest(x, x, n_neighbors)
+        indices, distances = nearest_neighbors(x, x, n_neighbors)
         return NeighborsResults(indices=indices, distances=distances)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -9,8 +9,9 @@ from scipy import sparse
 from refatlas import resources
 from refatlas.errors import InputError
 from refatlas.io import model_counts as store
-from refatlas.io.model_counts import memory_mb, read_counts, sharing
+from refatlas.io.model_counts import memory_mb, read_counts, shallow_copy
 from refatlas.io.row_reader import RowReader, on_disk, row_blocks, take_rows
+from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.models.registry import MODEL_TYPES
 
@@ -82,7 +83,7 @@ def test_blocks_are_all_rows_in_their_order(stored):
 
 def test_columns_are_ones_own_and_the_matrix_is_shared(stored):
     counts = read_counts(stored, from_disk=True)
-    other = sharing(counts)
+    other = shallow_copy(counts)
     other.obs["label"] = "C"
     assert other.X is counts.X
     assert "C" not in set(counts.obs["label"])
@@ -95,7 +96,7 @@ def test_memory_is_that_of_values_positions_and_cells(stored):
 def test_the_baseline_is_the_same_from_disk(stored):
     settings = {name: setting["default"] for name, setting in Linear.settings["model"].items()} | {"n_latent": 5}
     models = [
-        (Linear.fit(counts, {"model": settings, "seed": 0}), counts)
+        (Linear.fit(counts, {"model": settings}, JobContext()), counts)
         for counts in (read_counts(stored), read_counts(stored, from_disk=True))
     ]
     (here, counts), (there, counts_there) = models

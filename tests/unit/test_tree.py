@@ -277,7 +277,7 @@ def test_the_tree_as_a_single_source():
 
 @pytest.mark.parametrize(
     ("update", "said"),
-    [("gone", "update: 'gone' is no query"), ("q", "query 'q' has no labels to extend the tree with")],
+    [("gone", "update: 'gone' is not a query"), ("q", "query 'q' has no labels to extend the tree with")],
 )
 def test_an_update_needs_a_query_with_labels(tmp_path, monkeypatch, update, said):
     monkeypatch.chdir(tmp_path)

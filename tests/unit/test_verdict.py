@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_counts
 from scipy import sparse
 
+from conftest import small_counts
 from refatlas.errors import InputError
 from refatlas.evaluate import mapqc, query_measures, verdict
 from refatlas.io.atomic import read_json, write_json

@@ -10,21 +10,8 @@ import anndata as ad
 import pytest
 from conftest import REPO, planned, small_counts, snakemake, write_sheets
 
-QUERY_RULES = {
-    "hash_files",
-    "check_query",
-    "build_query",
-    "map_query",
-    "transfer_labels",
-    "embed_query",
-    "combine_labels",
-    "measure_query",
-    "assess_query",
-    "deliver_labels",
-    "plot_query",
-    "score_transfer",
-}
-SUMMARIES = {"collect_transfer", "plot_transfer", "export_atlas", "record_provenance", "write_report"}
+QUERY_RULES = {"prepare_query", "map_query", "transfer_labels", "assess_query", "deliver_labels", "embed_query"}
+SUMMARIES = {"export_atlas", "record_provenance", "write_report"}
 
 
 def make_project(folder):
@@ -75,12 +62,31 @@ def test_the_shipped_configuration_plans_the_whole_demo(tmp_path):
     assert (jobs["plan_fold"], jobs["hold_out"], jobs["calibrate"], jobs["assess_query"]) == (1, 1, 1, 2)
 
 
+def test_one_query_on_two_models_and_the_baseline_takes_at_most_ten_jobs(finished):
+    add_query(finished, label_key="cell_type")
+    jobs = planned(snakemake(finished, "--dry-run", "results/queries/r/labels.csv", "results/queries/r/umap.png"))
+    assert sum(jobs.values()) == 8
+    assert set(jobs) == QUERY_RULES
+
+
+def add_query(folder, **columns):
+    """Add query r to the sheet, with further columns."""
+    rows = [{"query": "q", "path": "q.h5ad"}, {"query": "r", "path": "r.h5ad", **columns}]
+    write_sheets(folder, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], rows)
+
+
 def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
-    with (finished / "queries.tsv").open("a") as sheet:
-        sheet.write("r\tr.h5ad\n")
+    add_query(finished)
     jobs = planned(snakemake(finished, "--dry-run"))
     assert set(jobs) == QUERY_RULES | SUMMARIES
-    assert (jobs["map_query"], jobs["check_query"], jobs["plot_query"]) == (3, 1, 1)
+    assert (jobs["map_query"], jobs["prepare_query"], jobs["transfer_labels"]) == (3, 1, 1)
+
+
+def test_a_query_with_labels_of_its_own_is_scored(finished):
+    add_query(finished, label_key="cell_type")
+    jobs = planned(snakemake(finished, "--dry-run"))
+    assert set(jobs) == QUERY_RULES | SUMMARIES | {"score_transfer", "collect_transfer"}
+    assert jobs["score_transfer"] == 1
 
 
 def test_the_record_waits_for_every_job_but_the_report(project):
@@ -116,8 +122,7 @@ def test_a_changed_model_reruns_that_model_alone(finished):
         "hold_out",
         "select_genes",
         "build_reference",
-        "check_query",
-        "build_query",
+        "prepare_query",
     } & set(jobs)
 
 
@@ -151,14 +156,14 @@ def test_another_fold_leaves_the_atlas_and_the_first_fold_alone(finished):
     write_sheets(finished, *rows, evaluation={"folds": 2, "hide": ["A"]})
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (jobs["plan_fold"], jobs["train_reference"], jobs["map_query"], jobs["calibrate"]) == (2, 6, 6, 1)
-    assert not {"scan_dataset", "build_query", "check_query"} & set(jobs)
+    assert not {"scan_dataset", "prepare_query"} & set(jobs)
 
 
 def test_a_setting_of_the_delivery_trains_and_maps_nothing(finished):
     rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}]
     write_sheets(finished, *rows, deliver={"alpha": 0.2})
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert {"calibrate", "combine_labels", "deliver_labels"} <= set(jobs)
+    assert {"calibrate", "assess_query", "deliver_labels"} <= set(jobs)
     assert not {"train_reference", "map_query", "transfer_labels", "hold_out"} & set(jobs)
 
 
@@ -187,7 +192,7 @@ def test_mapqc_is_planned_for_queries_that_name_controls(project):
     assert not {"run_mapqc", "run_mapqc_held_out"} & set(planned(snakemake(project, "--dry-run")))
 
 
-def test_a_model_made_elsewhere_is_taken_for_the_atlas_and_trained_in_folds(project):
+def test_a_pretrained_model_is_taken_for_the_atlas_and_trained_in_folds(project):
     (project / "made").mkdir()
     (project / "made" / "model.pt").write_text("placeholder")
     write_sheets(
@@ -278,7 +283,7 @@ def test_a_tree_of_a_finished_project_trains_and_maps_nothing(finished):
     with_tree(finished)
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (jobs["learn_hierarchy"], jobs["classify_by_tree"], jobs["transfer_labels"]) == (2, 2, 2)
-    assert not {"train_reference", "map_query", "embed_query"} & set(jobs)
+    assert not {"train_reference", "map_query", "prepare_query"} & set(jobs)
 
 
 def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(project):
@@ -324,11 +329,11 @@ def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(p
         models=models,
     )
     planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
-    assert "results/atlas/counts.h5ad" in planned_jobs.split("rule build_query:")[1].split("output:")[0]
+    assert "results/reference/counts.h5ad" in planned_jobs.split("rule prepare_query:")[1].split("output:")[0]
 
 
 def test_a_dataset_replaced_by_an_older_file_is_scanned_again(project):
-    target = "results/datasets/a/scan.json"
+    target = "results/reference/datasets/a/scan.json"
     snakemake(project, "--cores", "1", target)
     assert planned(snakemake(project, "--dry-run", target)) == {}
     small_counts(seed=7).write_h5ad(project / "a.h5ad")
@@ -340,4 +345,4 @@ def test_an_input_of_tomorrow_is_refused_before_any_job(project):
     os.utime(project / "q.h5ad", (time.time() + 86400,) * 2)
     run = snakemake(project, "--dry-run", check=False)
     assert run.returncode
-    assert "q.h5ad: its time of change" in run.stdout + run.stderr
+    assert "q.h5ad: its modification time" in run.stdout + run.stderr

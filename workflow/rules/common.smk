@@ -1,62 +1,106 @@
-# in:  config, the two sheets
-# out: DATASETS, QUERIES, MODELS: checked rows by name; PRETRAINED: models made elsewhere; FOLDS: the held-out splits; wildcards are constrained to these names
+# in:  the configuration and the two sheets
+# out: CONFIG, DATASETS, QUERIES, MODELS (checked, by name), FOLDS; constraints of the wildcards; functions for inputs and params
+#
+# {split}  a reference: "reference", or that of a fold, "evaluation/FOLD"
+# {query}  cells mapped onto it: "queries/NAME", or those that a fold holds out, "evaluation/FOLD/heldout"
+# {name}   a query of the sheet; {dataset}, {model}, {fold}: names of theirs
+import gc
 import math
 import os
 import re
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.sourcecache import LocalSourceFile
 
-sys.path.insert(
-    0,
-    str(workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)),
-)
+# Planning makes millions of small objects that stay: a tenth of its time went into looking for garbage among them.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
-from refatlas.config import (
+VERSION = "0.2.0"
+SCRIPTS = workflow.current_basedir.join("../scripts")
+if isinstance(SCRIPTS, LocalSourceFile):
+    # A checkout runs with the package beside its scripts, also where another one is installed; and so do its jobs, whose
+    # search path Snakemake would put behind the installed packages.
+    path = os.path.abspath(SCRIPTS.get_path_or_uri(secret_free=True))
+    sys.path.insert(0, path)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [path, os.environ.get("PYTHONPATH")])
+    )
+# What the package of a job is compared with.
+os.environ["REFATLAS_VERSION"] = VERSION
+
+try:
+    import refatlas
+except ModuleNotFoundError:
+    raise WorkflowError(
+        f"the package refatlas is not installed, and the workflow does not lie on this machine; install version {VERSION} "
+        "of it into the environment of Snakemake, from the same repository"
+    ) from None
+if refatlas.__version__ != VERSION:
+    raise WorkflowError(
+        f"this workflow is refatlas {VERSION}, but Python imported refatlas {refatlas.__version__} from "
+        f"{os.path.dirname(refatlas.__file__)}; install version {VERSION}, or uninstall the other one"
+    )
+
+from refatlas.config.folds import (
     HELD_OUT,
-    calibrating,
+    calibration_folds,
+    folds,
+    limit_epochs,
+)
+from refatlas.config.settings import (
     check_writable,
     complete_config,
     delivered_source,
-    folds,
-    load_sheets,
     models_with_proteins,
-    shortened,
     tree_settings,
 )
+from refatlas.config.sheets import load_sheets
 from refatlas.errors import InputError
-from refatlas.files import is_mtx, mtx_files, require_not_in_future, fingerprints, zarr_files
-from refatlas.models import BASELINE, MODEL_TYPES
-
-DEMO = {
-    "blood": "demo/atlas_blood.h5ad",
-    "marrow": "demo/atlas_marrow.h5",
-    "marrow_cells": "demo/atlas_marrow_cells.csv",
-    "spleen": "demo/atlas_spleen/matrix.mtx.gz",
-    "spleen_features": "demo/atlas_spleen/features.tsv.gz",
-    "spleen_barcodes": "demo/atlas_spleen/barcodes.tsv.gz",
-    "spleen_cells": "demo/atlas_spleen_cells.csv",
-    "inflamed": "demo/query_inflamed.h5ad",
-    "panel": "demo/query_panel.h5ad",
-}
+from refatlas.io.fingerprints import fingerprints, require_not_in_future
+from refatlas.io.formats import is_mtx, mtx_files, zarr_files
+from refatlas.models.registry import (
+    BASELINE,
+    MODEL_TYPES,
+    mapping_settings,
+    table_settings,
+)
+from refatlas.prepare.demo_files import DEMO
+from refatlas.resources import (
+    describing_mem_mb,
+    mapping_mem_mb,
+    minutes,
+    scaled_mem_mb,
+    training_mem_mb,
+)
+from refatlas.revisions import revision
 
 try:
     CONFIG = complete_config(config)
-    DATASETS, QUERIES = load_sheets(CONFIG, made=tuple(DEMO.values()))
+    DATASETS, QUERIES = load_sheets(CONFIG, produced=tuple(DEMO.values()))
     for place in ("results", "logs", "benchmarks"):
-        check_writable(CONFIG.get("pathvars", {}).get(place, place))
+        check_writable(
+            workflow.modifier.modify_path(workflow.pathvars.apply(f"<{place}>"))
+        )
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = CONFIG["models"]
 FOLDS = folds(CONFIG["evaluation"])
+# Labels are calibrated on the folds that hide no label.
+CALIBRATION_FOLDS = calibration_folds(FOLDS)
+# What the tables of scores call the cells of a reference: the atlas, or a fold by its name.
+SPLIT_NAMES = {"reference": "atlas"}
 CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
+# Only where the sheet names a query's own labels is there something to score.
+SCORED = [name for name, row in QUERIES.items() if row["label_keys"]]
 CONTROL_MODEL = CONFIG["deliver"]["model"]
 # A resource of the rules, not a parameter: a change must not train anything again.
 CHECKPOINT_SECONDS = math.ceil(60 * CONFIG["checkpoint"]["minutes"])
 DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
-PRETRAINED_PROTEINS = [
+PRETRAINED_WITH_PROTEINS = [
     m for m in PRETRAINED if MODEL_TYPES[MODELS[m]["type"]].needs_proteins
 ]
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
@@ -69,13 +113,16 @@ def one_of(names):
 
 wildcard_constraints:
     dataset=one_of(DATASETS),
-    query=one_of([*QUERIES, HELD_OUT]),
+    # Not one of their names: the time of planning would grow with the square of the number of queries.
+    name="[^/]+",
     model=one_of(MODELS),
-    split=one_of(["atlas", *FOLDS]),
+    fold=one_of(FOLDS),
+    split="reference|evaluation/[^/]+",
+    query=f"queries/[^/]+|evaluation/[^/]+/{HELD_OUT}",
 
 
 def counts_of(row):
-    """The files that a row's path stands for: of a folder those inside that tell of a change."""
+    """The files that a row's path stands for: of a folder, those inside that change when it changes."""
     path = row["path"]
     return (
         list(mtx_files(path).values()) if is_mtx(path) else zarr_files(path) or [path]
@@ -83,8 +130,18 @@ def counts_of(row):
 
 
 def files_of(row):
-    """All files that a sheet's row names."""
-    return counts_of(row) + ([row["metadata"]] if row["metadata"] else [])
+    """All files that a sheet's row names, as they are: no prefix of a module is put before the users' files."""
+    metadata = [row["metadata"]] if row["metadata"] else []
+    return [local(file) for file in counts_of(row) + metadata]
+
+
+def query_row(name):
+    """The row of a query in the sheet."""
+    if name not in QUERIES:
+        raise WorkflowError(
+            f"{name!r} is no query of {CONFIG['queries']}; add a row for it"
+        )
+    return QUERIES[name]
 
 
 try:
@@ -95,39 +152,70 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 
-def stamps_of(row):
-    """Size and time of change, in seconds, of the files that a row names: a file put in place of another is noticed also if it is older. Not of the demo's, which a rule makes."""
+def fingerprints_of(row):
+    """Size and time of change, in seconds, of the files that a row names: a replaced file is noticed also if it is older. Not of files that a rule makes."""
     files = [file for file in files_of(row) if file not in DEMO.values()]
     return {path: [size, t // 10**9] for path, (size, t) in fingerprints(files).items()}
 
 
-def spec_of(wildcards, *left_out):
-    """A model's settings without those sections, so that a change of them re-runs only the rule that uses them; shorter in folds if so configured."""
-    spec = {
+def reference_of(query):
+    """The {split} of the reference that a {query} is mapped onto."""
+    return (
+        "reference"
+        if query.startswith("queries/")
+        else query.removesuffix(f"/{HELD_OUT}")
+    )
+
+
+def of_reference(path):
+    """A function that returns a file of the reference that a {query} is mapped onto."""
+    return lambda w: f"<results>/{reference_of(w.query)}/{path}".replace(
+        "{model}", w.get("model", "")
+    )
+
+
+def of_each(names, wildcard, paths):
+    """Files of each name as inputs or outputs named "kind:name": identity never hangs on a position in a list."""
+    return {
+        f"{kind}:{name}": path.replace(f"{{{wildcard}}}", name)
+        for kind, path in paths.items()
+        for name in names
+    }
+
+
+def of_models(**paths):
+    """A file of each kind and model."""
+    return of_each(MODELS, "model", paths)
+
+
+def of_datasets(**names):
+    """A file of each kind and dataset."""
+    folder = "<results>/reference/datasets/{dataset}"
+    paths = {kind: f"{folder}/{name}" for kind, name in names.items()}
+    return of_each(DATASETS, "dataset", paths)
+
+
+def of_folds(folds=FOLDS, **paths):
+    """A file of each kind and fold."""
+    return of_each(folds, "fold", paths)
+
+
+def of_queries(queries=QUERIES, **paths):
+    """A file of each kind and query of the sheet."""
+    return of_each(queries, "name", paths)
+
+
+def settings_of(wildcards, *left_out):
+    """A model's settings without those sections, so that a change of them re-runs only the rule that uses them; in folds with at most evaluation.max_epochs."""
+    settings = {
         key: value
         for key, value in MODELS[wildcards.model].items()
         if key not in left_out
     }
-    if wildcards.split == "atlas":
-        return spec
-    spec.pop("pretrained", None)
-    return shortened(spec, CONFIG["evaluation"])
-
-
-def outputs_of(wildcards):
-    """A model's type and what it is asked to tell."""
-    return {
-        key: value
-        for key, value in MODELS[wildcards.model].items()
-        if key in ("type", "outputs")
-    }
-
-
-def cells_of(wildcards):
-    """The cells of a query, or of those that a fold holds out, with their known labels."""
-    if wildcards.split == "atlas":
-        return f"<results>/queries/{wildcards.query}/cells.parquet"
-    return f"<results>/{wildcards.split}/queries/{wildcards.query}/cells.parquet"
+    if wildcards.get("split", wildcards.get("query", "")).startswith("evaluation/"):
+        settings.pop("pretrained", None)
+        return limit_epochs(settings, CONFIG["evaluation"])
+    return settings
 
 
 def unlabeled(wildcards):
@@ -137,33 +225,8 @@ def unlabeled(wildcards):
 
 def fold_of(wildcards):
     """Which cells a fold trains on, as an input named fold; nothing for the atlas, which trains on all."""
-    return (
-        {}
-        if wildcards.split == "atlas"
-        else {"fold": f"<results>/{wildcards.split}/fold.parquet"}
-    )
-
-
-def proteins_of(wildcards):
-    """The split's reference, whose proteins a query's are matched to, as an input named reference; nothing where no dataset has proteins."""
-    return (
-        {"reference": f"<results>/{wildcards.split}/counts.h5ad"}
-        if WITH_PROTEINS
-        else {}
-    )
-
-
-def sources_of(split, query):
-    """What every model says of a query's cells: inputs labels, distance and fit, one file a model; split by split for several splits."""
-    return {
-        name: expand(
-            f"<results>/{{split}}/models/{{model}}/queries/{query}/{name}.parquet",
-            split=split,
-            model=MODELS,
-            allow_missing=True,
-        )
-        for name in ("labels", "distance", "fit")
-    }
+    split = wildcards.get("split") or reference_of(wildcards.query)
+    return {} if split == "reference" else {"fold": f"<results>/{split}/fold.parquet"}
 
 
 def calibration_of(wildcards):
@@ -174,13 +237,13 @@ def calibration_of(wildcards):
 
 def mapqc_of(wildcards):
     """How far a query's controls are from the reference, and held-out cells from a fold's; nothing for a query without controls."""
-    if wildcards.query not in CONTROLLED:
+    if wildcards.name not in CONTROLLED:
         return {}
     return {
-        "mapqc": "<results>/queries/{query}/mapqc.json",
-        "mapqc_held_out": expand(
-            f"<results>/{{split}}/queries/{HELD_OUT}/mapqc.json",
-            split=calibrating(FOLDS),
+        "mapqc": "<results>/queries/{name}/mapqc.json",
+        **of_folds(
+            CALIBRATION_FOLDS,
+            mapqc=f"<results>/evaluation/{{fold}}/{HELD_OUT}/mapqc.json",
         ),
     }
 
@@ -188,114 +251,53 @@ def mapqc_of(wildcards):
 def updated_trees():
     """The label trees that labelled queries have extended."""
     return expand(
-        "<results>/queries/{query}/{model}_tree.nwk",
-        query=CONFIG["tree"]["update"],
+        "<results>/queries/{name}/{model}_tree.nwk",
+        name=CONFIG["tree"]["update"],
         model=CONFIG["tree"]["models"],
     )
 
 
+def indices_of(wildcards):
+    """The index of each model's reference, and the latent space that it was made of."""
+    folder = f"<results>/{reference_of(wildcards.query)}/models/{{model}}"
+    return of_models(index=f"{folder}/index.npz", reference=f"{folder}/latent.parquet")
+
+
 def reported(wildcards):
-    """What the report shows."""
-    return dict(
-        calibration_of(wildcards),
-        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
-        genes="<results>/atlas/genes.parquet",
-        trainings=expand(
-            "<results>/atlas/models/{model}/reference/training.csv", model=MODELS
+    """What the report shows, named by dataset, model, query and fold."""
+    reference, query = "<results>/reference/models/{model}", "<results>/queries/{name}"
+    return {
+        **calibration_of(wildcards),
+        **of_datasets(scan="scan.json"),
+        **of_models(
+            training=f"{reference}/training.csv",
+            training_figure=f"{reference}/training.png",
+            umap_figure=f"{reference}/umap.png",
         ),
-        training_figures=expand(
-            "<results>/report/figures/{model}_training.png", model=MODELS
+        **of_each(DESCRIBED, "model", {"tables": f"{reference}/tables"}),
+        **of_each(CONFIG["tree"]["models"], "model", {"tree": f"{reference}/tree.png"}),
+        **of_queries(
+            check=f"{query}/check.json",
+            labels=f"{query}/labels.csv",
+            verdict=f"{query}/verdict.json",
+            figure=f"{query}/umap.png",
         ),
-        umap_figures=expand("<results>/report/figures/{model}_umap.png", model=MODELS),
-        query_figures=expand(
-            "<results>/report/figures/query_{query}.png", query=QUERIES
-        ),
-        checks=expand("<results>/queries/{query}/check.json", query=QUERIES),
-        labels=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
-        verdicts=expand("<results>/queries/{query}/verdict.json", query=QUERIES),
-        mappings=expand(
-            "<results>/atlas/models/{model}/queries/{query}/mapping.json",
-            query=QUERIES,
-            model=MODELS,
-        ),
-        tables=expand(
-            "<results>/atlas/models/{model}/reference/tables", model=DESCRIBED
-        ),
-        query_tables=expand(
-            "<results>/atlas/models/{model}/queries/{query}/tables",
-            query=QUERIES,
-            model=DESCRIBED,
-        ),
-        trees=expand(
-            "<results>/atlas/models/{model}/reference/tree.png",
-            model=CONFIG["tree"]["models"],
-        ),
-        integration="<results>/evaluation/integration.csv",
-        transfer="<results>/evaluation/transfer.csv",
-        transfer_figure="<results>/report/figures/transfer.png",
-        folds=expand("<results>/{split}/fold.json", split=FOLDS),
-    )
-
-
-def scored(table):
-    """One table of scores of every query and every fold."""
-    return expand(
-        f"<results>/atlas/queries/{{query}}/{table}.csv", query=QUERIES
-    ) + expand(f"<results>/{{split}}/queries/{HELD_OUT}/{table}.csv", split=FOLDS)
-
-
-def minutes(base, per_input_mb=0, of=None):
-    """Run time of a rule: a base and a multiple of the size of its inputs, or of the one that `of` names; twice as much at each retry."""
-
-    def runtime(wildcards, input, attempt):
-        size_mb = megabytes([input[of]] if of else input) if per_input_mb else 0
-        return int((base + per_input_mb * size_mb) * 2 ** (attempt - 1))
-
-    return runtime
-
-
-def megabytes(paths):
-    """Size of files; not input.size_mb, which starts an event loop for each job: half a minute for the jobs of a thousand queries."""
-    return sum(os.path.getsize(path) for path in paths) / 2**20
-
-
-def scaled_mem_mb(base, per_input_mb=0):
-    """Memory of a rule: a base and a multiple of its inputs' size; twice as much at each retry."""
-
-    def mem_mb(wildcards, input, attempt):
-        return int((base + per_input_mb * megabytes(input)) * 2 ** (attempt - 1))
-
-    return mem_mb
-
-
-def memory_of_model(base, per_input_mb):
-    """Memory of a rule that loads a model's counts; what the counts take on disk hardly matters where they stay there."""
-
-    def mem_mb(wildcards, input, attempt):
-        in_memory = scaled_mem_mb(base, per_input_mb)(wildcards, input, attempt)
-        stays = {"always": True, "never": False}.get(
-            CONFIG["memory"]["from_disk"], in_memory > CONFIG["memory"]["max_mb"]
-        )
-        if stays and MODEL_TYPES[MODELS[wildcards.model]["type"]].from_disk:
-            return scaled_mem_mb(base, per_input_mb=0.5)(wildcards, input, attempt)
-        return in_memory
-
-    return mem_mb
-
-
-def memory_of_training(base, per_input_mb):
-    """Memory of a rule that trains a model, by several processes that each load the counts if its settings say so."""
-    one, loaded = memory_of_model(base, per_input_mb), scaled_mem_mb(base, per_input_mb)
-
-    def mem_mb(wildcards, input, attempt):
-        n = processes_of(wildcards)
-        return (
-            one(wildcards, input, attempt)
-            if n == 1
-            else n * loaded(wildcards, input, attempt)
-        )
-
-    return mem_mb
+        **{
+            f"mapping:{name}:{model}": f"<results>/queries/{name}/models/{model}/mapping.json"
+            for name in QUERIES
+            for model in MODELS
+        },
+        **{
+            f"query_tables:{name}:{model}": f"<results>/queries/{name}/models/{model}/tables"
+            for name in QUERIES
+            for model in DESCRIBED
+        },
+        **of_folds(fold="<results>/evaluation/{fold}/fold.json"),
+        "genes": "<results>/reference/genes.parquet",
+        "integration": "<results>/evaluation/integration.csv",
+        "transfer": "<results>/evaluation/transfer.csv",
+        "transfer_figure": "<results>/evaluation/transfer.png",
+    }
 
 
 def gpus_of(wildcards):
@@ -314,31 +316,43 @@ def training_gpus_of(wildcards):
 
 
 def start_of(wildcards):
-    """What training starts from: the model that init_from names (input base), or one made elsewhere (input pretrained), which no fold can take: it has seen all cells."""
-    base, made = (
+    """What training starts from: the model that init_from names (input base), or a pretrained one (input pretrained), which no fold can take: it has seen all cells."""
+    base, pretrained = (
         MODELS[wildcards.model].get(key) for key in ("init_from", "pretrained")
     )
-    if made and wildcards.split == "atlas":
-        return {"pretrained": f"{made['path']}/model.pt"}
+    if pretrained and wildcards.split == "reference":
+        return {"pretrained": f"{pretrained['path']}/model.pt"}
     return (
-        {"base": f"<results>/{wildcards.split}/models/{base}/reference/model.pt"}
-        if base
-        else {}
+        {"base": f"<results>/{wildcards.split}/models/{base}/model.pt"} if base else {}
     )
-
-
-def given_tree(wildcards):
-    """The user's tree of labels, as an input named tree; nothing where it is learned."""
-    return {"tree": "<results>/hierarchy.nwk"} if CONFIG["tree"]["file"] else {}
-
-
-def tree_labels_of(wildcards):
-    """The labels by a tree, as an input named tree; nothing for a model without one."""
-    path = "<results>/{split}/models/{model}/queries/{query}/tree_labels.parquet"
-    return {"tree": path} if wildcards.model in CONFIG["tree"]["models"] else {}
 
 
 def setting_files_of(wildcards):
     """The files that a model's settings name."""
-    spec = MODELS[wildcards.model]
-    return list(MODEL_TYPES[spec["type"]].files_in(spec).values())
+    settings = MODELS[wildcards.model]
+    return list(MODEL_TYPES[settings["type"]].files_in(settings).values())
+
+
+# Small jobs that follow each other travel in one submission to a cluster. Jobs on a GPU stay alone: no GPU waits for
+# work of the CPU. A workstation ignores groups.
+def trains_on_gpu(wildcards):
+    """Whether a job trains or maps a model on a GPU."""
+    return bool(gpus_of(wildcards))
+
+
+def group_of_split(wildcards):
+    """The jobs that prepare a reference: of the atlas, or of one fold."""
+    split = wildcards.get("split") or f"evaluation/{wildcards.fold}"
+    return f"prepare_{split.replace('/', '_')}"
+
+
+def group_of_query(wildcards):
+    """The jobs from a query's latent spaces to its labels; of held-out cells, to the calibration."""
+    query = wildcards.get("query") or f"queries/{wildcards.name}"
+    name = query.removeprefix("queries/")
+    return "evaluation" if name == query else f"query_{name}"
+
+
+def group_of_index(wildcards):
+    """The index of a fold's reference goes with the evaluation; that of the atlas is a submission of its own."""
+    return None if wildcards.split == "reference" else "evaluation"

@@ -1,27 +1,28 @@
-# in:  the reference's cells; latent spaces and labels
-# out: held-out folds; how labels are calibrated (results/evaluation/calibration.json); results/evaluation/integration.csv (scib metrics) and transfer.csv
-#      (labels against known ones, baselines beside)
+# in:  the reference's cells; the latent spaces and labels of held-out cells
+# out: held-out folds (results/evaluation/FOLD); how labels are calibrated (results/evaluation/calibration.json); scores of integration
+#      (integration.csv) and of labels against known ones, beside baselines (transfer.csv)
 
 
 rule plan_fold:
     input:
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        **of_datasets(dataset_cells="cells.parquet"),
     output:
-        cells="<results>/{split}/fold.parquet",
-        fold="<results>/{split}/fold.json",
+        cells="<results>/evaluation/{fold}/fold.parquet",
+        fold="<results>/evaluation/{fold}/fold.json",
     log:
-        "<logs>/plan_fold/{split}.log",
+        "<logs>/plan_fold/{fold}.log",
     benchmark:
-        "<benchmarks>/plan_fold/{split}.tsv"
-    wildcard_constraints:
-        split=one_of(FOLDS),
+        "<benchmarks>/plan_fold/{fold}.tsv"
+    group:
+        group_of_split
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
         runtime=minutes(10),
     params:
-        fold=lambda w: FOLDS[w.split],
+        revision=revision("plan_fold"),
+        fold=lambda w: FOLDS[w.fold],
         unit=CONFIG["evaluation"]["unit"],
         needs_proteins=bool(models_with_proteins(CONFIG)),
         seed=CONFIG["seed"],
@@ -31,164 +32,187 @@ rule plan_fold:
 
 rule hold_out:
     input:
-        unpack(proteins_of),
+        **of_datasets(scan="scan.json", cells="cells.parquet", genes="genes.parquet"),
+        # The names of the reference's proteins, which the held-out cells' are matched to.
+        reference="<results>/evaluation/{fold}/counts.h5ad" if WITH_PROTEINS else [],
         files=[file for row in DATASETS.values() for file in files_of(row)],
-        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
-        genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
-        selected="<results>/{split}/genes.parquet",
-        fold="<results>/{split}/fold.parquet",
-        plan="<results>/{split}/fold.json",
+        selected="<results>/evaluation/{fold}/genes.parquet",
+        fold="<results>/evaluation/{fold}/fold.parquet",
+        plan="<results>/evaluation/{fold}/fold.json",
     output:
-        counts=f"<results>/{{split}}/queries/{HELD_OUT}/counts.h5ad",
-        cells=f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet",
+        counts=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
+        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
     log:
-        "<logs>/hold_out/{split}.log",
+        "<logs>/hold_out/{fold}.log",
     benchmark:
-        "<benchmarks>/hold_out/{split}.tsv"
-    wildcard_constraints:
-        split=one_of(FOLDS),
+        "<benchmarks>/hold_out/{fold}.tsv"
+    group:
+        group_of_split
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=1),
         runtime=minutes(60),
     params:
-        rows=list(DATASETS.values()),
-        seed=lambda w: [CONFIG["seed"], *w.split.encode()],
+        revision=revision("hold_out"),
+        rows=DATASETS,
+        seed=lambda w: [CONFIG["seed"], *w.fold.encode()],
         proteins=CONFIG["evaluation"]["proteins"],
     script:
         "../scripts/hold_out.py"
 
 
-rule score_integration:
-    input:
-        latent="<results>/{split}/models/{model}/reference/latent.parquet",
-        unintegrated=f"<results>/{{split}}/models/{BASELINE}/reference/latent.parquet",
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
-    output:
-        scores="<results>/{split}/models/{model}/reference/integration.csv",
-    log:
-        "<logs>/score_integration/{split}/{model}.log",
-    benchmark:
-        "<benchmarks>/score_integration/{split}/{model}.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=6000, per_input_mb=14),
-        runtime=minutes(120, per_input_mb=0.5),
-    params:
-        settings=CONFIG["integration"],
-        seed=CONFIG["seed"],
-    script:
-        "../scripts/score_integration.py"
-
-
-rule collect_integration:
-    input:
-        scores=expand(
-            "<results>/atlas/models/{model}/reference/integration.csv", model=MODELS
-        ),
-    output:
-        table="<results>/evaluation/integration.csv",
-    log:
-        "<logs>/collect_integration.log",
-    benchmark:
-        "<benchmarks>/collect_integration.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000),
-        runtime=minutes(10),
-    script:
-        "../scripts/collect_tables.py"
-
-
 rule calibrate:
     input:
-        **sources_of(list(FOLDS), HELD_OUT),
-        positions=expand(
-            f"<results>/{{split}}/models/{BASELINE}/queries/{HELD_OUT}/latent.parquet",
-            split=FOLDS,
+        **{
+            f"{kind}:{fold}:{model}": f"<results>/evaluation/{fold}/{HELD_OUT}/models/{model}/{kind}.parquet"
+            for kind in ("labels", "distance", "fit")
+            for fold in FOLDS
+            for model in MODELS
+        },
+        **of_folds(
+            positions=f"<results>/evaluation/{{fold}}/{HELD_OUT}/models/{BASELINE}/latent.parquet",
+            cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
         ),
-        cells=expand(
-            f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet", split=FOLDS
-        ),
-        reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        **of_datasets(dataset_cells="cells.parquet"),
     output:
+        **of_folds(
+            delivered=f"<results>/evaluation/{{fold}}/{HELD_OUT}/delivered.parquet",
+            sources=f"<results>/evaluation/{{fold}}/{HELD_OUT}/sources.parquet",
+        ),
         calibration="<results>/evaluation/calibration.json",
         held_out="<results>/evaluation/held_out.npz",
-        delivered=expand(
-            f"<results>/{{split}}/queries/{HELD_OUT}/delivered.parquet", split=FOLDS
-        ),
-        combined=expand(
-            f"<results>/{{split}}/queries/{HELD_OUT}/combined.parquet", split=FOLDS
-        ),
     log:
         "<logs>/calibrate.log",
     benchmark:
         "<benchmarks>/calibrate.tsv"
+    group:
+        "evaluation"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
         runtime=minutes(60),
     params:
-        models=list(MODELS),
-        splits=list(FOLDS),
-        folds=calibrating(FOLDS),
-        wanted=delivered_source(CONFIG),
+        revision=revision("calibrate"),
+        folds=CALIBRATION_FOLDS,
+        source=delivered_source(CONFIG),
         alpha=CONFIG["deliver"]["alpha"],
         novel=CONFIG["deliver"]["novel"],
     script:
         "../scripts/calibrate.py"
 
 
-rule score_transfer:
+rule measure_held_out:
     input:
-        unpack(fold_of),
-        **sources_of("{split}", "{query}"),
-        combined="<results>/{split}/queries/{query}/combined.parquet",
-        delivered="<results>/{split}/queries/{query}/delivered.parquet",
-        cells=cells_of,
-        reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        **of_models(
+            fit=f"<results>/evaluation/{{fold}}/{HELD_OUT}/models/{{model}}/fit.parquet",
+            mapping=f"<results>/evaluation/{{fold}}/{HELD_OUT}/models/{{model}}/mapping.json",
+            latent=f"<results>/evaluation/{{fold}}/{HELD_OUT}/models/{{model}}/latent.parquet",
+            reference_latent="<results>/evaluation/{fold}/models/{model}/latent.parquet",
+        ),
+        delivered=f"<results>/evaluation/{{fold}}/{HELD_OUT}/delivered.parquet",
+        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
+        counts=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
+        reference="<results>/evaluation/{fold}/counts.h5ad",
+        baseline=f"<results>/evaluation/{{fold}}/models/{BASELINE}/model.pt",
     output:
-        scores="<results>/{split}/queries/{query}/scores.csv",
-        label_scores="<results>/{split}/queries/{query}/label_scores.csv",
-        confusion="<results>/{split}/queries/{query}/confusion.csv",
-        reliability="<results>/{split}/queries/{query}/reliability.csv",
+        measures=f"<results>/evaluation/{{fold}}/{HELD_OUT}/measures.json",
     log:
-        "<logs>/score_transfer/{split}/{query}.log",
+        "<logs>/measure_held_out/{fold}.log",
     benchmark:
-        "<benchmarks>/score_transfer/{split}/{query}.tsv"
+        "<benchmarks>/measure_held_out/{fold}.tsv"
+    group:
+        "evaluation"
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
-        runtime=minutes(30),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
+        runtime=minutes(60),
     params:
-        models=list(MODELS),
+        revision=revision("measure_held_out"),
+        seed=CONFIG["seed"],
     script:
-        "../scripts/score_transfer.py"
+        "../scripts/measure_held_out.py"
 
 
-rule collect_transfer:
+# Held-out cells are all controls: their shares of distant cells are the usual ones.
+use rule run_mapqc as run_mapqc_held_out with:
     input:
-        scores=scored("scores"),
-        label_scores=scored("label_scores"),
-        reliability=scored("reliability"),
+        **of_datasets(dataset_cells="cells.parquet"),
+        reference=f"<results>/evaluation/{{fold}}/models/{CONTROL_MODEL}/latent.parquet",
+        query=f"<results>/evaluation/{{fold}}/{HELD_OUT}/models/{CONTROL_MODEL}/latent.parquet",
+        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
     output:
-        transfer="<results>/evaluation/transfer.csv",
-        labels="<results>/evaluation/transfer_labels.csv",
-        reliability="<results>/evaluation/transfer_reliability.csv",
+        scores=f"<results>/evaluation/{{fold}}/{HELD_OUT}/mapqc.parquet",
+        summary=f"<results>/evaluation/{{fold}}/{HELD_OUT}/mapqc.json",
     log:
-        "<logs>/collect_transfer.log",
+        "<logs>/run_mapqc_held_out/{fold}.log",
     benchmark:
-        "<benchmarks>/collect_transfer.tsv"
+        "<benchmarks>/run_mapqc_held_out/{fold}.tsv"
+    wildcard_constraints:
+        fold=one_of(CALIBRATION_FOLDS),
+    group:
+        "evaluation"
+
+
+rule collect_integration:
+    input:
+        **of_models(scores="<results>/reference/models/{model}/integration.csv"),
+    output:
+        table="<results>/evaluation/integration.csv",
+    log:
+        "<logs>/collect_integration.log",
+    benchmark:
+        "<benchmarks>/collect_integration.tsv"
+    group:
+        "report"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
         runtime=minutes(10),
+    params:
+        revision=revision("collect_integration"),
+    script:
+        "../scripts/collect_integration.py"
+
+
+rule collect_transfer:
+    input:
+        **of_queries(
+            SCORED,
+            scores="<results>/queries/{name}/scores.csv",
+            label_scores="<results>/queries/{name}/label_scores.csv",
+            reliability="<results>/queries/{name}/reliability.csv",
+        ),
+        **of_folds(
+            held_out_scores=f"<results>/evaluation/{{fold}}/{HELD_OUT}/scores.csv",
+            held_out_label_scores=f"<results>/evaluation/{{fold}}/{HELD_OUT}/label_scores.csv",
+            held_out_reliability=f"<results>/evaluation/{{fold}}/{HELD_OUT}/reliability.csv",
+        ),
+    output:
+        transfer="<results>/evaluation/transfer.csv",
+        labels="<results>/evaluation/transfer_labels.csv",
+        reliability="<results>/evaluation/transfer_reliability.csv",
+        figure=report(
+            "<results>/evaluation/transfer.png",
+            caption="../report/transfer.rst",
+            category="Evaluation",
+            labels={"figure": "labels of held-out batches"},
+        ),
+    log:
+        "<logs>/collect_transfer.log",
+    benchmark:
+        "<benchmarks>/collect_transfer.tsv"
+    group:
+        "report"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500),
+        runtime=minutes(10),
+    params:
+        revision=revision("collect_transfer"),
     script:
         "../scripts/collect_transfer.py"

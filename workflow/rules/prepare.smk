@@ -1,37 +1,21 @@
 # in:  the users' files named in the sheets
-# out: which cells to keep, which genes to take, and the counts that models see
-
-
-rule make_demo:
-    output:
-        **DEMO,
-    log:
-        "<logs>/make_demo.log",
-    benchmark:
-        "<benchmarks>/make_demo.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=3000),
-        runtime=minutes(10),
-    params:
-        seed=20,
-    script:
-        "../scripts/make_demo.py"
+# out: which cells to keep, which genes to take, and the counts that models are trained on and mapped with
 
 
 rule scan_dataset:
     input:
         files=lambda w: files_of(DATASETS[w.dataset]),
     output:
-        cells="<results>/datasets/{dataset}/cells.parquet",
-        genes="<results>/datasets/{dataset}/genes.parquet",
-        summary="<results>/datasets/{dataset}/scan.json",
+        cells="<results>/reference/datasets/{dataset}/cells.parquet",
+        genes="<results>/reference/datasets/{dataset}/genes.parquet",
+        summary="<results>/reference/datasets/{dataset}/scan.json",
     log:
         "<logs>/scan_dataset/{dataset}.log",
     benchmark:
         "<benchmarks>/scan_dataset/{dataset}.tsv"
     priority: 100
+    group:
+        "scan"
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -39,45 +23,23 @@ rule scan_dataset:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
         runtime=minutes(60),
     params:
+        revision=revision("scan_dataset"),
         row=lambda w: DATASETS[w.dataset],
-        files=lambda w: stamps_of(DATASETS[w.dataset]),
-        qc=CONFIG["qc"],
-        unlabeled=unlabeled,
-        seed=CONFIG["seed"],
+        files=lambda w: fingerprints_of(DATASETS[w.dataset]),
+        settings=lambda w: {
+            "qc": CONFIG["qc"],
+            "unlabeled": CONFIG["unlabeled"],
+            "seed": CONFIG["seed"],
+        },
     script:
         "../scripts/scan_dataset.py"
-
-
-rule hash_files:
-    input:
-        files=lambda w: files_of(
-            (DATASETS if w.sheet == "datasets" else QUERIES)[w.name]
-        ),
-        read=lambda w: f"<results>/{w.sheet}/{w.name}/"
-        + ("scan.json" if w.sheet == "datasets" else "check.json"),
-    output:
-        files="<results>/{sheet}/{name}/files.json",
-    log:
-        "<logs>/hash_files/{sheet}/{name}.log",
-    benchmark:
-        "<benchmarks>/hash_files/{sheet}/{name}.tsv"
-    wildcard_constraints:
-        sheet="datasets|queries",
-        name=one_of([*DATASETS, *QUERIES]),
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000),
-        runtime=minutes(120),
-    script:
-        "../scripts/hash_files.py"
 
 
 rule read_pretrained:
     input:
         model=lambda w: f"{MODELS[w.model]['pretrained']['path']}/model.pt",
     output:
-        facts="<results>/pretrained/{model}/facts.json",
+        facts="<results>/reference/models/{model}/pretrained.json",
     log:
         "<logs>/read_pretrained/{model}.log",
     benchmark:
@@ -91,6 +53,7 @@ rule read_pretrained:
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=3),
         runtime=minutes(20),
     params:
+        revision=revision("read_pretrained"),
         kind=lambda w: MODELS[w.model]["type"],
         sha256=lambda w: MODELS[w.model]["pretrained"]["sha256"],
     script:
@@ -100,19 +63,23 @@ rule read_pretrained:
 rule select_genes:
     input:
         unpack(fold_of),
-        pretrained=expand("<results>/pretrained/{model}/facts.json", model=PRETRAINED),
+        **of_each(
+            PRETRAINED,
+            "model",
+            {"pretrained": "<results>/reference/models/{model}/pretrained.json"},
+        ),
+        **of_datasets(scan="scan.json", cells="cells.parquet", genes="genes.parquet"),
         files=[file for row in DATASETS.values() for file in files_of(row)],
-        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
-        genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
     output:
         genes="<results>/{split}/genes.parquet",
     log:
         "<logs>/select_genes/{split}.log",
     benchmark:
         "<benchmarks>/select_genes/{split}.tsv"
-    # check_query waits for it, and comes before training of a fold.
+    # prepare_query waits for it, and comes before training of a fold.
     priority: 100
+    group:
+        group_of_split
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -120,9 +87,9 @@ rule select_genes:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=0.5),
         runtime=minutes(120),
     params:
-        rows=list(DATASETS.values()),
+        revision=revision("select_genes"),
+        rows=DATASETS,
         settings=CONFIG["genes"],
-        pretrained=PRETRAINED,
     script:
         "../scripts/select_genes.py"
 
@@ -130,87 +97,65 @@ rule select_genes:
 rule build_reference:
     input:
         unpack(fold_of),
-        files=[file for row in DATASETS.values() for file in files_of(row)],
-        scans=expand("<results>/datasets/{dataset}/scan.json", dataset=DATASETS),
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
-        genes=expand("<results>/datasets/{dataset}/genes.parquet", dataset=DATASETS),
-        selected="<results>/{split}/genes.parquet",
-        pretrained=expand(
-            "<results>/pretrained/{model}/facts.json", model=PRETRAINED_PROTEINS
+        **of_datasets(scan="scan.json", cells="cells.parquet", genes="genes.parquet"),
+        **of_each(
+            PRETRAINED_WITH_PROTEINS,
+            "model",
+            {"pretrained": "<results>/reference/models/{model}/pretrained.json"},
         ),
+        files=[file for row in DATASETS.values() for file in files_of(row)],
+        selected="<results>/{split}/genes.parquet",
     output:
         counts="<results>/{split}/counts.h5ad",
     log:
         "<logs>/build_reference/{split}.log",
     benchmark:
         "<benchmarks>/build_reference/{split}.tsv"
+    group:
+        group_of_split
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.7),
         runtime=minutes(120),
     params:
+        revision=revision("build_reference"),
         rows=DATASETS,
-        pretrained=PRETRAINED_PROTEINS,
     script:
         "../scripts/build_reference.py"
 
 
-# Ahead of training, so that a query that cannot be mapped is refused before it.
-rule check_query:
+# Ahead of training, so that a query that cannot be mapped is refused before it. Its labels stay behind: no model sees them.
+rule prepare_query:
     input:
-        files=lambda w: files_of(QUERIES[w.query]),
-        genes="<results>/atlas/genes.parquet",
+        # The names of the reference's proteins, which a query's are matched to.
+        reference="<results>/reference/counts.h5ad" if WITH_PROTEINS else [],
+        files=lambda w: files_of(query_row(w.name)),
+        genes="<results>/reference/genes.parquet",
     output:
-        cells="<results>/queries/{query}/cells.parquet",
-        genes="<results>/queries/{query}/genes.parquet",
-        check="<results>/queries/{query}/check.json",
+        cells="<results>/queries/{name}/cells.parquet",
+        genes="<results>/queries/{name}/genes.parquet",
+        check="<results>/queries/{name}/check.json",
+        counts="<results>/queries/{name}/counts.h5ad",
     log:
-        "<logs>/check_query/{query}.log",
+        "<logs>/prepare_query/{name}.log",
     benchmark:
-        "<benchmarks>/check_query/{query}.tsv"
+        "<benchmarks>/prepare_query/{name}.tsv"
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=minutes(60),
+        runtime=minutes(120),
     params:
-        row=lambda w: QUERIES[w.query],
-        files=lambda w: stamps_of(QUERIES[w.query]),
-        qc=CONFIG["qc"],
-        unlabeled=unlabeled,
-        min_gene_overlap=CONFIG["query"]["min_gene_overlap"],
-    script:
-        "../scripts/check_query.py"
-
-
-rule build_query:
-    input:
-        unpack(proteins_of),
-        files=lambda w: counts_of(QUERIES[w.query]),
-        check="<results>/queries/{query}/check.json",
-        cells="<results>/queries/{query}/cells.parquet",
-        genes="<results>/queries/{query}/genes.parquet",
-        selected="<results>/{split}/genes.parquet",
-    output:
-        counts="<results>/{split}/queries/{query}/counts.h5ad",
-    log:
-        "<logs>/build_query/{split}/{query}.log",
-    benchmark:
-        "<benchmarks>/build_query/{split}/{query}.tsv"
-    wildcard_constraints:
-        split="atlas",
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=minutes(60),
-    params:
-        row=lambda w: {
-            key: QUERIES[w.query][key]
-            for key in ("path", "layer", "protein_key", "protein_is_default")
+        revision=revision("prepare_query"),
+        row=lambda w: query_row(w.name),
+        files=lambda w: fingerprints_of(query_row(w.name)),
+        settings=lambda w: {
+            "qc": CONFIG["qc"],
+            "unlabeled": CONFIG["unlabeled"],
+            "min_gene_overlap": CONFIG["query"]["min_gene_overlap"],
         },
     script:
-        "../scripts/build_query.py"
+        "../scripts/prepare_query.py"

@@ -1,294 +1,283 @@
 # in:  a query's counts, or those that a fold holds out; the trained models
-# out: the query's latent space, its labels by each source, the verdict on its mapping, and the delivered labels
+# out: the query's latent spaces, its labels by each source, the delivered labels and the verdict on the mapping
 
 
 rule map_query:
     input:
-        model="<results>/{split}/models/{model}/reference/model.pt",
-        reference="<results>/{split}/counts.h5ad",
-        query="<results>/{split}/queries/{query}/counts.h5ad",
+        model=of_reference("models/{model}/model.pt"),
+        reference=of_reference("counts.h5ad"),
+        query="<results>/{query}/counts.h5ad",
     output:
-        model="<results>/{split}/models/{model}/queries/{query}/model.pt",
-        checksum="<results>/{split}/models/{model}/queries/{query}/model.pt.sha256",
-        latent="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
-        training="<results>/{split}/models/{model}/queries/{query}/training.csv",
-        classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
-        fit="<results>/{split}/models/{model}/queries/{query}/fit.parquet",
-        mapping="<results>/{split}/models/{model}/queries/{query}/mapping.json",
+        model="<results>/{query}/models/{model}/model.pt",
+        checksum="<results>/{query}/models/{model}/model.pt.sha256",
+        description="<results>/{query}/models/{model}/model.json",
+        latent="<results>/{query}/models/{model}/latent.parquet",
+        training="<results>/{query}/models/{model}/training.csv",
+        classifier="<results>/{query}/models/{model}/classifier.parquet",
+        fit="<results>/{query}/models/{model}/fit.parquet",
+        mapping="<results>/{query}/models/{model}/mapping.json",
     log:
-        "<logs>/map_query/{split}/{model}/{query}.log",
+        "<logs>/map_query/{query}/{model}.log",
     benchmark:
-        "<benchmarks>/map_query/{split}/{model}/{query}.tsv"
+        "<benchmarks>/map_query/{query}/{model}.tsv"
     priority: 50
+    group:
+        lambda w: None if trains_on_gpu(w) else group_of_query(w)
     conda:
         "../../envs/refatlas.yaml"
     resources:
         gpu=gpus_of,
-        mem_mb=memory_of_model(base=3000, per_input_mb=12),
+        mem_mb=mapping_mem_mb(MODELS),
         runtime=minutes(240, per_input_mb=4, of="query"),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
-        spec=lambda w: spec_of(
-            w,
-            "gpus",
-            "init_from",
-            "model",
-            "pretrain",
-            "pretrained",
-            "train",
-            "outputs",
-        ),
+        revision=revision("map_query"),
+        settings=lambda w: mapping_settings(settings_of(w)),
         seed=CONFIG["seed"],
-        # Of one latent space, which is the baseline's as are the positions that combine_labels reads.
-        divergence=lambda w: w.model == BASELINE,
     script:
         "../scripts/map_query.py"
 
 
 rule describe_query:
     input:
-        model="<results>/{split}/models/{model}/queries/{query}/model.pt",
-        counts="<results>/{split}/queries/{query}/counts.h5ad",
-        reference="<results>/{split}/counts.h5ad",
+        model="<results>/queries/{name}/models/{model}/model.pt",
+        counts="<results>/queries/{name}/counts.h5ad",
+        reference="<results>/reference/counts.h5ad",
     output:
-        tables=directory("<results>/{split}/models/{model}/queries/{query}/tables"),
+        tables=directory("<results>/queries/{name}/models/{model}/tables"),
     log:
-        "<logs>/describe_query/{split}/{model}/{query}.log",
+        "<logs>/describe_query/{name}/{model}.log",
     benchmark:
-        "<benchmarks>/describe_query/{split}/{model}/{query}.tsv"
+        "<benchmarks>/describe_query/{name}/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         gpu=gpus_of,
-        mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
+        mem_mb=describing_mem_mb(),
         runtime=minutes(120),
     params:
-        spec=outputs_of,
+        revision=revision("describe_query"),
+        settings=lambda w: table_settings(MODELS[w.model]),
     script:
         "../scripts/describe_model.py"
 
 
+# By every model: weighted kNN, logistic regression, and what the model's own classifier and its tree of labels say.
 rule transfer_labels:
     input:
-        unpack(tree_labels_of),
-        index="<results>/{split}/models/{model}/reference/index.npz",
-        reference="<results>/{split}/models/{model}/reference/latent.parquet",
-        query="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
-        classifier="<results>/{split}/models/{model}/queries/{query}/classifier.parquet",
+        unpack(indices_of),
+        **of_models(
+            query="<results>/{query}/models/{model}/latent.parquet",
+            classifier="<results>/{query}/models/{model}/classifier.parquet",
+        ),
+        **of_each(
+            CONFIG["tree"]["models"],
+            "model",
+            {"tree": "<results>/{query}/models/{model}/tree_labels.parquet"},
+        ),
     output:
-        labels="<results>/{split}/models/{model}/queries/{query}/labels.parquet",
-        distance="<results>/{split}/models/{model}/queries/{query}/distance.parquet",
+        **of_models(
+            labels="<results>/{query}/models/{model}/labels.parquet",
+            distance="<results>/{query}/models/{model}/distance.parquet",
+        ),
     log:
-        "<logs>/transfer_labels/{split}/{model}/{query}.log",
+        "<logs>/transfer_labels/{query}.log",
     benchmark:
-        "<benchmarks>/transfer_labels/{split}/{model}/{query}.tsv"
+        "<benchmarks>/transfer_labels/{query}.tsv"
+    group:
+        group_of_query
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
-        runtime=minutes(60),
+        runtime=minutes(120),
     params:
+        revision=revision("transfer_labels"),
         k=CONFIG["transfer"]["k"],
     script:
         "../scripts/transfer_labels.py"
 
 
-rule embed_query:
-    input:
-        reference="<results>/{split}/models/{model}/reference/latent.parquet",
-        umap="<results>/{split}/models/{model}/reference/umap.parquet",
-        query="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
-    output:
-        umap="<results>/{split}/models/{model}/queries/{query}/umap.parquet",
-    log:
-        "<logs>/embed_query/{split}/{model}/{query}.log",
-    benchmark:
-        "<benchmarks>/embed_query/{split}/{model}/{query}.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=9),
-        runtime=minutes(60),
-    params:
-        k=CONFIG["umap"]["n_neighbors"],
-    script:
-        "../scripts/embed_query.py"
-
-
-# What calibrate does for held-out cells.
-rule combine_labels:
-    input:
-        unpack(calibration_of),
-        **sources_of("atlas", "{query}"),
-        positions=f"<results>/atlas/models/{BASELINE}/queries/{{query}}/latent.parquet",
-        cells="<results>/queries/{query}/cells.parquet",
-        reference=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
-    output:
-        delivered="<results>/atlas/queries/{query}/delivered.parquet",
-        combined="<results>/atlas/queries/{query}/combined.parquet",
-        sources="<results>/atlas/queries/{query}/sources.json",
-    log:
-        "<logs>/combine_labels/{query}.log",
-    benchmark:
-        "<benchmarks>/combine_labels/{query}.tsv"
-    wildcard_constraints:
-        query=one_of(QUERIES),
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=20),
-        runtime=minutes(60),
-    params:
-        models=list(MODELS),
-        source=f"{CONFIG['deliver']['model']}:{CONFIG['deliver']['source']}",
-        novel=CONFIG["deliver"]["novel"],
-    script:
-        "../scripts/combine_labels.py"
-
-
-rule measure_query:
-    input:
-        reference="<results>/{split}/counts.h5ad",
-        query="<results>/{split}/queries/{query}/counts.h5ad",
-        cells=cells_of,
-        delivered="<results>/{split}/queries/{query}/delivered.parquet",
-        baseline=f"<results>/{{split}}/models/{BASELINE}/reference/model.pt",
-        reference_latents=expand(
-            "<results>/{{split}}/models/{model}/reference/latent.parquet", model=MODELS
-        ),
-        latents=expand(
-            "<results>/{{split}}/models/{model}/queries/{{query}}/latent.parquet",
-            model=MODELS,
-        ),
-        fits=expand(
-            "<results>/{{split}}/models/{model}/queries/{{query}}/fit.parquet",
-            model=MODELS,
-        ),
-        mappings=expand(
-            "<results>/{{split}}/models/{model}/queries/{{query}}/mapping.json",
-            model=MODELS,
-        ),
-    output:
-        measures="<results>/{split}/queries/{query}/measures.json",
-    log:
-        "<logs>/measure_query/{split}/{query}.log",
-    benchmark:
-        "<benchmarks>/measure_query/{split}/{query}.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=4),
-        runtime=minutes(60),
-    params:
-        models=list(MODELS),
-        seed=CONFIG["seed"],
-    script:
-        "../scripts/measure_query.py"
-
-
-# Of queries that name control cells, by the latent space of the model that deliver.model names.
-rule run_mapqc:
-    input:
-        reference=f"<results>/atlas/models/{CONTROL_MODEL}/reference/latent.parquet",
-        query=f"<results>/atlas/models/{CONTROL_MODEL}/queries/{{query}}/latent.parquet",
-        cells="<results>/queries/{query}/cells.parquet",
-        reference_cells=expand(
-            "<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS
-        ),
-    output:
-        scores="<results>/queries/{query}/mapqc.parquet",
-        summary="<results>/queries/{query}/mapqc.json",
-    log:
-        "<logs>/run_mapqc/{query}.log",
-    benchmark:
-        "<benchmarks>/run_mapqc/{query}.tsv"
-    wildcard_constraints:
-        query=one_of(CONTROLLED),
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=2000, per_input_mb=10),
-        runtime=minutes(60),
-    params:
-        seed=CONFIG["seed"],
-    script:
-        "../scripts/run_mapqc.py"
-
-
-# The same of held-out cells, whose shares of distant ones are the usual ones.
-use rule run_mapqc as run_mapqc_held_out with:
-    input:
-        reference=f"<results>/{{split}}/models/{CONTROL_MODEL}/reference/latent.parquet",
-        query=f"<results>/{{split}}/models/{CONTROL_MODEL}/queries/{HELD_OUT}/latent.parquet",
-        cells=f"<results>/{{split}}/queries/{HELD_OUT}/cells.parquet",
-        reference_cells=expand(
-            "<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS
-        ),
-    output:
-        scores=f"<results>/{{split}}/queries/{HELD_OUT}/mapqc.parquet",
-        summary=f"<results>/{{split}}/queries/{HELD_OUT}/mapqc.json",
-    log:
-        "<logs>/run_mapqc_held_out/{split}.log",
-    benchmark:
-        "<benchmarks>/run_mapqc_held_out/{split}.tsv"
-    wildcard_constraints:
-        split=one_of(calibrating(FOLDS)),
-
-
+# One label per cell out of all sources, how the query compares with held-out cells, and the verdict: what calibrate and
+# measure_held_out do for held-out cells.
 rule assess_query:
     input:
+        unpack(calibration_of),
         unpack(mapqc_of),
-        measures="<results>/atlas/queries/{query}/measures.json",
-        held_out=expand(
-            f"<results>/{{split}}/queries/{HELD_OUT}/measures.json",
-            split=calibrating(FOLDS),
+        **of_models(
+            labels="<results>/queries/{name}/models/{model}/labels.parquet",
+            distance="<results>/queries/{name}/models/{model}/distance.parquet",
+            fit="<results>/queries/{name}/models/{model}/fit.parquet",
+            mapping="<results>/queries/{name}/models/{model}/mapping.json",
+            latent="<results>/queries/{name}/models/{model}/latent.parquet",
+            reference_latent="<results>/reference/models/{model}/latent.parquet",
         ),
+        **of_folds(
+            CALIBRATION_FOLDS,
+            measures=f"<results>/evaluation/{{fold}}/{HELD_OUT}/measures.json",
+        ),
+        **of_datasets(dataset_cells="cells.parquet"),
+        cells="<results>/queries/{name}/cells.parquet",
+        counts="<results>/queries/{name}/counts.h5ad",
+        reference="<results>/reference/counts.h5ad",
+        baseline=f"<results>/reference/models/{BASELINE}/model.pt",
     output:
-        verdict="<results>/queries/{query}/verdict.json",
+        delivered="<results>/queries/{name}/delivered.parquet",
+        sources="<results>/queries/{name}/sources.parquet",
+        left_out="<results>/queries/{name}/sources.json",
+        measures="<results>/queries/{name}/measures.json",
+        verdict="<results>/queries/{name}/verdict.json",
     log:
-        "<logs>/assess_query/{query}.log",
+        "<logs>/assess_query/{name}.log",
     benchmark:
-        "<benchmarks>/assess_query/{query}.tsv"
-    wildcard_constraints:
-        query=one_of(QUERIES),
+        "<benchmarks>/assess_query/{name}.tsv"
+    group:
+        group_of_query
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1000),
-        runtime=minutes(10),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=12),
+        runtime=minutes(120),
+    params:
+        revision=revision("assess_query"),
+        source=f"{CONFIG['deliver']['model']}:{CONFIG['deliver']['source']}",
+        novel=CONFIG["deliver"]["novel"],
+        seed=CONFIG["seed"],
     script:
         "../scripts/assess_query.py"
 
 
 rule deliver_labels:
     input:
-        labels=expand(
-            "<results>/atlas/models/{model}/queries/{{query}}/labels.parquet",
-            model=MODELS,
+        **of_models(labels="<results>/queries/{name}/models/{model}/labels.parquet"),
+        **of_each(
+            CONFIG["tree"]["models"],
+            "model",
+            {"tree": "<results>/queries/{name}/models/{model}/tree.parquet"},
         ),
-        trees=expand(
-            "<results>/atlas/models/{model}/queries/{{query}}/tree.parquet",
-            model=CONFIG["tree"]["models"],
-        ),
-        delivered="<results>/atlas/queries/{query}/delivered.parquet",
-        verdict="<results>/queries/{query}/verdict.json",
-        cells="<results>/queries/{query}/cells.parquet",
+        delivered="<results>/queries/{name}/delivered.parquet",
+        verdict="<results>/queries/{name}/verdict.json",
+        cells="<results>/queries/{name}/cells.parquet",
     output:
-        labels="<results>/queries/{query}/labels.csv",
+        labels="<results>/queries/{name}/labels.csv",
     log:
-        "<logs>/deliver_labels/{query}.log",
+        "<logs>/deliver_labels/{name}.log",
     benchmark:
-        "<benchmarks>/deliver_labels/{query}.tsv"
+        "<benchmarks>/deliver_labels/{name}.tsv"
+    group:
+        group_of_query
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=minutes(30),
     params:
-        models=list(MODELS),
-        tree_models=CONFIG["tree"]["models"],
+        revision=revision("deliver_labels"),
         min_confidence=CONFIG["deliver"]["min_confidence"],
         stop=CONFIG["verdict"]["stop"],
     script:
         "../scripts/deliver_labels.py"
+
+
+# Of queries that name control cells, by the latent space of the model that deliver.model names.
+rule run_mapqc:
+    input:
+        **of_datasets(dataset_cells="cells.parquet"),
+        reference=f"<results>/reference/models/{CONTROL_MODEL}/latent.parquet",
+        query=f"<results>/queries/{{name}}/models/{CONTROL_MODEL}/latent.parquet",
+        cells="<results>/queries/{name}/cells.parquet",
+    output:
+        scores="<results>/queries/{name}/mapqc.parquet",
+        summary="<results>/queries/{name}/mapqc.json",
+    log:
+        "<logs>/run_mapqc/{name}.log",
+    benchmark:
+        "<benchmarks>/run_mapqc/{name}.tsv"
+    wildcard_constraints:
+        name=one_of(CONTROLLED),
+    group:
+        group_of_query
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=2000, per_input_mb=10),
+        runtime=minutes(60),
+    params:
+        revision=revision("run_mapqc"),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/run_mapqc.py"
+
+
+# Places in the reference's UMAP, which does not move, and the figure of them.
+rule embed_query:
+    input:
+        **of_models(
+            reference="<results>/reference/models/{model}/latent.parquet",
+            umap="<results>/reference/models/{model}/umap.parquet",
+            query="<results>/queries/{name}/models/{model}/latent.parquet",
+            labels="<results>/queries/{name}/models/{model}/labels.parquet",
+        ),
+        cells="<results>/queries/{name}/cells.parquet",
+    output:
+        **of_models(umap="<results>/queries/{name}/models/{model}/umap.parquet"),
+        figure=report(
+            "<results>/queries/{name}/umap.png",
+            caption="../report/query.rst",
+            category="Queries",
+            labels={"query": "{name}", "figure": "UMAP over the reference"},
+        ),
+    log:
+        "<logs>/embed_query/{name}.log",
+    benchmark:
+        "<benchmarks>/embed_query/{name}.tsv"
+    group:
+        group_of_query
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=9),
+        runtime=minutes(120),
+    params:
+        revision=revision("embed_query"),
+        k=CONFIG["umap"]["n_neighbors"],
+    script:
+        "../scripts/embed_query.py"
+
+
+# Of queries whose labels are known, and of the cells that folds hold out.
+rule score_transfer:
+    input:
+        unpack(fold_of),
+        **of_models(
+            labels="<results>/{query}/models/{model}/labels.parquet",
+            distance="<results>/{query}/models/{model}/distance.parquet",
+            fit="<results>/{query}/models/{model}/fit.parquet",
+        ),
+        **of_datasets(dataset_cells="cells.parquet"),
+        sources="<results>/{query}/sources.parquet",
+        delivered="<results>/{query}/delivered.parquet",
+        cells="<results>/{query}/cells.parquet",
+    output:
+        scores="<results>/{query}/scores.csv",
+        label_scores="<results>/{query}/label_scores.csv",
+        confusion="<results>/{query}/confusion.csv",
+        reliability="<results>/{query}/reliability.csv",
+    log:
+        "<logs>/score_transfer/{query}.log",
+    benchmark:
+        "<benchmarks>/score_transfer/{query}.tsv"
+    group:
+        group_of_query
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
+        runtime=minutes(30),
+    params:
+        revision=revision("score_transfer"),
+        split=lambda w: SPLIT_NAMES.get(reference_of(w.query), w.query.split("/")[1]),
+        query=lambda w: w.query.split("/")[-1],
+    script:
+        "../scripts/score_transfer.py"

@@ -1,5 +1,5 @@
-# in:  the reference's counts
-# out: trained models, their latent spaces, and an index and a UMAP of each
+# in:  the counts of a reference
+# out: trained models, their latent spaces, an index and integration scores of each; of the atlas also a UMAP and figures
 
 
 # One thread a process: the matrices are small, and a second thread adds a fifth of speed at most. More by --set-threads train_reference=8.
@@ -9,51 +9,56 @@ rule train_reference:
         counts="<results>/{split}/counts.h5ad",
         files=setting_files_of,
     output:
-        model="<results>/{split}/models/{model}/reference/model.pt",
-        checksum="<results>/{split}/models/{model}/reference/model.pt.sha256",
-        training="<results>/{split}/models/{model}/reference/training.csv",
-        latent="<results>/{split}/models/{model}/reference/latent.parquet",
-        record="<results>/{split}/models/{model}/reference/training.md",
+        model="<results>/{split}/models/{model}/model.pt",
+        checksum="<results>/{split}/models/{model}/model.pt.sha256",
+        description="<results>/{split}/models/{model}/model.json",
+        training="<results>/{split}/models/{model}/training.csv",
+        latent="<results>/{split}/models/{model}/latent.parquet",
+        record="<results>/{split}/models/{model}/training.md",
     log:
         "<logs>/train_reference/{split}/{model}.log",
     benchmark:
         "<benchmarks>/train_reference/{split}/{model}.tsv"
     priority: 50
+    group:
+        lambda w: None if trains_on_gpu(w) else group_of_split(w)
     conda:
         "../../envs/refatlas.yaml"
     threads: processes_of
     resources:
         gpu=training_gpus_of,
-        mem_mb=memory_of_training(base=3000, per_input_mb=12),
+        mem_mb=training_mem_mb(MODELS, CONFIG["memory"]),
         runtime=minutes(720),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
+        revision=revision("train_reference"),
         from_disk=CONFIG["memory"]["from_disk"],
-        spec=lambda w: spec_of(w, "surgery", "outputs"),
+        settings=lambda w: settings_of(w, "surgery", "outputs"),
         seed=CONFIG["seed"],
     script:
         "../scripts/train_reference.py"
 
 
-# Of types that have more to tell, and of the atlas alone: nothing reads it in folds.
+# Of types that have more to report, and of the atlas alone: nothing reads it in folds.
 rule describe_reference:
     input:
-        model="<results>/{split}/models/{model}/reference/model.pt",
-        counts="<results>/{split}/counts.h5ad",
+        model="<results>/reference/models/{model}/model.pt",
+        counts="<results>/reference/counts.h5ad",
     output:
-        tables=directory("<results>/{split}/models/{model}/reference/tables"),
+        tables=directory("<results>/reference/models/{model}/tables"),
     log:
-        "<logs>/describe_reference/{split}/{model}.log",
+        "<logs>/describe_reference/{model}.log",
     benchmark:
-        "<benchmarks>/describe_reference/{split}/{model}.tsv"
+        "<benchmarks>/describe_reference/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         gpu=gpus_of,
-        mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
+        mem_mb=describing_mem_mb(),
         runtime=minutes(120),
     params:
-        spec=outputs_of,
+        revision=revision("describe_reference"),
+        settings=lambda w: table_settings(MODELS[w.model]),
     script:
         "../scripts/describe_model.py"
 
@@ -61,20 +66,23 @@ rule describe_reference:
 # Once per reference: every query reads it.
 rule index_reference:
     input:
-        latent="<results>/{split}/models/{model}/reference/latent.parquet",
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        **of_datasets(dataset_cells="cells.parquet"),
+        latent="<results>/{split}/models/{model}/latent.parquet",
     output:
-        index="<results>/{split}/models/{model}/reference/index.npz",
+        index="<results>/{split}/models/{model}/index.npz",
     log:
         "<logs>/index_reference/{split}/{model}.log",
     benchmark:
         "<benchmarks>/index_reference/{split}/{model}.tsv"
+    group:
+        group_of_index
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=12),
         runtime=minutes(60),
     params:
+        revision=revision("index_reference"),
         seed=CONFIG["seed"],
     script:
         "../scripts/index_reference.py"
@@ -82,20 +90,59 @@ rule index_reference:
 
 rule embed_reference:
     input:
-        latent="<results>/{split}/models/{model}/reference/latent.parquet",
+        **of_datasets(dataset_cells="cells.parquet"),
+        training="<results>/reference/models/{model}/training.csv",
+        latent="<results>/reference/models/{model}/latent.parquet",
     output:
-        umap="<results>/{split}/models/{model}/reference/umap.parquet",
+        umap="<results>/reference/models/{model}/umap.parquet",
+        training_figure=report(
+            "<results>/reference/models/{model}/training.png",
+            caption="../report/training.rst",
+            category="Reference",
+            labels={"model": "{model}", "figure": "loss curves"},
+        ),
+        umap_figure=report(
+            "<results>/reference/models/{model}/umap.png",
+            caption="../report/umap.rst",
+            category="Reference",
+            labels={"model": "{model}", "figure": "UMAP by batch and label"},
+        ),
     log:
-        "<logs>/embed_reference/{split}/{model}.log",
+        "<logs>/embed_reference/{model}.log",
     benchmark:
-        "<benchmarks>/embed_reference/{split}/{model}.tsv"
+        "<benchmarks>/embed_reference/{model}.tsv"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=30),
         runtime=minutes(120, per_input_mb=0.5),
     params:
+        revision=revision("embed_reference"),
         settings=CONFIG["umap"],
         seed=CONFIG["seed"],
     script:
         "../scripts/embed_reference.py"
+
+
+rule score_integration:
+    input:
+        **of_datasets(dataset_cells="cells.parquet"),
+        latent="<results>/reference/models/{model}/latent.parquet",
+        unintegrated=f"<results>/reference/models/{BASELINE}/latent.parquet",
+    output:
+        scores="<results>/reference/models/{model}/integration.csv",
+    log:
+        "<logs>/score_integration/{model}.log",
+    benchmark:
+        "<benchmarks>/score_integration/{model}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=6000, per_input_mb=14),
+        runtime=minutes(120, per_input_mb=0.5),
+    params:
+        revision=revision("score_integration"),
+        settings=CONFIG["integration"],
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/score_integration.py"

@@ -1,142 +1,44 @@
 # in:  everything above
-# out: figures, one atlas file a model, and the report
-
-
-rule plot_reference:
-    input:
-        training="<results>/atlas/models/{model}/reference/training.csv",
-        umap="<results>/atlas/models/{model}/reference/umap.parquet",
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
-    output:
-        training=report(
-            "<results>/report/figures/{model}_training.png",
-            caption="../report/training.rst",
-            category="Reference",
-            labels={"model": "{model}", "figure": "loss curves"},
-        ),
-        umap=report(
-            "<results>/report/figures/{model}_umap.png",
-            caption="../report/umap.rst",
-            category="Reference",
-            labels={"model": "{model}", "figure": "UMAP by batch and label"},
-        ),
-    log:
-        "<logs>/plot_reference/{model}.log",
-    benchmark:
-        "<benchmarks>/plot_reference/{model}.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=30),
-        runtime=minutes(30),
-    script:
-        "../scripts/plot_reference.py"
-
-
-rule plot_query:
-    input:
-        reference=expand(
-            "<results>/atlas/models/{model}/reference/umap.parquet", model=MODELS
-        ),
-        umaps=expand(
-            "<results>/atlas/models/{model}/queries/{{query}}/umap.parquet",
-            model=MODELS,
-        ),
-        labels=expand(
-            "<results>/atlas/models/{model}/queries/{{query}}/labels.parquet",
-            model=MODELS,
-        ),
-        cells="<results>/queries/{query}/cells.parquet",
-    output:
-        umap=report(
-            "<results>/report/figures/query_{query}.png",
-            caption="../report/query.rst",
-            category="Queries",
-            labels={"query": "{query}", "figure": "UMAP over the reference"},
-        ),
-    log:
-        "<logs>/plot_query/{query}.log",
-    benchmark:
-        "<benchmarks>/plot_query/{query}.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=minutes(30),
-    params:
-        models=list(MODELS),
-    script:
-        "../scripts/plot_query.py"
-
-
-rule plot_transfer:
-    input:
-        transfer="<results>/evaluation/transfer.csv",
-        reliability="<results>/evaluation/transfer_reliability.csv",
-    output:
-        figure=report(
-            "<results>/report/figures/transfer.png",
-            caption="../report/transfer.rst",
-            category="Evaluation",
-            labels={"figure": "labels of held-out batches"},
-        ),
-    log:
-        "<logs>/plot_transfer.log",
-    benchmark:
-        "<benchmarks>/plot_transfer.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500),
-        runtime=minutes(10),
-    script:
-        "../scripts/plot_transfer.py"
+# out: one atlas file per model, the provenance of all results, and the report
 
 
 rule export_atlas:
     input:
-        reference="<results>/atlas/counts.h5ad",
-        latent="<results>/atlas/models/{model}/reference/latent.parquet",
-        umap="<results>/atlas/models/{model}/reference/umap.parquet",
-        queries=expand("<results>/atlas/queries/{query}/counts.h5ad", query=QUERIES),
-        query_latents=expand(
-            "<results>/atlas/models/{{model}}/queries/{query}/latent.parquet",
-            query=QUERIES,
+        **of_queries(
+            counts="<results>/queries/{name}/counts.h5ad",
+            latent="<results>/queries/{name}/models/{model}/latent.parquet",
+            umap="<results>/queries/{name}/models/{model}/umap.parquet",
+            labels="<results>/queries/{name}/models/{model}/labels.parquet",
+            cells="<results>/queries/{name}/cells.parquet",
+            delivered="<results>/queries/{name}/labels.csv",
         ),
-        query_umaps=expand(
-            "<results>/atlas/models/{{model}}/queries/{query}/umap.parquet",
-            query=QUERIES,
-        ),
-        query_labels=expand(
-            "<results>/atlas/models/{{model}}/queries/{query}/labels.parquet",
-            query=QUERIES,
-        ),
-        query_cells=expand("<results>/queries/{query}/cells.parquet", query=QUERIES),
-        delivered=expand("<results>/queries/{query}/labels.csv", query=QUERIES),
+        reference="<results>/reference/counts.h5ad",
+        latent="<results>/reference/models/{model}/latent.parquet",
+        umap="<results>/reference/models/{model}/umap.parquet",
     output:
         atlas="<results>/atlas/{model}.h5ad",
     log:
         "<logs>/export_atlas/{model}.log",
     benchmark:
         "<benchmarks>/export_atlas/{model}.tsv"
+    group:
+        "report"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
         runtime=minutes(120),
     params:
-        queries=list(QUERIES),
+        revision=revision("export_atlas"),
     script:
         "../scripts/export_atlas.py"
 
 
-# After every job but the report's own, because what has not ended has left no record to selected_counts.
+# After every job but the report's own, because a job that has not ended has left no record to gather.
 rule record_provenance:
     input:
         unpack(reported),
-        datasets=expand("<results>/datasets/{dataset}/files.json", dataset=DATASETS),
-        queries=expand("<results>/queries/{query}/files.json", query=QUERIES),
-        atlases=expand("<results>/atlas/{model}.h5ad", model=MODELS),
+        **of_models(atlas="<results>/atlas/{model}.h5ad"),
         updated_trees=updated_trees(),
     output:
         provenance="<results>/provenance.json",
@@ -144,19 +46,25 @@ rule record_provenance:
         "<logs>/record_provenance.log",
     benchmark:
         "<benchmarks>/record_provenance.tsv"
+    group:
+        "report"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000),
         runtime=minutes(10),
     params:
-        sheets={"datasets": list(DATASETS), "queries": list(QUERIES)},
+        revision=revision("record_provenance"),
         known={
-            "name": [*DATASETS, *QUERIES],
             "dataset": list(DATASETS),
-            "query": [*QUERIES, HELD_OUT],
+            "name": list(QUERIES),
+            "query": [
+                *(f"queries/{name}" for name in QUERIES),
+                *(f"evaluation/{fold}/{HELD_OUT}" for fold in FOLDS),
+            ],
             "model": list(MODELS),
-            "split": ["atlas", *FOLDS],
+            "split": ["reference", *(f"evaluation/{fold}" for fold in FOLDS)],
+            "fold": list(FOLDS),
         },
         config=CONFIG,
     script:
@@ -174,17 +82,15 @@ rule write_report:
         "<logs>/write_report.log",
     benchmark:
         "<benchmarks>/write_report.tsv"
+    group:
+        "report"
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=minutes(30),
     params:
-        queries=list(QUERIES),
-        models=MODELS,
-        folds=list(FOLDS),
-        described=DESCRIBED,
-        trees=CONFIG["tree"]["models"],
+        revision=revision("write_report"),
         config=CONFIG,
     script:
         "../scripts/write_report.py"

@@ -1,14 +1,14 @@
-# in:  the reference's latent spaces and labels; the queries' latent spaces
+# in:  the latent spaces and labels of references; the latent spaces of queries
 # out: trees of labels; where each query cell stops in them, and its labels as one more source; trees extended by labelled queries
 
 
 # Ahead of training, so that a tree that does not fit the labels is refused before it.
 rule check_hierarchy:
     input:
+        **of_datasets(dataset_cells="cells.parquet"),
         tree=CONFIG["tree"]["file"] or [],
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
     output:
-        tree="<results>/hierarchy.nwk",
+        tree="<results>/reference/hierarchy.nwk",
     log:
         "<logs>/check_hierarchy.log",
     benchmark:
@@ -19,21 +19,24 @@ rule check_hierarchy:
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
         runtime=minutes(10),
+    params:
+        revision=revision("check_hierarchy"),
     script:
         "../scripts/check_hierarchy.py"
 
 
 rule learn_hierarchy:
     input:
-        unpack(given_tree),
-        latent="<results>/{split}/models/{model}/reference/latent.parquet",
-        cells=expand("<results>/datasets/{dataset}/cells.parquet", dataset=DATASETS),
+        **of_datasets(dataset_cells="cells.parquet"),
+        # The user's tree of labels; without one, the tree is learned.
+        tree="<results>/reference/hierarchy.nwk" if CONFIG["tree"]["file"] else [],
+        latent="<results>/{split}/models/{model}/latent.parquet",
     output:
-        tree="<results>/{split}/models/{model}/reference/tree.npz",
-        newick="<results>/{split}/models/{model}/reference/tree.nwk",
-        table="<results>/{split}/models/{model}/reference/tree.csv",
+        tree="<results>/{split}/models/{model}/tree.npz",
+        newick="<results>/{split}/models/{model}/tree.nwk",
+        table="<results>/{split}/models/{model}/tree.csv",
         figure=report(
-            "<results>/{split}/models/{model}/reference/tree.png",
+            "<results>/{split}/models/{model}/tree.png",
             caption="../report/tree.rst",
             category="Reference",
             labels={"model": "{model}", "figure": "tree of labels ({split})"},
@@ -42,12 +45,15 @@ rule learn_hierarchy:
         "<logs>/learn_hierarchy/{split}/{model}.log",
     benchmark:
         "<benchmarks>/learn_hierarchy/{split}/{model}.tsv"
+    group:
+        group_of_index
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
         runtime=minutes(240),
     params:
+        revision=revision("learn_hierarchy"),
         settings=tree_settings(CONFIG),
         seed=CONFIG["seed"],
     script:
@@ -56,20 +62,24 @@ rule learn_hierarchy:
 
 rule classify_by_tree:
     input:
-        tree="<results>/{split}/models/{model}/reference/tree.npz",
-        latent="<results>/{split}/models/{model}/queries/{query}/latent.parquet",
+        tree=of_reference("models/{model}/tree.npz"),
+        latent="<results>/{query}/models/{model}/latent.parquet",
     output:
-        nodes="<results>/{split}/models/{model}/queries/{query}/tree.parquet",
-        labels="<results>/{split}/models/{model}/queries/{query}/tree_labels.parquet",
+        nodes="<results>/{query}/models/{model}/tree.parquet",
+        labels="<results>/{query}/models/{model}/tree_labels.parquet",
     log:
-        "<logs>/classify_by_tree/{split}/{model}/{query}.log",
+        "<logs>/classify_by_tree/{query}/{model}.log",
     benchmark:
-        "<benchmarks>/classify_by_tree/{split}/{model}/{query}.tsv"
+        "<benchmarks>/classify_by_tree/{query}/{model}.tsv"
+    group:
+        group_of_query
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
         runtime=minutes(60),
+    params:
+        revision=revision("classify_by_tree"),
     script:
         "../scripts/classify_by_tree.py"
 
@@ -77,28 +87,31 @@ rule classify_by_tree:
 # For reading alone: nothing that is delivered depends on a query's labels.
 rule update_hierarchy:
     input:
-        tree="<results>/atlas/models/{model}/reference/tree.npz",
-        latent="<results>/atlas/models/{model}/queries/{query}/latent.parquet",
-        cells="<results>/queries/{query}/cells.parquet",
+        tree="<results>/reference/models/{model}/tree.npz",
+        latent="<results>/queries/{name}/models/{model}/latent.parquet",
+        cells="<results>/queries/{name}/cells.parquet",
     output:
-        newick="<results>/queries/{query}/{model}_tree.nwk",
-        table="<results>/queries/{query}/{model}_tree.csv",
+        newick="<results>/queries/{name}/{model}_tree.nwk",
+        table="<results>/queries/{name}/{model}_tree.csv",
         figure=report(
-            "<results>/queries/{query}/{model}_tree.png",
+            "<results>/queries/{name}/{model}_tree.png",
             caption="../report/tree.rst",
             category="Queries",
-            labels={"query": "{query}", "figure": "labels in the tree of {model}"},
+            labels={"query": "{name}", "figure": "labels in the tree of {model}"},
         ),
     log:
-        "<logs>/update_hierarchy/{model}/{query}.log",
+        "<logs>/update_hierarchy/{name}/{model}.log",
     benchmark:
-        "<benchmarks>/update_hierarchy/{model}/{query}.tsv"
+        "<benchmarks>/update_hierarchy/{name}/{model}.tsv"
+    group:
+        group_of_query
     conda:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
         runtime=minutes(240),
     params:
+        revision=revision("update_hierarchy"),
         settings=tree_settings(CONFIG),
         seed=CONFIG["seed"],
     script:

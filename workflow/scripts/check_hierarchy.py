@@ -8,6 +8,7 @@ from pathlib import Path
 
 from refatlas.io.atomic import write_text
 from refatlas.io.cell_tables import read_cells
+from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
 from refatlas.transfer.newick import read_newick, write_newick
 from refatlas.transfer.tree_learning import tree_of_file
@@ -15,7 +16,7 @@ from refatlas.transfer.tree_learning import tree_of_file
 
 def main(smk) -> None:
     where = f"config: tree: file {smk.input.tree!r}"
-    cells = read_cells(smk.input.cells, named=False)
+    cells = read_cells(list(by_name(smk.input, "dataset_cells").values()), named=False)
     parents, names = read_newick(Path(smk.input.tree).read_text(encoding="utf-8"), where)
     tree_of_file(parents, names, sorted(cells.loc[cells["keep"], "label"].dropna().unique()), where)
     write_text(write_newick(parents, names), smk.output.tree)

@@ -2,12 +2,14 @@
 rejected; and, as one more source, probabilities of the labels.
 
 in:  tree.npz of the reference; latent.parquet of the query
-out: tree.parquet (a row a cell: node, probability, reason), tree_labels.parquet (the source "tree")
+out: tree.parquet (one row per cell: node, probability, reason), tree_labels.parquet (the source
+     "tree")
 """
 
 import pandas as pd
 
 from refatlas.io.atomic import write_table
+from refatlas.jobs.run import run_job
 from refatlas.transfer.label_table import label_table
 from refatlas.transfer.tree import TreeClassifier, node_table
 
@@ -19,10 +21,8 @@ def main(smk) -> None:
     p, labels = classifier.label_probabilities(found)
     write_table(table, smk.output.nodes)
     write_table(label_table(latent.index, "tree", labels, p), smk.output.labels)
-    print(
-        f"{len(table)} cells: "
-        + ", ".join(f"{n} {reason or 'at a leaf'}" for reason, n in table["reason"].value_counts().items())
-    )
+    reasons = table["reason"].value_counts()
+    print(f"{len(table)} cells: " + ", ".join(f"{n} {reason or 'at a leaf'}" for reason, n in reasons.items()))
 
 
 if "snakemake" in globals():

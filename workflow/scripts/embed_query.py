@@ -1,26 +1,31 @@
-"""Places a query's cells in the reference's UMAP, which does not move: each at the weighted mean of
-its nearest reference cells.
+"""Places a query's cells in the UMAP of the reference, which does not move, by every model, and
+draws them.
 
-in:  latent.parquet of reference and query; umap.parquet of the reference
-out: umap.parquet of the query
+in:  of each model, latent.parquet of reference and query, umap.parquet of the reference and
+     labels.parquet of the query; the query's cells.parquet
+out: umap.parquet of each model, and a figure
 """
 
-import numpy as np
 import pandas as pd
 
 from refatlas.io.atomic import write_table
 from refatlas.io.cell_tables import read_values
+from refatlas.jobs.inputs import by_name, by_name_and_kind
+from refatlas.jobs.run import run_job
+from refatlas.plots import save_figure
+from refatlas.report.query_figure import MappedCells, plot_query
+from refatlas.report.umap import query_umap
 
 
 def main(smk) -> None:
-    query = pd.read_parquet(smk.input.query)
-    # Both of the reference's tables are in one order: the map is made of the latent space.
-    places = place_cells(
-        read_values(smk.input.reference), read_values(smk.input.umap), query.to_numpy(), smk.params.k, smk.threads
-    )
-    write_table(
-        pd.DataFrame(places.astype(np.float32), index=query.index, columns=["umap_1", "umap_2"]), smk.output.umap
-    )
+    umaps, models = by_name(smk.output, "umap"), {}
+    for model, files in by_name_and_kind(smk.input, "reference", "umap", "query", "labels").items():
+        # Both tables of the reference are in one order: the UMAP is made of the latent space.
+        latent, places = read_values(files["reference"]), read_values(files["umap"])
+        umap = query_umap(pd.read_parquet(files["query"]), latent, places, smk.params.k, smk.threads)
+        write_table(umap, umaps[model])
+        models[model] = MappedCells(places, umap, pd.read_parquet(files["labels"]))
+    save_figure(plot_query(smk.wildcards.name, models, pd.read_parquet(smk.input.cells)), smk.output.figure)
 
 
 if "snakemake" in globals():

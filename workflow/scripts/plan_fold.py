@@ -1,28 +1,27 @@
 """Decides which cells of the reference a fold holds out, and which labels it hides.
 
 in:  cells.parquet of the datasets
-out: fold.parquet: one row a kept cell: role ("train", "held_out", "left_out"); fold.json: the fold
-in words
+out: fold.parquet: one row per kept cell: role ("train", "held_out", "left_out"); fold.json: a
+     summary of the fold
 """
 
 from refatlas.errors import listed
 from refatlas.io.atomic import write_json, write_table
 from refatlas.io.cell_tables import read_cells
-from refatlas.prepare.folds import plan, require_proteins
+from refatlas.jobs.inputs import by_name
+from refatlas.jobs.run import run_job
+from refatlas.prepare.folds import plan_fold, require_training_proteins
 
 
 def main(smk) -> None:
-    cells = read_cells(smk.input.cells)
-    roles, words = plan(cells[cells["keep"]], smk.params.fold, smk.params.unit, smk.params.seed)
+    cells = read_cells(list(by_name(smk.input, "dataset_cells").values()))
+    roles, summary = plan_fold(cells[cells["keep"]], smk.params.fold, smk.params.unit, smk.params.seed)
     if smk.params.needs_proteins:
-        require_proteins(cells, roles, words["held_out"])
-    print(
-        "held out:"
-        f" {listed(words['held_out']) if not words['simulated'] else 'a third of the cells, as simulated batches'};"
-        f" hidden: {words['hidden'] or 'none'}; cells: {words['n_cells']}"
-    )
+        require_training_proteins(cells, roles, summary["held_out"])
+    held = "a third of the cells, as simulated batches" if summary["simulated"] else listed(summary["held_out"])
+    print(f"held out: {held}; hidden: {summary['hidden'] or 'none'}; cells: {summary['n_cells']}")
     write_table(roles.to_frame(), smk.output.cells)
-    write_json(words, smk.output.fold)
+    write_json(summary, smk.output.fold)
 
 
 if "snakemake" in globals():

@@ -1,36 +1,25 @@
 """Writes where all results come from.
 
-in:  checksums of the input files; the results, so that all their jobs have ended; the records that these left beside their logs
-out: provenance.json: workflow, seed, configuration, input files, versions, and one record a job
+in:  scan.json and check.json, which have the checksums of the users' files; the results, so that
+     all their jobs have ended; the records that these left beside their logs
+out: provenance.json: workflow, seed, configuration, input files, versions, revisions of the rules,
+     and one record per job
 """
 
 from pathlib import Path
 
-from refatlas.io.atomic import read_json, write_json
-from refatlas.jobs.provenance import code, read_records, summary, versions
+from refatlas.io.atomic import write_json
+from refatlas.jobs.inputs import by_name
+from refatlas.jobs.provenance import collect_provenance, input_files, read_records, report_provenance
+from refatlas.jobs.run import run_job
 
 
 def main(smk) -> None:
-    p = smk.params
-    # The log's own folder is where all logs stand.
-    records = read_records(Path(smk.log[0]).parent, p.known)
-    files = {
-        sheet: {name: read_json(path) for name, path in zip(names, smk.input[sheet], strict=True)}
-        for sheet, names in p.sheets.items()
-    }
-    found = {
-        "workflow": code(),
-        "seed": p.config["seed"],
-        "config": p.config,
-        "files": files,
-        "packages": versions(records),
-        "rules": summary(records),
-        "jobs": records,
-    }
-    print(
-        f"{len(records)} jobs, {sum(map(len, files['datasets'].values()))} files of datasets,"
-        f" {sum(map(len, files['queries'].values()))} of queries"
-    )
+    # All logs stand in the folder of this job's own.
+    records = read_records(Path(smk.log[0]).parent, smk.params.known)
+    files = {"datasets": input_files(by_name(smk.input, "scan")), "queries": input_files(by_name(smk.input, "check"))}
+    found = collect_provenance(records, files, smk.params.config)
+    report_provenance(found)
     write_json(found, smk.output.provenance)
 
 

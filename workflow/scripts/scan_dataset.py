@@ -1,41 +1,33 @@
 """Reads a reference dataset once: checks every value, measures every cell, and decides which cells
 to keep.
 
-in:  the dataset's own file
-out: cells.parquet (one row a cell), genes.parquet (one row a gene column), scan.json (what was
-read, files by size and time, and notes)
+in:  the dataset's own files
+out: cells.parquet (one row per cell), genes.parquet (one row per gene), scan.json (what was read,
+     sizes, times and checksums of the files, and notes)
 """
 
-import pandas as pd
-
-from refatlas.errors import InputError
 from refatlas.io.atomic import write_json, write_table
-from refatlas.io.fingerprints import fingerprints, require_unchanged
+from refatlas.io.fingerprints import checksums, fingerprints, require_unchanged
 from refatlas.io.raw_counts import open_counts
-from refatlas.prepare.cell_quality import report_scan, scan
+from refatlas.jobs.child_process import run_in_child_process
+from refatlas.prepare.cell_quality import report_scan, require_kept_cells, scan_file
 from refatlas.prepare.doublets import drop_doublets
 
 
 def main(smk) -> None:
-    row, qc, files = smk.params.row, smk.params.qc, fingerprints(smk.input.files)
+    name, row, settings = smk.wildcards.dataset, smk.params.row, smk.params.settings
+    before = fingerprints(smk.input.files)
     file = open_counts(row["path"], row["layer"], row["metadata"])
-    found = scan(file, smk.wildcards.dataset, row, qc, smk.params.unlabeled, smk.threads)
-    if qc["doublets"]:
-        drop_doublets(found, file, smk.params.seed)
-        found.summary["n_kept"] = int(found.cells["keep"].sum())
-        found.summary["low_quality"] = found.cells.loc[~found.cells["keep"], "reason"].value_counts().to_dict()
+    found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
+    if settings["qc"]["doublets"]:
+        drop_doublets(found, file, settings["seed"])
     report_scan(found)
-    if not found.cells["keep"].any():
-        raise InputError(
-            f"dataset {smk.wildcards.dataset!r} ({row['path']}): none of its {len(found.cells)} cells passes the"
-            f" quality limits ({found.summary['low_quality']}); lower the limits in the config's qc, or leave the"
-            " dataset out"
-        )
-    require_unchanged(files)
-    found.summary["files"] = files
-    write_table(pd.DataFrame(found.cells), smk.output.cells)
+    require_kept_cells(found, f"dataset {name!r} ({row['path']})")
+    hashes = checksums(smk.input.files)
+    require_unchanged(before)
+    write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)
-    write_json(found.summary, smk.output.summary)
+    write_json({**found.summary, "files": before, "checksums": hashes}, smk.output.summary)
 
 
 if "snakemake" in globals():

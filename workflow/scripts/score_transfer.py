@@ -1,42 +1,33 @@
 """Scores every source of labels of one query, or of a fold's held-out cells, against labels that
-are known; without them, the tables have no rows.
+are known.
 
-in:  labels.parquet, distance.parquet and fit.parquet of each model; combined.parquet and delivered.parquet; the cells, with their known labels; the reference's
-     cells, and of a fold which of them it trained on
-out: scores.csv (a row a model, source, level and batch), label_scores.csv (a row a true label),
-confusion.csv, reliability.csv
+in:  labels.parquet, distance.parquet and fit.parquet of each model; sources.parquet and
+     delivered.parquet; the cells, with their known labels; the reference's cells, and of a fold
+     which of them it trained on
+out: scores.csv (one row per model, source, level and batch), label_scores.csv (one row per true
+     label), confusion.csv, reliability.csv
 """
 
 import pandas as pd
 
-from refatlas.evaluate.transfer_scores import given_labels, score_sources
+from refatlas.evaluate.transfer_scores import report_scores, score_transfer
 from refatlas.io.atomic import write_table
-from refatlas.io.cell_tables import read_cells, training_cells
-from refatlas.transfer.hierarchy import hierarchy
+from refatlas.io.cell_tables import mark_training_cells, read_cells
+from refatlas.jobs.inputs import by_name, by_name_and_kind
+from refatlas.jobs.run import run_job
+from refatlas.transfer.delivery import read_delivered
 
 
 def main(smk) -> None:
-    i, models = smk.input, smk.params.models
-    cells = pd.read_parquet(i.cells)
-    reference = training_cells(read_cells(i.reference, named=i.get("fold") is not None), i.get("fold"))
-    training = reference[reference["keep"]]
-    tables = dict(zip(models, map(pd.read_parquet, i.labels), strict=True))
-    strange = {
-        model: pd.concat([pd.read_parquet(d), pd.read_parquet(f)], axis=1)
-        for model, d, f in zip(models, i.distance, i.fit, strict=True)
-    }
-    sources = given_labels(
-        tables, pd.read_parquet(i.combined), pd.read_parquet(i.delivered), hierarchy(reference), training
-    )
-    scored = score_sources(
-        {"split": smk.wildcards.split, "query": smk.wildcards.query}, cells, sources, training, strange
-    )
-    for name, table in scored.items():
+    i, p, fold = smk.input, smk.params, smk.input.get("fold")
+    cells = read_cells(list(by_name(i, "dataset_cells").values()), named=fold is not None)
+    models = by_name_and_kind(i, "labels", "distance", "fit")
+    query, delivered = pd.read_parquet(i.cells), read_delivered(i.delivered)
+    reference, sources = mark_training_cells(cells, fold), pd.read_parquet(i.sources)
+    found = score_transfer(p.split, p.query, models, query, sources, delivered, reference)
+    for name, table in found.items():
         write_table(table, smk.output[name])
-    shown = scored["scores"].query("batch == 'all'").drop(columns=["split", "query", "batch"])
-    print(
-        shown.round(3).to_string(index=False) if len(shown) else "the query has no labels of its own; nothing to score"
-    )
+    report_scores(found)
 
 
 if "snakemake" in globals():

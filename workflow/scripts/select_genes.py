@@ -1,35 +1,31 @@
 """Selects the highly variable genes of all datasets together (seurat_v3, batch by batch), streamed
-from the users' own files.
+from the users' files.
 
-in:  each dataset's file, cells.parquet and genes.parquet; of a fold, which cells it trains on; facts.json of models made elsewhere, whose genes are then taken
-out: genes.parquet, one row a gene of any dataset: statistics, rank, and whether and why it is
-selected; selected ones in the order of the models' genes
+in:  each dataset's files, scan.json, cells.parquet and genes.parquet; of a fold, which cells it
+     trains on; pretrained.json of pretrained models, whose genes are then taken
+out: genes.parquet, one row per gene of any dataset: statistics, rank, and whether and why it is
+     selected; the selected ones in the order of the models' genes
 """
 
 import pandas as pd
 
 from refatlas.io.atomic import read_json, write_table
 from refatlas.io.fingerprints import read_fingerprints, require_unchanged
-from refatlas.prepare.gene_selection import batches_of, select, take_pretrained
+from refatlas.jobs.inputs import by_name
+from refatlas.jobs.run import run_job
+from refatlas.prepare.gene_selection import read_batches, select_genes, select_pretrained_genes
 
 
 def main(smk) -> None:
-    files = read_fingerprints(smk.input.scans)
-    cells = [batches_of(path, smk.input.get("fold")) for path in smk.input.cells]
-    tables = [pd.read_parquet(path) for path in smk.input.genes]
-    genes = select(smk.params.rows, cells, tables, smk.params.settings, smk.threads)
-    if smk.params.pretrained:
-        genes = take_pretrained(
-            genes,
-            {
-                name: read_json(path)["genes"]
-                for name, path in zip(smk.params.pretrained, smk.input.pretrained, strict=True)
-            },
-        )
-    print(
-        f"{int(genes['selected'].sum())} of {len(genes)} genes selected; {int(genes['candidate'].sum())} were"
-        " candidates"
-    )
+    rows, fold = smk.params.rows, smk.input.get("fold")
+    paths, tables, pretrained = (by_name(smk.input, kind) for kind in ("cells", "genes", "pretrained"))
+    files = read_fingerprints(list(by_name(smk.input, "scan").values()))
+    cells = [read_batches(paths[name], fold) for name in rows]
+    measured = [pd.read_parquet(tables[name]) for name in rows]
+    genes = select_genes(list(rows.values()), cells, measured, smk.params.settings, smk.threads)
+    if pretrained:
+        genes = select_pretrained_genes(genes, {name: read_json(path)["genes"] for name, path in pretrained.items()})
+    print(f"{genes['selected'].sum()} of {len(genes)} genes selected; {genes['candidate'].sum()} were candidates")
     require_unchanged(files)
     write_table(genes, smk.output.genes)
 

@@ -1,33 +1,27 @@
-"""Labels of query cells out of a latent space: a weighted vote of their nearest labelled reference
-cells, and a logistic regression.
+"""Labels of query cells out of the latent space of every model: weighted kNN and a logistic
+regression, and the labels of the model's own classifier and its tree of labels, where it has
+them.
 
-in:  index.npz of the reference, and the latent.parquet that it was made of; latent.parquet of the query; classifier.parquet of the mapped model; tree_labels.parquet, if there is a tree
-out: labels.parquet: the sources "knn", "logistic" and, if there are such, the model's own
-"classifier" and "tree"; distance.parquet: how far each cell is from the reference
+in:  of each model, index.npz of the reference and the latent.parquet that it was made of;
+     latent.parquet and classifier.parquet of the query; tree_labels.parquet, if there is a tree
+out: of each model, labels.parquet: the sources "knn", "logistic" and, where there are such,
+     "classifier" and "tree"; distance.parquet: how far each cell is from the reference
 """
 
-import pandas as pd
-
 from refatlas.io.atomic import write_table
-from refatlas.transfer.reference_index import ReferenceIndex
-from refatlas.transfer.weighted_knn import logistic_table, outlier_factors, weighted_knn_labels
+from refatlas.jobs.inputs import by_name_and_kind
+from refatlas.jobs.run import run_job
+from refatlas.transfer.model_labels import model_labels
 
 
 def main(smk) -> None:
-    reference, query = ReferenceIndex.load(smk.input.index, smk.input.reference), pd.read_parquet(smk.input.query)
-    latent = query.to_numpy()
-    tables = [
-        weighted_knn_labels(reference, latent, query.index, smk.params.k, smk.threads),
-        logistic_table(reference.logistic, latent, query.index),
-    ]
-    others = [pd.read_parquet(path) for path in (smk.input.classifier, smk.input.get("tree")) if path]
-    found = pd.concat([*tables, *(table for table in others if len(table))], ignore_index=True)
-    write_table(found, smk.output.labels)
-    write_table(
-        pd.DataFrame({"distance": outlier_factors(reference.sample, latent, smk.threads)}, index=query.index),
-        smk.output.distance,
-    )
-    print(f"{len(query)} cells, sources: {', '.join(found['source'].unique())}")
+    outputs = by_name_and_kind(smk.output, "labels", "distance")
+    inputs = by_name_and_kind(smk.input, "index", "reference", "query", "classifier", "tree")
+    for model, files in inputs.items():
+        labels, distance = model_labels(**files, k=smk.params.k, threads=smk.threads)
+        write_table(labels, outputs[model]["labels"])
+        write_table(distance, outputs[model]["distance"])
+        print(f"{model}: {len(distance)} cells, sources: {', '.join(labels['source'].unique())}", flush=True)
 
 
 if "snakemake" in globals():

@@ -10,33 +10,24 @@ out: the extended tree as Newick, as a table, and as a figure
 import pandas as pd
 
 from refatlas.io.atomic import write_table, write_text
-from refatlas.plots import draw_tree, save
+from refatlas.jobs.run import run_job
+from refatlas.plots import draw_tree, save_figure
 from refatlas.transfer.newick import write_newick
 from refatlas.transfer.tree import TreeClassifier
-from refatlas.transfer.tree_learning import describe, extend, report_tree
+from refatlas.transfer.tree_learning import describe, extend, nodes_of_unit, report_tree
 
 
 def main(smk) -> None:
+    query, model, p = smk.wildcards.name, smk.wildcards.model, smk.params
     latent, cells = pd.read_parquet(smk.input.latent), pd.read_parquet(smk.input.cells)
-    labels, unit = cells["label"].where(cells["keep"]).loc[latent.index], f"query {smk.wildcards.query}"
-    updated = extend(TreeClassifier.load(smk.input.tree), latent, labels, unit, smk.params.settings, smk.params.seed)
+    labels, unit = cells["label"].where(cells["keep"]).loc[latent.index], f"query {query}"
+    updated = extend(TreeClassifier.load(smk.input.tree), latent, labels, unit, p.settings, p.seed)
     report_tree(updated)
-    tree, names = updated.tree, updated.tree.names()
-    held = {
-        node for node in range(len(names)) if {tree.units[e] for e, at in enumerate(tree.nodes) if at == node} == {unit}
-    }
-    write_text(write_newick(tree.parents, names), smk.output.newick)
+    parents, names = updated.tree.parents, updated.tree.names()
+    write_text(write_newick(parents, names), smk.output.newick)
     write_table(describe(updated), smk.output.table)
-    save(
-        draw_tree(
-            tree.parents,
-            names,
-            updated.sizes(),
-            f"Labels of {smk.wildcards.query} in the tree of {smk.wildcards.model}; new ones in orange",
-            held,
-        ),
-        smk.output.figure,
-    )
+    title = f"Labels of {query} in the tree of {model}; new ones in orange"
+    save_figure(draw_tree(parents, names, updated.sizes(), title, nodes_of_unit(updated.tree, unit)), smk.output.figure)
 
 
 if "snakemake" in globals():

@@ -1,29 +1,27 @@
-"""Functions compiled by numba, our own and some of libraries, whose compiled code other processes
-find.
-"""
+"""Functions compiled by numba, of refatlas and of libraries, whose compiled code is cached on disk."""
 
 import fcntl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from numba import njit
 from numba.core.caching import FunctionCache
-from numba.core.dispatcher import Dispatcher
+
+from refatlas.cache_folders import use_writable_caches
 
 
-class OneWriter(FunctionCache):
+class LockedCache(FunctionCache):
     """numba's cache of a function, written by one process at a time.
 
     numba itself takes no lock: two processes that compile the same function for different types at
-    once may give their files the same name, and a later one
-    would then run the code of the wrong type.
+    the same time may give their files the same name. A later process would then run the code of the
+    wrong type.
     """
 
-    def save_overload(self, sig, data) -> None:
-        """Save what was compiled for a signature; where that fails, as on a full disk, the code
-        serves this process alone.
-        """
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save the code compiled for a signature; on failure, as on a full disk, it is not cached."""
         folder = Path(self.cache_path)
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -34,31 +32,38 @@ class OneWriter(FunctionCache):
                 super().save_overload(sig, data)
 
 
-def cached_njit(**options) -> Callable:
-    """Compile a function by numba, to run without Python's lock, and keep the code; `options` are
-    njit's.
+def cached_njit(**options: Any) -> Callable[[Callable], Any]:
+    """Return a decorator that compiles a function by numba, without the GIL, and caches the code.
+
+    Args:
+        options: of numba.njit.
     """
 
-    def decorate(function: Callable):
-        return keep(njit(nogil=True, **options)(function))
+    def decorate(function: Callable) -> Any:
+        return cache_compiled(njit(nogil=True, **options)(function))
 
     return decorate
 
 
-def keep(dispatcher: Dispatcher) -> Dispatcher:
-    """Let a compiled function, also one of a library, keep its code and find it again; without a
-    folder that it may write to, it is compiled anew by each process.
+def cache_compiled(dispatcher: Any) -> Any:
+    """Return a compiled function, also one of a library, that caches its code on disk.
+
+    Where neither the package's folder nor the home folder can be written to, the code is cached in
+    a temporary folder; if there is none, each process compiles it anew.
     """
-    with suppress(RuntimeError):
-        dispatcher._cache = OneWriter(dispatcher.py_func)
+    try:
+        dispatcher._cache = LockedCache(dispatcher.py_func)
+    except RuntimeError:
+        use_writable_caches()
+        with suppress(RuntimeError):
+            dispatcher._cache = LockedCache(dispatcher.py_func)
     return dispatcher
 
 
 def cache_umap_functions() -> None:
-    """Let umap-learn keep the code that weighs a cell's neighbours: each process compiles it for 4
-    s otherwise.
-    """
+    """Cache umap-learn's code for the weights of neighbours, which takes 4 s to compile."""
+    use_writable_caches()
     from umap import umap_
 
-    keep(umap_.smooth_knn_dist)
-    keep(umap_.compute_membership_strengths)
+    cache_compiled(umap_.smooth_knn_dist)
+    cache_compiled(umap_.compute_membership_strengths)

@@ -1,17 +1,21 @@
-"""The look that all figures share."""
+"""The common style of all figures, and figures that several rules draw."""
+
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from refatlas.io.atomic import atomic_path
 
 GREY = "#d7d9dc"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "font.size": 9,
     "axes.spines.top": False,
@@ -24,27 +28,29 @@ STYLE = {
 
 
 def apply_style() -> None:
-    """Set the look of all figures that follow; to be called again where a package that was imported
-    since has set its own.
+    """Set the style of all figures drawn from now on, without a display.
+
+    To be called before each figure, because some packages set their own style when they are
+    imported.
     """
+    matplotlib.use("Agg")
     plt.rcdefaults()
     plt.rcParams.update(STYLE)
 
 
-apply_style()
-
-
-def colors(names: list[str]) -> dict[str, tuple]:
+def category_colors(names: list[str]) -> dict[str, tuple]:
     """Return a color for each name, the same for the same list of names."""
-    palette = plt.get_cmap("tab20").colors if len(names) > 10 else plt.get_cmap("tab10").colors
     if len(names) > 20:
         return {name: plt.get_cmap("turbo")(i / (len(names) - 1)) for i, name in enumerate(names)}
-    return {name: palette[i] for i, name in enumerate(names)}
+    palette: Any = plt.get_cmap("tab20" if len(names) > 10 else "tab10")
+    return {name: palette.colors[i] for i, name in enumerate(names)}
 
 
-def scatter(ax, umap: np.ndarray, title: str) -> float:
-    """Prepare an axis for cells in a UMAP of shape (n_cells, 2); return a fitting size of the
-    points.
+def prepare_umap_axes(ax: Axes, umap: np.ndarray, title: str) -> float:
+    """Set title, labels and limits of the axes for a UMAP; return a suitable size of the points.
+
+    Args:
+        umap: of all cells that will be drawn, shape (n_cells, 2).
     """
     ax.set(title=title, xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2", aspect="equal")
     ax.set_xlim(umap[:, 0].min() - 0.5, umap[:, 0].max() + 0.5)
@@ -52,15 +58,27 @@ def scatter(ax, umap: np.ndarray, title: str) -> float:
     return float(np.clip(15_000 / max(len(umap), 1), 0.5, 10))
 
 
-def by_category(ax, umap: np.ndarray, values: pd.Series, palette: dict[str, tuple], size: float, seed: int = 0) -> None:
-    """Draw cells by category in random order, so that no category hides another; missing values are
-    grey.
+def draw_categories(
+    ax: Axes, umap: np.ndarray, values: pd.Series, palette: dict[str, tuple], size: float, seed: int = 0
+) -> None:
+    """Draw cells colored by category, with a legend; missing values are grey.
+
+    The cells are drawn in random order, so that no category hides another.
+
+    Args:
+        umap: shape (n_cells, 2).
+        values: category of each cell.
+        palette: color of each category.
+        size: of the points.
+        seed: of the order.
     """
     order = np.random.default_rng(seed).permutation(len(umap))
-    codes = pd.Index(palette).get_indexer(values)
+    codes = pd.Index(list(palette)).get_indexer(pd.Index(values))
     # The last is of code -1.
-    rgb = np.array([matplotlib.colors.to_rgb(color) for color in [*palette.values(), GREY]])
-    ax.scatter(*umap[order].T, c=rgb[codes[order]], s=size, linewidths=0, rasterized=True)
+    colors: list[Any] = [*palette.values(), GREY]
+    rgb = np.array([to_rgb(color) for color in colors])
+    x, y = umap[order].T
+    ax.scatter(x, y, c=rgb[codes[order]], s=size, linewidths=0, rasterized=True)
     present = [name for i, name in enumerate(palette) if (codes == i).any()]
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=palette[name], markersize=5) for name in present]
     ax.legend(
@@ -74,14 +92,18 @@ def by_category(ax, umap: np.ndarray, values: pd.Series, palette: dict[str, tupl
 
 
 def draw_tree(
-    parents: list[int], names: list[str], sizes: list[int], title: str, new: set[int] = frozenset()
-) -> plt.Figure:
-    """Return a tree drawn from left to right, a line a node, with the number of cells at and below
-    each node; `new` nodes stand out.
+    parents: list[int], names: list[str], sizes: list[int], title: str, new: Set[int] = frozenset()
+) -> Figure:
+    """Return a figure of a tree, drawn from left to right with one node per line.
 
     Args:
-        parents: of each node in preorder, -1 of the root.
+        parents: of each node in preorder, -1 for the root.
+        names: of the nodes.
+        sizes: number of cells at and below each node.
+        title: of the figure.
+        new: nodes to highlight.
     """
+    apply_style()
     depths = [0] * len(parents)
     for node, parent in enumerate(parents):
         depths[node] = depths[parent] + 1 if parent >= 0 else 0
@@ -116,13 +138,15 @@ def draw_tree(
     return figure
 
 
-def draw_enrichment(table: pd.DataFrame, n_programs: int = 8, n_groups: int = 12) -> plt.Figure:
-    """Return a panel a group with the gene programs of largest log Bayes factor, the first groups
-    alone.
+def draw_enrichment(table: pd.DataFrame, n_programs: int = 8, n_groups: int = 12) -> Figure:
+    """Return a figure of the gene programs with the largest log Bayes factors, one panel per group.
 
     Args:
         table: index by, group, program; column bayes_factor.
+        n_programs: most programs of a panel.
+        n_groups: most groups, the first in the table.
     """
+    apply_style()
     groups = list(table["bayes_factor"].groupby(level=["by", "group"], sort=False))[:n_groups]
     rows, columns = -(-len(groups) // 2), min(len(groups), 2)
     figure, axes = plt.subplots(
@@ -149,13 +173,15 @@ def draw_enrichment(table: pd.DataFrame, n_programs: int = 8, n_groups: int = 12
     return figure
 
 
-def draw_embeddings(table: pd.DataFrame) -> plt.Figure:
-    """Return batches in the first two principal components of their embeddings; query batches stand
-    out, and names are written while they are few.
+def draw_embeddings(table: pd.DataFrame) -> Figure:
+    """Return a figure of the embeddings of batches, in their first two principal components.
+
+    Query batches have another color. Up to 40 batches are labelled with their names.
 
     Args:
-        table: index batch; columns origin, then the dimensions.
+        table: index batch; columns origin ("reference" or "query"), then the dimensions.
     """
+    apply_style()
     values = table.drop(columns="origin").to_numpy(dtype=float)
     left, spread, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
     places = np.pad(left * spread, ((0, 0), (0, 2)))[:, :2].round(6)
@@ -163,16 +189,16 @@ def draw_embeddings(table: pd.DataFrame) -> plt.Figure:
     for origin, color in (("reference", "tab:blue"), ("query", "tab:orange")):
         part = (table["origin"] == origin).to_numpy()
         if part.any():
-            ax.scatter(*places[part].T, color=color, s=24, label=origin)
-    for name, place in zip(table.index, places, strict=True) if len(table) <= 40 else ():
-        ax.annotate(name, place, xytext=(4, 3), textcoords="offset points", fontsize=7, parse_math=False)
+            ax.scatter(places[part, 0], places[part, 1], color=color, s=24, label=origin)
+    for name, (x, y) in zip(table.index, places, strict=True) if len(table) <= 40 else ():
+        ax.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7, parse_math=False)
     ax.set(title="Embeddings of batches", xlabel="PC 1", ylabel="PC 2")
     ax.legend()
     return figure
 
 
-def save(figure, path: str) -> None:
-    """Write a figure as PNG, whole or not at all, and close it."""
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG atomically, and close it."""
     with atomic_path(path) as part:
         figure.savefig(part, bbox_inches="tight")
     plt.close(figure)

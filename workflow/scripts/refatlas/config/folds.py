@@ -1,58 +1,69 @@
-"""The splits that are held out, by name."""
+"""The folds of the held-out evaluation: which batches each holds out, and which label it hides."""
+
+from collections.abc import Iterable
+from typing import Any
 
 from refatlas.config.validation import require_name
 from refatlas.errors import InputError
 
-# The cells that a fold holds out take a query's place under this name.
+# Folder of the cells that a fold holds out, below the fold's own folder.
 HELD_OUT = "heldout"
 
 
-def folds(evaluation: dict) -> dict[str, dict]:
-    """Return the held-out splits by name: which batches each holds out (named, or the number of the
-    fold), and which label it hides.
+def folds(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the folds by name: which batches each holds out, and which label it hides.
 
-    Every hidden label is a split of its own, with the held-out batches of the first fold.
+    Batches are named ("batches"), or are those of a numbered fold ("fold" out of "n_folds"). Every
+    hidden label ("hide": its name, or its rank by number of cells) is a fold of its own, which
+    holds out the batches of the first fold.
+
+    Args:
+        evaluation: the config's `evaluation`.
     """
-    asked = evaluation["folds"]
-    if isinstance(asked, dict):
-        found = {f"fold_{name}": {"batches": batches} for name, batches in asked.items()}
+    requested = evaluation["folds"]
+    if isinstance(requested, dict):
+        found = {f"fold_{name}": {"batches": batches} for name, batches in requested.items()}
     else:
-        found = {f"fold_{i + 1}": {"fold": i, "n_folds": asked} for i in range(asked)}
+        found = {f"fold_{i + 1}": {"fold": i, "n_folds": requested} for i in range(requested)}
     if not found:
         return {}
     first = next(iter(found.values()))
-    hide = evaluation["hide"]
-    return found | {
-        f"hide_{i + 1}": {**first, "hide": label}
-        for i, label in enumerate(range(hide) if isinstance(hide, int) else hide)
-    }
+    return found | {f"hide_{i + 1}": {**first, "hide": label} for i, label in enumerate(_hidden(evaluation["hide"]))}
 
 
-def calibrating(splits: dict[str, dict]) -> list[str]:
-    """Return the splits that labels are calibrated on: those that hide nothing."""
-    return [name for name, split in splits.items() if "hide" not in split]
+def _hidden(hide: int | list[str]) -> Iterable[int | str]:
+    return range(hide) if isinstance(hide, int) else hide
 
 
-def shortened(spec: dict, evaluation: dict) -> dict:
-    """Return a model's settings with no stage of training longer than the folds' max_epochs."""
+def calibration_folds(folds: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the names of the folds that labels are calibrated on: those that hide no label."""
+    return [name for name, fold in folds.items() if "hide" not in fold]
+
+
+def limit_epochs(settings: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's settings with at most `evaluation.max_epochs` epochs in each stage."""
     limit = evaluation["max_epochs"]
     if limit is None:
-        return spec
-    return {
-        key: (
-            {**part, "max_epochs": min(part["max_epochs"] or limit, limit)}
-            if isinstance(part, dict) and "max_epochs" in part
-            else part
-        )
-        for key, part in spec.items()
-    }
+        return settings
+
+    def limited(section: Any) -> Any:
+        if not isinstance(section, dict) or "max_epochs" not in section:
+            return section
+        return {**section, "max_epochs": min(section["max_epochs"] or limit, limit)}
+
+    return {key: limited(section) for key, section in settings.items()}
 
 
-def check_folds(evaluation: dict) -> None:
+def require_valid_folds(evaluation: dict[str, Any]) -> None:
+    """Raise an InputError if folds cannot be made.
+
+    A fold's name cannot be part of a path or is not unique, or a label is hidden but there is no
+    fold.
+    """
     names = [str(name) for name in evaluation["folds"]] if isinstance(evaluation["folds"], dict) else []
     for name in names:
         require_name(name, "config: evaluation: folds: name")
         if names.count(name) > 1:
-            raise InputError(f"config: evaluation: folds: name {name!r} stands twice; names must be unique")
+            raise InputError(f"config: evaluation: folds: name {name!r} is used twice; names must be unique")
     if evaluation["hide"] and not folds(evaluation):
         raise InputError("config: evaluation: hide needs at least one fold; set folds to 1")

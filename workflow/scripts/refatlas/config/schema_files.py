@@ -3,6 +3,7 @@
 import copy
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,16 +13,17 @@ SCHEMAS = Path(__file__).parent / "schemas"
 
 
 @cache
-def _read_schema(name: str) -> dict:
+def _read_schema(name: str) -> dict[str, Any]:
     return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
 
 
-def load_schema(name: str) -> dict:
-    """Return one of the schemas in workflow/schemas; the config's knows the settings of every
-    registered model type.
+def load_schema(name: str) -> dict[str, Any]:
+    """Return a schema: "config", "reference" or "queries".
+
+    That of the config lists the registered model types. Their settings have schemas of their own:
+    see `refatlas.models.registry.settings_schema`.
     """
     schema = copy.deepcopy(_read_schema(name))
     if name == "config":
-        variants = schema["$defs"]["model"]["properties"]
-        variants["type"]["enum"] = sorted(MODEL_TYPES)
+        schema["$defs"]["model"]["properties"]["type"]["enum"] = sorted(MODEL_TYPES)
     return schema

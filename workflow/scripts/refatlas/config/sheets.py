@@ -4,55 +4,80 @@ import csv
 import io
 import os
 import re
+from collections.abc import Collection
+from typing import Any
 
-from refatlas.config.folds import HELD_OUT, folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.settings import models_with_proteins
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
 from refatlas.errors import InputError, listed, shown
 
+# Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
 
+Rows = dict[str, dict[str, Any]]
 
-def load_sheet(path: str, kind: str, config: dict, made: tuple[str, ...] = ()) -> dict[str, dict]:
-    """Return the rows of a sheet by name, with the config's keys where a row names none.
+
+def load_sheets(config: dict[str, Any], produced: Collection[str] = ()) -> tuple[Rows, Rows]:
+    """Return the datasets of the reference and the queries: the rows of both sheets, by name.
+
+    Args:
+        config: of `complete_config`.
+        produced: files that rules of the workflow write. They need not exist yet.
+
+    Raises:
+        InputError: of `load_sheet`; a name is in both sheets; no dataset has labels; datasets have
+            different numbers of label levels; `tree.update` names a query without labels; or a
+            model needs proteins and no dataset has any.
+    """
+    datasets = load_sheet(config["reference"], "reference", config, produced)
+    queries = load_sheet(config["queries"], "queries", config, produced)
+    _check_tree_updates(config["tree"]["update"], queries, config["queries"])
+    if shared := [name for name in queries if name in datasets]:
+        raise InputError(
+            f"{config['queries']}: query {shared[0]!r} has the name of a dataset in {config['reference']}; rename one"
+            " of them"
+        )
+    _check_label_levels(datasets, config["reference"])
+    _check_proteins(config, datasets)
+    return datasets, queries
+
+
+def load_sheet(path: str, kind: str, config: dict[str, Any], produced: Collection[str] = ()) -> Rows:
+    """Return the rows of one sheet by name, with the config's keys where a cell is empty.
 
     Args:
         kind: "reference" or "queries".
-        made: paths that the workflow itself writes, and that therefore need not exist yet.
+        produced: files that rules of the workflow write. They need not exist yet.
 
     Raises:
-        InputError: the sheet or a file in it is missing, the sheet is empty, has an unknown column,
-            or a name twice or not allowed.
+        InputError: the sheet or a file in it is missing, the sheet is empty or has an unknown
+            column, or a name is not allowed or not unique.
     """
     name_column = SHEETS[kind]
-    columns = list(load_schema(kind)["properties"])
-    taken = {HELD_OUT, *folds(config["evaluation"])} if kind == "queries" else set()
-    rows = {}
-    for number, row in _read_rows(path, kind, columns):
+    rows: Rows = {}
+    for number, row in _read_rows(path, kind, list(load_schema(kind)["properties"])):
         where = f"{path}, line {number}"
         name = row.get(name_column, "")
         require_name(name, f"{where}: {name_column}")
-        if name in taken:
-            raise InputError(f"{where}: query {name!r} is the name of the cells that folds hold out; rename the query")
         if name in rows:
-            raise InputError(f"{where}: {name_column} {name!r} stands twice in the sheet; names must be unique")
+            raise InputError(f"{where}: {name_column} {name!r} is in the sheet twice; names must be unique")
         for key in ("path", "metadata"):
             if key == "path" or row.get(key):
-                _require_file(row.get(key, ""), f"{where}: {name_column} {name!r}: {key}", made)
+                _require_file(row.get(key, ""), f"{where}: {name_column} {name!r}: {key}", produced)
         if row.get("control") and not re.fullmatch(r"[^=]+=[^=]+", row["control"]):
-            raise InputError(f"{where}: control {row['control']!r} is not like COLUMN=VALUE, such as condition=healthy")
-        rows[name] = {"path": row["path"], **_keys(row, kind, config)}
+            raise InputError(
+                f"{where}: control {row['control']!r} is not of the form COLUMN=VALUE, such as condition=healthy"
+            )
+        rows[name] = {"path": row["path"], **_complete_row(row, kind, config)}
     if not rows:
-        raise InputError(
-            f"{path}: the sheet has no row; give one a {name_column}, with the columns {name_column} and path"
-        )
+        raise InputError(f"{path}: the sheet has no rows; add at least one, with the columns {name_column} and path")
     return rows
 
 
-def _require_file(path: str, where: str, made: tuple[str, ...]) -> None:
+def _require_file(path: str, where: str, produced: Collection[str]) -> None:
     require_plain_path(path, where)
-    if os.path.isfile(path) or os.path.isdir(path) or _is_made(path, made):
+    if os.path.isfile(path) or os.path.isdir(path) or _is_produced(path, produced):
         return
     reason = "is neither a file nor a folder" if os.path.exists(path) else "does not exist"
     raise InputError(
@@ -61,39 +86,43 @@ def _require_file(path: str, where: str, made: tuple[str, ...]) -> None:
     )
 
 
-def _is_made(path: str, made: tuple[str, ...]) -> bool:
-    return any(file == path or os.path.dirname(file) == path.rstrip("/") for file in made)
+def _is_produced(path: str, produced: Collection[str]) -> bool:
+    """Return whether a path is a file that a rule writes, or the folder of one."""
+    folder = path.rstrip("/")
+    return path in produced or any(folder and os.path.dirname(file) == folder for file in produced)
 
 
 def _read_rows(path: str, kind: str, columns: list[str]) -> list[tuple[int, dict[str, str]]]:
-    """Return the line and the values by column of each row that is neither empty nor a comment."""
+    """Return line number and values by column of all rows but empty ones and comments."""
     if not os.path.isfile(path):
-        reason = "is no file" if os.path.exists(path) else "does not exist"
+        reason = "is not a file" if os.path.exists(path) else "does not exist"
         raise InputError(
             f"config: {kind}: {path!r} {reason} (from {os.getcwd()}); give a tab-separated file with the columns"
             f" {SHEETS[kind]} and path"
         )
-    reader = csv.reader(
-        ("\n" if line.startswith("#") else line for line in io.StringIO(read_text(path, path))),
-        delimiter="\t",
-        strict=True,
-    )
-    try:
-        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.line_num}: {error}; put values that begin with a quote in quotes, and double the"
-            " quotes in them"
-        ) from None
-    rows = [(number, row) for number, row in rows if any(row)]
+    rows = _parse_rows(path)
     header = rows[0][1] if rows else []
     _check_header(header, path, columns)
     for number, row in rows[1:]:
         if any(row[len(header) :]):
             raise InputError(
-                f"{path}, line {number}: {len(row)} values for {len(header)} columns; is there a tab within a value?"
+                f"{path}, line {number}: {len(row)} values for {len(header)} columns; is there a tab in a value?"
             )
     return [(number, dict(zip(header, row, strict=False))) for number, row in rows[1:]]
+
+
+def _parse_rows(path: str) -> list[tuple[int, list[str]]]:
+    """Return line number and values of all lines but empty ones and comments."""
+    lines = ("\n" if line.startswith("#") else line for line in io.StringIO(read_text(path, path)))
+    reader = csv.reader(lines, delimiter="\t", strict=True)
+    try:
+        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: {error}; put values that begin with a quote in quotes, and double the"
+            " quotes inside"
+        ) from None
+    return [(number, row) for number, row in rows if any(row)]
 
 
 def _check_header(header: list[str], path: str, columns: list[str]) -> None:
@@ -104,7 +133,7 @@ def _check_header(header: list[str], path: str, columns: list[str]) -> None:
                 f" {', '.join(columns)} (tab-separated)"
             )
         if header.count(column) > 1:
-            raise InputError(f"{path}: column {column!r} stands twice; columns must be unique")
+            raise InputError(f"{path}: column {column!r} is in the sheet twice; columns must be unique")
     for column in columns[:2]:
         if column not in header:
             raise InputError(
@@ -112,12 +141,13 @@ def _check_header(header: list[str], path: str, columns: list[str]) -> None:
             )
 
 
-def _keys(row: dict, kind: str, config: dict) -> dict:
-    """Return where a row's counts, batches, labels, genes and proteins stand; `-` says that the
-    file has none.
+def _complete_row(row: dict[str, str], kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return where a file has counts, batches, labels, genes and proteins.
 
-    A query's label column comes from its own row alone; `batch_is_default` and `protein_is_default`
-    tell an explicit key from the config's.
+    None or [] stand for "-" in the sheet: the file has none.
+
+    A query's labels are named by its own row alone. `batch_is_default` and `protein_is_default` say
+    that a key is the config's and not the row's.
     """
     default_label = config["label_key"] if kind == "reference" else "-"
     label = row.get("label_key") or default_label
@@ -135,62 +165,36 @@ def _keys(row: dict, kind: str, config: dict) -> dict:
     }
 
 
-def load_sheets(config: dict, made: tuple[str, ...] = ()) -> tuple[dict[str, dict], dict[str, dict]]:
-    """Return the rows of the reference's and the queries' sheet, whose names must differ from each
-    other.
-
-    Raises:
-        InputError: as `load_sheet`; also for a name in both sheets, and for datasets whose rows
-            name different numbers of label levels,
-            and for a model that needs proteins where no dataset has any.
-    """
-    datasets = load_sheet(config["reference"], "reference", config, made)
-    queries = load_sheet(config["queries"], "queries", config, made)
-    _check_updates(config["tree"]["update"], queries, config["queries"])
-    _check_figures(config["models"], queries, config["queries"])
-    both = [name for name in queries if name in datasets]
-    if both:
-        raise InputError(
-            f"{config['queries']}: query {both[0]!r} has the name of a dataset in {config['reference']}; rename one of"
-            " them"
-        )
+def _check_label_levels(datasets: Rows, sheet: str) -> None:
     levels = {len(row["label_keys"]) for row in datasets.values() if row["label_keys"]}
     if not levels:
         raise InputError(
-            f"{config['reference']}: no dataset names labels, and a query's labels come from the reference; set"
-            " label_key for at least one"
+            f"{sheet}: no dataset has labels, and the labels of queries come from the reference; set label_key for at"
+            " least one"
         )
     if len(levels) != 1:
         found = "; ".join(f"{name}: {', '.join(row['label_keys']) or 'none'}" for name, row in datasets.items())
         raise InputError(
-            f"{config['reference']}: datasets name different numbers of label columns ({found}); name the same levels,"
-            " finest first, or '-' for a dataset without labels"
+            f"{sheet}: datasets have different numbers of label columns ({found}); name the same levels for all, finest"
+            " first, or '-' for a dataset without labels"
         )
-    needing = models_with_proteins(config)
-    if needing and not any(row["protein_key"] for row in datasets.values()):
+
+
+def _check_proteins(config: dict[str, Any], datasets: Rows) -> None:
+    models = models_with_proteins(config)
+    if models and not any(row["protein_key"] for row in datasets.values()):
         raise InputError(
-            f"config: models: {needing[0]}: type {config['models'][needing[0]]['type']} needs proteins, and no dataset"
-            f" in {config['reference']} names any; set protein_key for at least one, or leave the model out"
+            f"config: models: {models[0]}: type {config['models'][models[0]]['type']} needs proteins, and no dataset"
+            f" in {config['reference']} has any; set protein_key for at least one, or leave the model out"
         )
-    return datasets, queries
 
 
-def _check_updates(names: list[str], queries: dict[str, dict], sheet: str) -> None:
+def _check_tree_updates(names: list[str], queries: Rows, sheet: str) -> None:
     for name in names:
         if name not in queries:
-            raise InputError(f"config: tree: update: {name!r} is no query of {sheet}; it holds {listed(queries)}")
+            raise InputError(f"config: tree: update: {name!r} is not a query of {sheet}; name one of {listed(queries)}")
         if not queries[name]["label_keys"]:
             raise InputError(
-                f"config: tree: update: query {name!r} has no labels to extend the tree with; name its column as"
+                f"config: tree: update: query {name!r} has no labels to extend the tree with; name their column as"
                 f" label_key in {sheet}"
-            )
-
-
-def _check_figures(models: dict, queries: dict[str, dict], sheet: str) -> None:
-    drawn = {f"{model}_{figure}": model for model in models for figure in ("training", "umap")}
-    for query in queries:
-        if model := drawn.get(f"query_{query}"):
-            raise InputError(
-                f"{sheet}: the figure of query {query!r} would have the name of one of model {model!r}; rename one of"
-                " them"
             )

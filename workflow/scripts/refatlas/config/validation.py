@@ -1,28 +1,29 @@
-"""Values checked against a JSON schema, with defaults filled in, and errors that name the key that
-was probably meant.
-"""
+"""Validation against a JSON schema, with defaults filled in and helpful errors."""
 
 import difflib
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from refatlas.errors import InputError, listed, shown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Names become names of files, with something before and after them.
+# Names become parts of file names, with a prefix and a suffix.
 MAX_NAME = 100
-# Snakemake puts its own values in place of {name} and <name> in a path.
+# Snakemake replaces {name} and <name> in paths.
 PLACEHOLDER = re.compile(r"[{}<>]")
-# What a configuration may hold: YAML's anchors can make a few lines stand for more than a memory
-# holds.
+# Limits of a configuration: with YAML anchors, a few lines can expand to more values than fit in
+# memory.
 MAX_VALUES, MAX_DEPTH, LARGEST = 100_000, 20, 2**31 - 1
+# Longer strings are not parsed as YAML, which takes minutes for some.
 MAX_PARSED = 1000
-# 1.0 is no integer here, because it is none in Python.
+# By JSON Schema, 1.0 is an integer. In Python it is not.
 Validator = extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
@@ -31,7 +32,12 @@ Validator = extend(
 )
 
 
-def require_name(name, where: str) -> None:
+def require_name(name: object, where: str) -> None:
+    """Raise an InputError if a name cannot be part of a file name.
+
+    Args:
+        where: begin of the message: the place in the configuration or sheet.
+    """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
             f"{where} {shown(repr(name))} is not allowed; use letters, digits, '.', '_' and '-', and begin with a"
@@ -39,27 +45,33 @@ def require_name(name, where: str) -> None:
         )
     if len(name) > MAX_NAME:
         raise InputError(
-            f"{where} {shown(repr(name))} is too long for a part of a file's name; use at most {MAX_NAME} characters"
+            f"{where} {shown(repr(name))} is too long for a part of a file name; use at most {MAX_NAME} characters"
         )
 
 
 def require_plain_path(path: str, where: str) -> None:
+    """Raise an InputError if Snakemake would look for placeholders in a path."""
     if PLACEHOLDER.search(path):
         raise InputError(
-            f"{where}: {shown(repr(path), 300)} has one of {{ }} < >, in which Snakemake looks for placeholders; rename"
-            " the file, or give a symbolic link to it"
+            f"{where}: {shown(repr(path), 300)} contains one of {{ }} < >, which Snakemake takes for placeholders;"
+            " rename the file, or give a symbolic link to it"
         )
 
 
-def checked(value: dict, schema: dict, where: str) -> dict:
-    """Return a copy of a mapping with the schema's defaults, or raise an InputError for the first
-    thing wrong in it.
+def validate(value: dict[str, Any], schema: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a copy of a mapping with the schema's defaults filled in.
+
+    Args:
+        where: begin of error messages, such as "config".
+
+    Raises:
+        InputError: the mapping does not fit the schema. The message names the first error.
     """
-    value = _with_defaults(value, schema)
+    value = _fill_defaults(value, schema)
     n_values = _count_values(value, where, {})
     if n_values > MAX_VALUES:
         raise InputError(
-            f"{where}: {n_values:,} values, with what its anchors (&, *) repeat; no configuration needs more than"
+            f"{where}: {n_values:,} values, counting what its anchors (&, *) repeat; a configuration may have at most"
             f" {MAX_VALUES:,}"
         )
     errors = sorted(Validator(schema).iter_errors(value), key=lambda e: [str(p) for p in e.absolute_path])
@@ -68,25 +80,27 @@ def checked(value: dict, schema: dict, where: str) -> dict:
     return value
 
 
-def _count_values(value, where: str, counted: dict[int, int], depth: int = 0) -> int:
-    """Return how many values a nested value holds, with repetitions, but looking at each once.
+def _count_values(value: Any, where: str, counted: dict[int, int], depth: int = 0) -> int:
+    """Return the number of values in a nested value.
+
+    Repeated parts count each time, but are visited once.
 
     Args:
-        counted: of the lists and mappings that were looked at.
+        counted: results for the lists and mappings visited so far, by id.
 
     Raises:
-        InputError: it is nested too deep (for ever, if it holds itself), or a number or a text is
-            none that a setting can have.
+        InputError: it is nested too deep (or contains itself), or a number or string cannot be a
+            setting.
     """
     if not isinstance(value, dict | list):
         _require_plain_value(value, where)
         return 1
     if depth > MAX_DEPTH:
-        raise InputError(f"{where}: nested more than {MAX_DEPTH} levels deep, as no setting is")
+        raise InputError(f"{where}: nested more than {MAX_DEPTH} levels deep; no setting is")
     if id(value) not in counted:
         for key in value if isinstance(value, dict) else ():
             _require_plain_value(key, where)
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        parts: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
         counted[id(value)] = 1 + sum(
             _count_values(part, f"{where}: {shown(key)}" if isinstance(key, str) else where, counted, depth + 1)
             for key, part in parts
@@ -94,14 +108,15 @@ def _count_values(value, where: str, counted: dict[int, int], depth: int = 0) ->
     return counted[id(value)]
 
 
-def _require_plain_value(value, where: str) -> None:
+def _require_plain_value(value: Any, where: str) -> None:
     if isinstance(value, int) and abs(value) > LARGEST:
         raise InputError(f"{where}: a number of {value.bit_length()} bits; numbers may be at most {LARGEST:,}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: {value} is not a finite number")
     if isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
         raise InputError(
-            f"{where}: {shown(repr(value))} has characters that no file can hold (NUL, or half of a surrogate pair)"
+            f"{where}: {shown(repr(value))} contains characters that are not allowed in text files (NUL, or half of a"
+            " surrogate pair); remove them"
         )
 
 
@@ -113,9 +128,9 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _with_defaults(value, schema: dict):
+def _fill_defaults(value: Any, schema: dict[str, Any]) -> Any:
     if isinstance(value, str) and "string" not in _types(schema):
-        return _parsed(value)
+        return _parse(value)
     if not isinstance(value, dict):
         return value
     filled = dict(value)
@@ -123,14 +138,12 @@ def _with_defaults(value, schema: dict):
         if key not in filled and "default" in part:
             filled[key] = part["default"]
         if key in filled:
-            filled[key] = _with_defaults(filled[key], part)
+            filled[key] = _fill_defaults(filled[key], part)
     return filled
 
 
-def _parsed(value: str):
-    """Return what a string means as YAML: nested values of --config come as strings. Long ones are
-    not looked at: YAML takes minutes for some.
-    """
+def _parse(value: str) -> Any:
+    """Return the value of a string in YAML: nested values of --config arrive as strings."""
     if len(value) > MAX_PARSED:
         return value
     try:
@@ -139,51 +152,59 @@ def _parsed(value: str):
         return value
 
 
-def _types(schema: dict) -> set[str]:
-    """Return the types that a value may have; "string" for a choice of words or where nothing is
-    said.
-    """
+def _types(schema: dict[str, Any]) -> set[str]:
+    """Return the JSON types that a schema allows; "string" for an enum, and if it names none."""
     if "anyOf" in schema:
         return set().union(*(_types(part) for part in schema["anyOf"]))
     found = schema.get("type", "string")
     return {found} if isinstance(found, str) else set(found)
 
 
-def _message(error, where: str) -> str:
+def _message(error: ValidationError, where: str) -> str:
+    """Return the first error of a validation in words."""
     place = ": ".join([where, *map(str, error.absolute_path)])
+    schema: Any = error.schema
+    expected: Any = error.validator_value
     if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in known]
+        known = list(schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
         return (
-            f"{place}: unknown key {shown(repr(unknown[0]))}{did_you_mean(unknown[0], known)}; known keys:"
-            f" {', '.join(known)}"
+            f"{place}: unknown key {shown(repr(unknown))}{did_you_mean(unknown, known)}; known keys: {', '.join(known)}"
         )
     if error.validator == "enum":
-        return (
-            f"{place}: {shown(repr(error.instance))} is none of"
-            f" {listed(error.validator_value, 20)}{did_you_mean(error.instance, error.validator_value)}"
-        )
+        allowed = f"{listed(expected, 20)}{did_you_mean(error.instance, expected)}"
+        return f"{place}: {shown(repr(error.instance))} is not one of {allowed}"
     if error.validator == "type":
-        return f"{place}: {shown(repr(error.instance))} is of the wrong type; expected {error.validator_value}"
-    return f"{place}: {shown(error.message, 300)}" + (
-        f" ({error.schema['description']})" if "description" in error.schema else ""
-    )
+        return f"{place}: {shown(repr(error.instance))} has the wrong type; expected {_named_types(expected)}"
+    message = f"{shown(repr(error.instance))} is not allowed" if error.validator == "anyOf" else error.message
+    description = f" ({schema['description']})" if "description" in schema else ""
+    return f"{place}: {shown(message, 300)}{description}"
 
 
-def did_you_mean(word, known) -> str:
+def _named_types(types: str | list[str]) -> str:
+    return types if isinstance(types, str) else " or ".join(types)
+
+
+def did_you_mean(word: object, known: Iterable[object]) -> str:
+    """Return the known word that is most like another, as the end of a sentence; "" if none is."""
     near = difflib.get_close_matches(str(word)[:MAX_NAME], [str(k) for k in known], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def read_text(path: str, where: str) -> str:
+    """Return the content of a text file in UTF-8, without a byte order mark.
+
+    Raises:
+        InputError: it cannot be read, or is not plain text in UTF-8.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{where}: byte {error.start} is no text in UTF-8; save the file as plain text in UTF-8"
+            f"{where}: byte {error.start} is not valid UTF-8; save the file as plain text in UTF-8"
         ) from None
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from None
     if "\0" in text:
-        raise InputError(f"{where}: has NUL characters; save the file as plain text in UTF-8")
+        raise InputError(f"{where}: contains NUL characters; save the file as plain text in UTF-8")
     return text

@@ -1,41 +1,81 @@
-"""scib metrics (Luecken 2022, by scib-metrics) of one model's latent space of the reference."""
+"""Integration scores of a reference's latent space: the scib metrics (Luecken 2022), by scib-metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.sparse.linalg import ArpackError
 
-from refatlas.evaluate.sampled_integration import Estimate, SampledMetrics
-from refatlas.neighbors.exact_index import nearest
+from refatlas.evaluate.estimates import Estimate, UndefinedMetricError
+from refatlas.evaluate.sampled_integration import SampledMetrics
+from refatlas.neighbors.exact_index import nearest_neighbors
 
 K = 90
-# What a metric may raise on data that it cannot score: it then has no value, and the table says
-# why. Any other error ends the job: it is a defect, or a lack of memory, after which SLURM may try
-# again with more.
-NO_CONVERGENCE = (ArpackError, np.linalg.LinAlgError)
-OF_SCIB_METRICS = (*NO_CONVERGENCE, ValueError, ArithmeticError)
 BIO = ("isolated_labels", "kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi")
+# Errors on data for which a metric is not defined or cannot be computed. The metric then has no
+# value, and the table shows the reason. All other errors end the job: they are defects, or a lack
+# of memory, after which SLURM may try again with more.
+EXPECTED_OF_SAMPLED = (ArpackError, np.linalg.LinAlgError, UndefinedMetricError)
+EXPECTED_OF_SCIB = (ArpackError, np.linalg.LinAlgError, ValueError, ArithmeticError)
+
+Metrics = Mapping[str, Callable[[], float | Estimate]]
+
+
+def integration_table(
+    latent: pd.DataFrame,
+    unintegrated: pd.DataFrame,
+    cells: pd.DataFrame,
+    settings: Mapping[str, Any],
+    seed: int,
+    threads: int,
+) -> pd.DataFrame:
+    """Return the integration scores of one model's latent space of the reference.
+
+    Args:
+        latent: latent space, indexed by cell.
+        unintegrated: that of the baseline, indexed by cell.
+        cells: batch of each cell, and label if any cell has one.
+        settings: section integration of the configuration.
+        seed: seed of the sampling.
+        threads: number of threads.
+
+    Returns:
+        One row per metric and total: metric, kind, value, half_width, n_sampled, failed, n_cells, k
+        and the version of scib_metrics.
+    """
+    scored = labelled(cells)
+    arrays = [frame.loc[scored.index].to_numpy() for frame in (latent, unintegrated)]
+    table = add_totals(scores(*arrays, scored, settings, seed, threads))
+    n_sampled = table["n_sampled"].fillna(len(scored)).astype(int)
+    return table.assign(n_sampled=n_sampled, n_cells=len(scored), k=K, scib_metrics=version("scib-metrics"))
 
 
 def labelled(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that have a label: those that are scored, the same for every model."""
+    """Return the cells that have a label. Only these are scored, the same for every model."""
     return cells[cells["label"].notna()] if "label" in cells else cells.iloc[:0]
 
 
 def full_functions(
     latent: np.ndarray, unintegrated: np.ndarray, labels: np.ndarray, batches: np.ndarray, threads: int
 ) -> dict[str, Callable[[], float]]:
-    """Return a function for each metric; calling it computes the value on all cells, by scib-
-    metrics.
+    """Return functions that compute each metric on all cells by scib-metrics.
+
+    Args:
+        latent: latent space, shape (n_cells, n_latent).
+        unintegrated: latent space before integration, shape (n_cells, n_components).
+        labels: label of each cell.
+        batches: batch of each cell.
+        threads: number of threads.
     """
     import scib_metrics as scib
     from scib_metrics.nearest_neighbors import NeighborsResults
 
-    indices, distances = nearest(latent, latent, K, threads)
+    indices, distances = nearest_neighbors(latent, latent, K, threads)
     graph = NeighborsResults(indices=indices, distances=distances)
-    kmeans = {}
+    kmeans: dict[str, float] = {}
 
     def clustered(score: str) -> float:
         if not kmeans:
@@ -56,21 +96,21 @@ def full_functions(
     }
 
 
-def compute(
-    functions: dict[str, Callable[[], float | Estimate]], wanted: list[str], expected: tuple[type[Exception], ...]
-) -> pd.DataFrame:
-    """Return a row a metric: metric, kind, value, half_width, n_sampled, failed.
+def compute(functions: Metrics, metrics: Sequence[str], expected: tuple[type[Exception], ...]) -> pd.DataFrame:
+    """Return one row per metric: metric, kind, value, half_width, n_sampled, failed; and print them.
 
     Args:
-        expected: errors after which a metric has no value, and `failed` says why.
+        functions: function that computes each metric.
+        metrics: names of the metrics.
+        expected: errors after which a metric has no value, and `failed` gives the reason.
     """
     rows = []
-    for name in wanted:
+    for name in metrics:
         found, failed = Estimate(np.nan, np.nan), ""
         try:
-            found = functions[name]()
-            found = found if isinstance(found, Estimate) else Estimate(float(found))
-            failed = "" if np.isfinite(found.value) else f"gave {found.value}"
+            value = functions[name]()
+            found = value if isinstance(value, Estimate) else Estimate(float(value))
+            failed = "" if np.isfinite(found.value) else f"the value is {found.value}"
         except expected as error:
             failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         rows.append({"metric": name, "kind": kind(name), **asdict(found), "failed": failed})
@@ -79,23 +119,24 @@ def compute(
 
 
 def kind(metric: str) -> str:
-    """Return what a metric is of: bio or batch."""
+    """Return whether a metric measures conservation of biology ("bio") or batch correction ("batch")."""
     return "bio" if metric in BIO else "batch"
 
 
-def refused(wanted: list[str], why: str) -> pd.DataFrame:
-    """Return the table of metrics of which none can be computed."""
-    return pd.DataFrame(
-        [{"metric": name, "kind": kind(name), **asdict(Estimate(np.nan, np.nan)), "failed": why} for name in wanted]
-    )
+def refused(metrics: Sequence[str], reason: str) -> pd.DataFrame:
+    """Return the table of `compute` for data on which no metric can be computed."""
+    none = asdict(Estimate(np.nan, np.nan))
+    return pd.DataFrame([{"metric": name, "kind": kind(name), **none, "failed": reason} for name in metrics])
 
 
 def add_totals(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the mean of each kind and 0.6 bio + 0.4 batch; a total has no value if
-    one of its metrics failed.
+    """Return the table with rows for the mean of each kind, and for the total: 0.6 bio + 0.4 batch.
 
-    Half-widths are added up as the values are: scores share cells, so that their errors need not
-    cancel.
+    A mean has no value if one of its metrics failed. Half-widths are combined as the values are:
+    metrics are computed on the same cells, so that their errors need not cancel.
+
+    Args:
+        table: from `compute`.
     """
     totals = {}
     for name in ("bio", "batch"):
@@ -105,25 +146,41 @@ def add_totals(table: pd.DataFrame) -> pd.DataFrame:
             part[["value", "half_width"]].mean() if complete else pd.Series({"value": np.nan, "half_width": np.nan})
         )
     totals["total"] = 0.6 * totals["bio"] + 0.4 * totals["batch"]
-    why = "a metric of it failed or was not asked for"
+    reason = "one of its metrics failed or was not requested"
     rows = [
-        {"metric": name, "kind": "total", **total, "failed": "" if np.isfinite(total["value"]) else why}
+        {"metric": name, "kind": "total", **total, "failed": "" if np.isfinite(total["value"]) else reason}
         for name, total in totals.items()
     ]
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 
 def scores(
-    latent: np.ndarray, unintegrated: np.ndarray, cells: pd.DataFrame, settings: dict, seed: int, threads: int
+    latent: np.ndarray,
+    unintegrated: np.ndarray,
+    cells: pd.DataFrame,
+    settings: Mapping[str, Any],
+    seed: int,
+    threads: int,
 ) -> pd.DataFrame:
-    """Return the table of the metrics that `settings` asks for, computed in full up to `max_cells`
-    cells.
+    """Return the table of `compute` for the metrics of the configuration.
+
+    Up to `max_cells` cells, metrics are computed by scib-metrics; for more, see
+    `sampled_integration`.
+
+    Args:
+        latent: latent space of the labelled cells, shape (n_cells, n_latent).
+        unintegrated: latent space before integration, shape (n_cells, n_components).
+        cells: label and batch of these cells.
+        settings: section integration of the configuration.
+        seed: seed of the sampling.
+        threads: number of threads.
     """
+    metrics = settings["metrics"]
     if len(cells) <= K:
-        return refused(settings["metrics"], f"needs more than {K} labelled cells, the reference has {len(cells)}")
-    arrays = latent, unintegrated, cells["label"].astype(str).to_numpy(), cells["batch"].astype(str).to_numpy()
+        return refused(metrics, f"needs more than {K} labelled cells, the reference has {len(cells)}")
+    labels, batches = (cells[column].astype(str).to_numpy() for column in ("label", "batch"))
     if len(cells) <= settings["max_cells"]:
-        return compute(full_functions(*arrays, threads), settings["metrics"], OF_SCIB_METRICS)
-    sampled = SampledMetrics(*arrays, settings["max_half_width"], threads, seed)
-    functions = {name: getattr(sampled, name) for name in settings["metrics"]}
-    return compute(functions, settings["metrics"], NO_CONVERGENCE)
+        return compute(full_functions(latent, unintegrated, labels, batches, threads), metrics, EXPECTED_OF_SCIB)
+    limit = settings["max_half_width"]
+    sampled = SampledMetrics(latent, unintegrated, labels, batches, limit, threads, seed)
+    return compute({name: getattr(sampled, name) for name in metrics}, metrics, EXPECTED_OF_SAMPLED)

@@ -1,27 +1,30 @@
-"""Whether a mapping can be trusted: pass, warn or fail, with every reason, its value, its limits
-and what to do.
-"""
+"""The verdict on a mapping: pass, warn or fail, with every reason, its value, its limits and its remedy."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+Limits = tuple[float | None, float | None]
 ORDER = ("pass", "warn", "fail")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One measure and when it is bad.
+    """One measure, and when it is bad.
 
     Attributes:
-        measure: its name in measures.json; "name:" stands for one of each model, of which the mean
+        measure: its key in measures.json. "name:" stands for one measure per model, whose mean
             counts.
         bad: "low", "high" or "both".
-        warn, fail: how far beyond the worst held-out batch a value may lie before it is warned of,
-            or fails; None for a measure that alone fails no mapping:
-            cells of another state keep apart from the reference's, and may be labelled rightly.
-        usual: the worst usual value where there are no held-out batches, or where they say nothing
-            of it (`fixed`); of a log ratio to the reference ("both"), 0 is
-            usual in any case.
-        says, do: what a bad value means, and what to do.
+        warn: margin beyond the worst held-out batch from which there is a warning.
+        fail: margin from which the query fails; None for a measure that only warns: cells of
+            another state stay separate from those of the reference and may still be labelled
+            correctly.
+        usual: worst usual value if there are no held-out batches, or if they cannot show it
+            (`fixed`). For a log ratio to the reference ("both"), 0 is usual in any case.
+        meaning: what a bad value means.
+        remedy: what to do about it.
+        fixed: whether held-out batches are ignored.
     """
 
     measure: str
@@ -29,8 +32,8 @@ class Check:
     warn: float
     fail: float | None
     usual: float | None
-    says: str
-    do: str
+    meaning: str
+    remedy: str
     fixed: bool = False
 
 
@@ -164,31 +167,37 @@ CHECKS = (
 )
 
 
-def value_of(measures: dict, name: str) -> float | None:
-    """Return a measure, or the mean over models of one that each has; None where it was not
-    measured.
-    """
+def value_of(measures: Mapping[str, Any], name: str) -> float | None:
+    """Return a measure, or its mean over models if the name ends with ":"; None if it is missing."""
     if not name.endswith(":"):
         return measures.get(name)
     values = [value for key, value in measures.items() if key.startswith(name) and value is not None]
     return sum(values) / len(values) if values else None
 
 
-def limits(check: Check, held_out: list[float]) -> dict[str, tuple[float | None, float | None]]:
-    """Return the lowest and the highest value that is no reason to warn, and to fail; None for no
-    limit.
+def limits(check: Check, held_out: Sequence[float]) -> dict[str, Limits]:
+    """Return the lowest and highest values without a warning ("warn"), and without a failure ("fail").
+
+    Args:
+        check: the check.
+        held_out: values of the held-out batches.
     """
-    usual = (
-        [check.usual] if check.fixed or not held_out else [*held_out, check.usual] if check.bad == "both" else held_out
-    )
-    if usual == [None]:
-        return {"warn": (None, None), "fail": (None, None)}
-    found = {}
+    usual = _usual_values(check, held_out)
+    found: dict[str, Limits] = {}
     for verdict, margin in (("warn", check.warn), ("fail", check.fail)):
-        low = min(usual) - margin if margin is not None and check.bad in ("low", "both") else None
-        high = max(usual) + margin if margin is not None and check.bad in ("high", "both") else None
+        low = high = None
+        if usual and margin is not None:
+            low = min(usual) - margin if check.bad in ("low", "both") else None
+            high = max(usual) + margin if check.bad in ("high", "both") else None
         found[verdict] = (low, high)
     return found
+
+
+def _usual_values(check: Check, held_out: Sequence[float]) -> list[float]:
+    fixed = [] if check.usual is None else [check.usual]
+    if check.fixed or not held_out:
+        return fixed
+    return [*held_out, *fixed] if check.bad == "both" else list(held_out)
 
 
 def beyond(value: float, low: float | None, high: float | None) -> bool:
@@ -196,8 +205,14 @@ def beyond(value: float, low: float | None, high: float | None) -> bool:
     return (low is not None and value < low) or (high is not None and value > high)
 
 
-def judge(check: Check, measures: dict, batches: list[dict]) -> dict | None:
-    """Return one check's verdict with its value and limits; None where the query was not measured."""
+def judge(check: Check, measures: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the verdict of one check with its value and limits; None if the query lacks the measure.
+
+    Args:
+        check: the check.
+        measures: of the query.
+        batches: measures of each held-out batch.
+    """
     value = value_of(measures, check.measure)
     if value is None:
         return None
@@ -212,16 +227,17 @@ def judge(check: Check, measures: dict, batches: list[dict]) -> dict | None:
         "warn_beyond": rounded["warn"],
         "fail_beyond": rounded["fail"],
         "held_out": [] if check.fixed else [round(v, 4) for v in held_out],
-        "says": check.says,
-        "do": check.do,
+        "meaning": check.meaning,
+        "remedy": check.remedy,
     }
 
 
-def assess(measures: dict, held_out: list[dict]) -> dict:
-    """Return the verdict of one query.
+def assess(measures: Mapping[str, Any], held_out: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the verdict of one query: the content of verdict.json, without the query's name.
 
     Args:
-        measures: its measures.json. held_out: those of the folds.
+        measures: measures.json of the query.
+        held_out: measures.json of each fold's held-out cells; their batches show what is usual.
     """
     batches = [batch for fold in held_out for batch in fold["batches"].values()]
     checks = [found for check in CHECKS if (found := judge(check, measures["query"], batches)) is not None]
@@ -231,7 +247,7 @@ def assess(measures: dict, held_out: list[dict]) -> dict:
     )
     return {
         "verdict": verdict,
-        "reason": reasons[0]["says"] if reasons else "nothing unusual was found",
+        "reason": reasons[0]["meaning"] if reasons else "nothing unusual was found",
         "reasons": reasons,
         "checks": checks,
         "absent_labels": measures["absent_labels"],
@@ -241,13 +257,38 @@ def assess(measures: dict, held_out: list[dict]) -> dict:
     }
 
 
-def report_verdict(query: str, found: dict) -> None:
+def with_mapqc(
+    measures: Mapping[str, Any],
+    held_out: Mapping[str, Mapping[str, Any]],
+    mapqc: Mapping[str, Any],
+    held_out_mapqc: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the measures of a query and of each fold, with the share of distant control cells.
+
+    Args:
+        measures: measures.json of the query.
+        held_out: measures.json of each fold.
+        mapqc: mapqc.json of the query.
+        held_out_mapqc: mapqc.json of each of these folds. Its batches may be more than the measured
+            ones.
+    """
+    query = {**measures, "query": {**measures["query"], "mapqc": mapqc["control_distant"]}}
+    folds = {}
+    for fold, found in held_out.items():
+        batches = {batch: dict(values) for batch, values in found["batches"].items()}
+        for batch, share in held_out_mapqc[fold]["batches"].items():
+            batches.setdefault(batch, {})["mapqc"] = share
+        folds[fold] = {**found, "batches": batches}
+    return query, folds
+
+
+def report_verdict(query: str, found: Mapping[str, Any]) -> None:
     """Print a verdict with its reasons."""
     print(f"{query}: {found['verdict'].upper()}: {found['reason']}")
     for reason in found["reasons"]:
         print(
             f"  {reason['verdict']}: {reason['check']} is {reason['value']}, usual {reason['warn_beyond']}, fails"
-            f" beyond {reason['fail_beyond']}: {reason['says']}; {reason['do']}"
+            f" beyond {reason['fail_beyond']}: {reason['meaning']}; {reason['remedy']}"
         )
     if found["absent_labels"]:
         print(f"  labels of the reference that no cell has: {', '.join(found['absent_labels'])}")

@@ -1,7 +1,4 @@
-"""Atomic writes: a file of results appears complete or not at all.
-
-Tables, text and JSON in and out.
-"""
+"""Atomic writes: a result file is complete or absent. Reads and writes tables, text and JSON."""
 
 import errno
 import json
@@ -12,28 +9,33 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from refatlas.io.exhaustion import report_full_disk
 
-# Columns of our own csv tables that hold text, also where it looks like a number or a missing value
-# ("NA", "nan").
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Columns of refatlas' own csv tables that hold text, even where it looks like a number or a missing
+# value ("NA", "nan").
 TEXT_COLUMNS = ("split", "query", "model", "source", "batch", "label", "truth", "cell", "status")
 
 
 class JobLog:
-    """The log file of the job that this process runs, if it runs one. A later job of the same rule
-    and wildcards replaces the file.
+    """The log file of the job that this process runs, if any.
+
+    A later job of the same rule and wildcards replaces the file.
 
     Attributes:
-        current: path and status of the file when the job started, or None.
+        current: path of the log, and its status when the job started; None outside of a job.
     """
 
-    current: tuple[Path, os.stat_result] | None = None
+    current: ClassVar[tuple[Path, os.stat_result] | None] = None
 
     @classmethod
     @contextmanager
     def claim(cls, log: str, descriptor: int) -> Iterator[None]:
-        """Take an open file as this process's log while the block runs."""
+        """Make an open file this process's log while the block runs."""
         cls.current = Path(log).absolute(), os.fstat(descriptor)
         try:
             yield
@@ -44,8 +46,8 @@ class JobLog:
     def require_current(cls) -> None:
         """Raise a RuntimeError if a later job has started the same log.
 
-        Then Snakemake was killed and restarted, and does not wait for this job, which may have
-        older settings.
+        Then Snakemake was killed and restarted, and does not wait for this job, whose settings may
+        be outdated.
         """
         if cls.current is None:
             return
@@ -57,15 +59,16 @@ class JobLog:
 
 
 @contextmanager
-def atomic_path(path: str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends well and the
-    disk has it, remove it otherwise.
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it to `path` at the end of the block.
 
-    What a killed job left of the same file is removed first. The temporary path is this process's
-    own, so that no other job writes to it, and paths that begin with it are removed too.
+    It is synced to the disk before it is renamed, and removed if the block raises an error. What a
+    killed job left of the same file is removed first. The temporary path belongs to this process, so
+    no other job writes to it; files whose paths begin with it are removed, too.
 
     Raises:
-        InputError: the disk is full. RuntimeError: a later job makes the same file.
+        InputError: the disk is full.
+        RuntimeError: a later job makes the same file.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
@@ -83,7 +86,7 @@ def atomic_path(path: str) -> Iterator[Path]:
 
 
 def _remove_parts(path: Path) -> None:
-    """Remove what `atomic_path` has left of a path, in this process or in one that was killed."""
+    """Remove temporary files of a path, of this process or of one that was killed."""
     left = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}\.part.*")
     for found in [file for file in path.parent.iterdir() if left.fullmatch(file.name)] if path.parent.is_dir() else ():
         if found.is_dir():
@@ -93,8 +96,9 @@ def _remove_parts(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file or a folder's list of names is on the disk: without it, a file can be empty
-    after a loss of power.
+    """Wait until a file, or a folder's list of names, is on the disk.
+
+    Without it, a file can be empty after a power failure.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -107,9 +111,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_table(frame, path: str) -> None:
-    """Write a data frame as parquet or csv, as its name says, whole or not at all; the index is
-    kept in parquet only.
+def write_table(frame: "pd.DataFrame", path: str | Path) -> None:
+    """Write a data frame atomically, as parquet or csv by the path's suffix.
+
+    The index is written to parquet only.
     """
     with atomic_path(path) as part:
         if str(path).endswith(".parquet"):
@@ -118,16 +123,17 @@ def write_table(frame, path: str) -> None:
             frame.to_csv(part, index=False)
 
 
-def read_csv(path: str):
-    """Return a csv that `write_table` wrote; text stays text, also if it is "NA" or "nan"."""
+def read_csv(path: str | Path) -> "pd.DataFrame":
+    """Return a csv that `write_table` wrote; text stays text, even if it is "NA" or "nan"."""
     import pandas as pd
 
     return pd.read_csv(path, converters=dict.fromkeys(TEXT_COLUMNS, str))
 
 
-def write_tables(tables: dict, folder: str) -> None:
-    """Write named tables into a folder: those with a row a cell as parquet, the others as csv with
-    their index; the folder is made also for none.
+def write_tables(tables: dict[str, "pd.DataFrame"], folder: str | Path) -> None:
+    """Write named tables into a folder, which is made even if there are none.
+
+    Tables with one row per cell become parquet, all others csv with the index as columns.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
@@ -135,17 +141,17 @@ def write_tables(tables: dict, folder: str) -> None:
         write_table(table if by_cell else table.reset_index(), f"{folder}/{name}.{'parquet' if by_cell else 'csv'}")
 
 
-def write_text(text: str, path: str) -> None:
-    """Write text to a file, whole or not at all."""
+def write_text(text: str, path: str | Path) -> None:
+    """Write text to a file atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(value, path: str) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+def write_json(value: Any, path: str | Path) -> None:
+    """Write a value as indented JSON, atomically."""
     write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)
 
 
-def read_json(path: str):
-    """Return the value that a JSON file holds."""
+def read_json(path: str | Path) -> Any:
+    """Return the value in a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,23 +1,29 @@
-"""Tables with a row a cell, and the names of their columns. Light to import."""
+"""Tables with one row per cell, and the names of their columns. Light to import."""
 
 import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from pyarrow import parquet
 
+if TYPE_CHECKING:
+    import anndata as ad
+
 UNLABELED = "__unlabeled__"
-# Between the labels of a prediction set.
+# Between the labels of a prediction set in labels.csv.
 SEPARATOR = " | "
 
 
-def as_text(value) -> str:
-    """Return a batch, label or symbol as text: whole numbers stored as floats lose their ".0", and
-    é is one character, however it was typed (Unicode's NFC).
+def as_text(value: object) -> str:
+    """Return a batch, label or symbol as text, in Unicode's NFC.
+
+    Integers stored as floats lose their ".0"; é is one character, however it was typed.
     """
-    return (
-        str(int(value)) if isinstance(value, float) and value.is_integer() else unicodedata.normalize("NFC", str(value))
-    )
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return unicodedata.normalize("NFC", str(value))
 
 
 def label_column(level: int) -> str:
@@ -25,13 +31,15 @@ def label_column(level: int) -> str:
     return "label" if level == 1 else f"label_{level}"
 
 
-def read_cells(paths: list[str], columns: list[str] | None = None, named: bool = True) -> pd.DataFrame:
-    """Return the cells of several datasets as one table; a label level that a dataset lacks is
-    missing there.
+def read_cells(paths: Iterable[str], columns: list[str] | None = None, named: bool = True) -> pd.DataFrame:
+    """Return the cells of several datasets as one table.
+
+    A label level that a dataset lacks is missing there.
 
     Args:
-        columns: to read; all but the barcodes, if not given. named: whether the index has the
-            cells' names, most of the memory of what is left.
+        paths: of each dataset's cells.parquet.
+        columns: to read; None for all but the barcodes.
+        named: whether the index has the cells' names, which take most of the memory of what is left.
     """
     return pd.concat([_read(path, columns, named) for path in paths], ignore_index=not named)
 
@@ -47,16 +55,20 @@ def _read(path: str, columns: list[str] | None, named: bool) -> pd.DataFrame:
 
 
 def read_values(path: str) -> np.ndarray:
-    """Return the numbers of a table with a row a cell (a latent space, a UMAP), shape (n_cells,
-    n_columns), in their order, without the cells' names.
+    """Return the numbers of a table with one row per cell, without the cells' names.
+
+    Returns:
+        A latent space or a UMAP, shape (n_cells, n_columns), in the table's order.
     """
     columns = [name for name in parquet.read_schema(path).names if name != "cell"]
     return parquet.read_table(path, columns=columns).to_pandas(ignore_metadata=True).to_numpy()
 
 
-def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
-    """Return a dataset's cells with only those kept that a fold trains on (fold.parquet); without a
-    fold, as they are.
+def mark_training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
+    """Return a dataset's cells, with `keep` only for those that a fold trains on.
+
+    Args:
+        fold: path of its fold.parquet; None for the whole reference, which changes nothing.
     """
     if fold is None:
         return cells
@@ -64,7 +76,7 @@ def training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
     return cells.assign(keep=cells["keep"] & cells.index.isin(roles.index[roles == "train"]))
 
 
-def latent_table(latent, counts) -> pd.DataFrame:
+def latent_table(latent: np.ndarray, counts: "ad.AnnData") -> pd.DataFrame:
     """Return a latent space as a table indexed by cell, with columns latent_1, latent_2, …"""
     columns = [f"latent_{i + 1}" for i in range(latent.shape[1])]
     return pd.DataFrame(latent, index=pd.Index(counts.obs_names, name="cell"), columns=columns)

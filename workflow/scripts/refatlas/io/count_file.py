@@ -1,34 +1,37 @@
-"""Raw counts of one file with its tables of cells and genes, and how columns that are not genes are
-set apart.
-"""
+"""Raw counts of one file with its tables of cells and genes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from refatlas.errors import InputError, shown
+from refatlas.errors import InputError, listed, shown
 from refatlas.io.matrix_rows import BLOCK_VALUES, Rows
 from refatlas.io.watchdog import watchdog
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 GENES = "Gene Expression"
 
 
-@dataclass
+@dataclass(repr=False)
 class CountFile:
-    """Raw counts of one file, with its cell and gene tables.
+    """Raw counts of one file, with its tables of cells and genes; `open_counts` returns it.
 
     Attributes:
-        location: where in the file the counts stand, as "X", "layers/counts", "raw/X", "matrix".
-        cells: one row a cell, indexed by its name in the file.
-        genes: one row a gene, indexed by its name in the file.
+        path: of the file or folder.
+        location: where in the file the counts are, such as "X", "layers/counts", "raw/X", "matrix".
+        cells: one row per cell, indexed by its name in the file.
+        genes: one row per gene, indexed by its name in the file.
         rows: the counts, cells × genes.
-        notes: what a user should know of how the file was read.
-        proteins: what a protein_key may name, each with a function that reads it: a table of
-            values, indexed by cell, a column a protein.
+        notes: how the file was read.
+        proteins: what a protein_key may name. Each value is a function that reads a table of
+            counts, indexed by cell, with one column per protein.
     """
 
     path: str
@@ -39,8 +42,18 @@ class CountFile:
     notes: list[str] = field(default_factory=list)
     proteins: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        lines = [f"CountFile {self.path}", f"  {len(self.cells):,} cells × {len(self.genes):,} genes"]
+        lines += [f"  counts in {self.location}", f"  cells: {listed(self.cells.columns, 20)}"]
+        lines += [f"  genes: {listed(self.genes.index, 3)} (columns: {listed(self.genes.columns, 20)})"]
+        lines += [f"  proteins: {listed(self.proteins)}"] if self.proteins else []
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield (first cell, CSR block of cells × genes).
+
+        Args:
+            n_values: most stored values of a block; a block has at least one cell.
 
         Raises:
             InputError: a part of the file cannot be read.
@@ -50,7 +63,7 @@ class CountFile:
         except MemoryError:
             raise
         except Exception as error:
-            raise unreadable(self.path, error) from error
+            raise unreadable_error(self.path, error) from error
 
     def read_proteins(self, key: str) -> pd.DataFrame:
         """Return one of the tables that a protein_key may name.
@@ -64,12 +77,26 @@ class CountFile:
         except (InputError, MemoryError):
             raise
         except Exception as error:
-            raise unreadable(self.path, error) from error
+            raise unreadable_error(self.path, error) from error
+
+    def to_anndata(self) -> "ad.AnnData":
+        """Return all counts as an AnnData, in memory: X as CSR of float32, cells in obs, genes in var.
+
+        For a file that is larger than memory, use `blocks`.
+
+        Raises:
+            InputError: a part of the file cannot be read.
+        """
+        import anndata as ad
+
+        x = sparse.vstack([block for _, block in self.blocks()], format="csr").astype(np.float32)
+        return ad.AnnData(x, obs=self.cells.copy(), var=self.genes.copy())
 
 
-def unreadable(path: str, error: Exception) -> InputError:
-    """Return the error for a file that a library fails on, in whatever way: those of h5py, anndata,
-    zarr and isal have no common class.
+def unreadable_error(path: str, error: Exception) -> InputError:
+    """Return the error for a file that a library fails to read, whatever the library's error.
+
+    Errors of h5py, anndata, zarr and isal have no common class.
     """
     reason = f"{type(error).__name__}: {shown(error, 300)}"
     return InputError(
@@ -79,21 +106,21 @@ def unreadable(path: str, error: Exception) -> InputError:
 
 
 def split_features(file: CountFile, kinds: pd.Series, names: pd.Index) -> CountFile:
-    """Return a file whose columns are of several kinds with its genes as counts; every other kind
-    may be named as proteins.
+    """Return a file with only its genes as counts; every other feature type becomes proteins.
 
     Args:
-        kinds: feature type of each column, as Cell Ranger writes it. names: of each column, for
-            proteins.
+        file: changed in place.
+        kinds: feature type of each column, as Cell Ranger writes it.
+        names: of each column, for proteins.
     """
-    kinds, rows = kinds.to_numpy(), file.rows
-    genes = np.flatnonzero(kinds == GENES)
+    types, rows = kinds.to_numpy(), file.rows
+    genes = np.flatnonzero(types == GENES)
     if len(genes) == rows.shape[1]:
         return file
-    for kind in pd.unique(kinds[kinds != GENES]):
-        columns = np.flatnonzero(kinds == kind)
+    for kind in pd.unique(types[types != GENES]):
+        columns = np.flatnonzero(types == kind)
         file.proteins[kind] = partial(_column_table, rows, columns, names[columns], file.cells.index)
-    file.notes.append("features: " + ", ".join(f"{n} {kind}" for kind, n in pd.Series(kinds).value_counts().items()))
+    file.notes.append("features: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
     file.genes = file.genes.iloc[genes]
     file.rows = Rows((rows.shape[0], len(genes)), lambda start, stop: rows.read(start, stop)[:, genes], rows.ends)
     return file
@@ -105,6 +132,6 @@ def _column_table(rows: Rows, columns: np.ndarray, names: pd.Index, cells: pd.In
 
 
 def feature_names(ids: np.ndarray, names: np.ndarray) -> pd.Index:
-    """Return the features' names, or their ids where a name stands twice."""
-    names = pd.Index(names)
-    return names.where(~names.duplicated(keep=False), pd.Index(ids))
+    """Return the features' names, or their ids where a name is not unique."""
+    index = pd.Index(names)
+    return index.where(~index.duplicated(keep=False), pd.Index(ids))

@@ -1,4 +1,4 @@
-"""What a machine can run out of, said in words that tell what to do."""
+"""Full disks and lack of memory, reported with what to do about them."""
 
 import errno
 import os
@@ -10,20 +10,19 @@ from pathlib import Path
 from refatlas.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of libraries that give no number for it: those of torch for main memory and for a GPU's.
+# Messages of libraries that give no error number: torch, for main memory and for a GPU's.
 NO_MEMORY = ("can't allocate memory", "out of memory")
-# A disk with less than this left is full for every file of results; some libraries only say that
-# writing failed.
+# A disk with less space than this is full for every result; some libraries only report that writing failed.
 LEAST_BYTES = 2**16
 
 
 @contextmanager
 def report_full_disk(path: Path, otherwise: str = "name another place in the config's pathvars") -> Iterator[None]:
-    """Raise an InputError in place of what a library says when a file could not be written because
-    the disk is full.
+    """Replace the error of any library that writes to a full disk by an InputError.
 
     Args:
-        path: of the file that is written. otherwise: what to do where no room can be made.
+        path: the file that is written.
+        otherwise: what to do where no space can be freed.
     """
     try:
         yield
@@ -42,6 +41,7 @@ def report_full_disk(path: Path, otherwise: str = "name another place in the con
 
 
 def _is_full_disk(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, is that of a full disk or of a quota."""
     while error is not None:
         if getattr(error, "errno", None) in FULL or any(os.strerror(number) in str(error) for number in FULL):
             return True
@@ -51,7 +51,11 @@ def _is_full_disk(error: BaseException | None) -> bool:
 
 @contextmanager
 def report_out_of_memory(rule: str) -> Iterator[None]:
-    """Raise an InputError in place of an error of any library that memory could not be had."""
+    """Replace the error of any library that cannot allocate memory by an InputError.
+
+    Args:
+        rule: name of the job's rule, for the remedy in the message.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -60,5 +64,5 @@ def report_out_of_memory(rule: str) -> Iterator[None]:
         raise InputError(
             f"not enough memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); on a cluster ask for"
             f" more, such as --set-resources {rule}:mem_mb=16000, on a workstation let fewer jobs run at once (--cores"
-            " 1) or close other programs; with a GPU, take a smaller batch_size"
+            " 1) or close other programs; with a GPU, use a smaller batch_size"
         ) from error

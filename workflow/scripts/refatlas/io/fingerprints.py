@@ -1,4 +1,4 @@
-"""Sizes, times and checksums of files, and whether files change.
+"""Sizes, modification times and checksums of files, and whether files change.
 
 Light: Snakemake imports it at every start.
 """
@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from refatlas.errors import InputError
@@ -21,17 +21,19 @@ def sha256_of(path: str | Path) -> str:
 
 
 def fingerprints(paths: Iterable[str]) -> dict[str, list[int]]:
-    """Return size in bytes and time of change in nanoseconds of files that exist, by path."""
+    """Return size in bytes and modification time in nanoseconds of the files that exist, by path."""
     found = {path: os.stat(path) for path in map(str, paths) if os.path.exists(path)}
     return {path: [status.st_size, status.st_mtime_ns] for path, status in found.items()}
 
 
-def read_fingerprints(reports: list[str]) -> dict[str, list[int]]:
-    """Return the fingerprints of all files in scan.json of datasets or check.json of queries, once
-    they are checked to hold still.
+def read_fingerprints(reports: Iterable[str]) -> dict[str, list[int]]:
+    """Return the fingerprints of all files named in scan.json or check.json, which must be unchanged.
+
+    Args:
+        reports: paths of scan.json of datasets, or check.json of queries.
 
     Raises:
-        InputError: of `require_unchanged`.
+        InputError: a file has changed, or is gone.
     """
     found = {
         path: stamp
@@ -43,34 +45,46 @@ def read_fingerprints(reports: list[str]) -> dict[str, list[int]]:
 
 
 def require_unchanged(recorded: dict[str, list[int]]) -> None:
-    """Raise an InputError if a file is not as it was when it was recorded by `fingerprints`: what
-    was read before and after would not fit together.
+    """Raise an InputError if a file is not as it was when `fingerprints` recorded it.
+
+    What was read before and after the change would not fit together.
     """
     for path, (size, changed) in recorded.items():
         now = fingerprints([path]).get(path)
         if now is None:
             raise InputError(
-                f"{path}: the file is no longer there, though this run has read it before; put it back, and run again"
+                f"{path}: the file does not exist any more, but this run has read it before; restore it, and run again"
             )
         if now != [size, changed]:
             raise InputError(
-                f"{path}: the file changed while this run was going on: it had {size:,} bytes of {_time(changed)}, and"
-                f" now has {now[0]:,} bytes of {_time(now[1])}; run again when it is complete: what was made of it"
-                " before is made anew"
+                f"{path}: the file changed during this run: it had {size:,} bytes, last modified {_time(changed)}, and"
+                f" now has {now[0]:,} bytes, last modified {_time(now[1])}; run again when it is complete: results of"
+                " the old file are computed again"
             )
 
 
 def require_not_in_future(paths: Iterable[str], leeway: float = 60) -> None:
-    """Raise an InputError if a file's time of change is in the future by more than `leeway`
-    seconds: results would always be older than it, and never up to date.
+    """Raise an InputError if a file was modified more than `leeway` seconds in the future.
+
+    Results would always be older than such a file, and never up to date.
     """
     for path, (_, changed) in fingerprints(paths).items():
         if changed / 1e9 > time.time() + leeway:
             raise InputError(
-                f"{path}: its time of change, {_time(changed)}, is in the future; correct this machine's clock, or the"
-                f" file's time (touch {path!r})"
+                f"{path}: its modification time, {_time(changed)}, is in the future; correct this machine's clock, or"
+                f" the file's time (touch {path!r})"
             )
 
 
 def _time(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")
+
+
+def checksums(paths: Iterable[str]) -> dict[str, dict]:
+    """Return sha256, size in bytes and modification time (UTC, ISO 8601) of files, by path."""
+    found = {}
+    for path in map(str, paths):
+        status = os.stat(path)
+        modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
+        found[path] = {"sha256": sha256_of(path), "bytes": status.st_size, "modified": modified}
+    return found

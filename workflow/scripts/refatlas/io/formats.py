@@ -1,4 +1,4 @@
-"""Which files a path in a sheet stands for. Light: Snakemake imports it at every start."""
+"""The files that a path in a sheet stands for. Light: Snakemake imports it at every start."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,9 @@ MTX_FILES = {
 
 
 def is_mtx(path: str) -> bool:
-    """Tell whether a path is a 10x mtx folder, or will be one: a folder that is no zarr, or a name
-    without a file's ending.
+    """Return whether a path is a 10x mtx folder, or will be one.
+
+    That is a folder that is no zarr, or a path that does not exist and has no known suffix.
     """
     if os.path.exists(path):
         return os.path.isdir(path) and not any(
@@ -22,8 +23,9 @@ def is_mtx(path: str) -> bool:
 
 
 def mtx_files(folder: str) -> dict[str, str]:
-    """Return the paths of a 10x mtx folder's three files: those that exist, or the names that Cell
-    Ranger gives them.
+    """Return the paths of matrix, features and barcodes of a 10x mtx folder.
+
+    A file that does not exist gets the name that Cell Ranger gives it.
     """
     found = {}
     for part, names in MTX_FILES.items():
@@ -33,10 +35,10 @@ def mtx_files(folder: str) -> dict[str, str]:
 
 
 def zarr_files(path: str) -> list[str]:
-    """Return the files of a zarr that describe its arrays: writing an array writes them. None for
-    what is no folder.
+    """Return the metadata files of a zarr, which change whenever an array is written.
 
-    Without those of arrays in whose names Snakemake would look for placeholders.
+    Returns none for what is no folder, and leaves out arrays in whose names Snakemake would look
+    for placeholders.
     """
     found = (
         str(Path(folder) / name)

@@ -1,23 +1,32 @@
-"""One-dimensional HDF5 arrays read past the HDF5 library, which serves one thread at a time: bytes
-come from the file itself, and several chunks are unpacked at once.
+"""One-dimensional HDF5 arrays, read without the HDF5 library, which serves one thread at a time.
+
+Bytes are read from the file itself, and several chunks are decompressed at once.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import h5py
 import numpy as np
 from isal import isal_zlib
 
 N_THREADS = min(2, os.cpu_count() or 1)
-# Fewer chunks are unpacked by the thread that asks for them: to start others takes as long.
+# Fewer chunks are decompressed by the calling thread: starting others takes as long.
 FEW = 32
 
+RangeReader = Callable[[int, int], np.ndarray]
 
-def fast_reader(array) -> Callable[[int, int], np.ndarray]:
-    """Return a function of (first, last) that reads these values of an array: past the HDF5 library
-    where the array allows it, otherwise as the array itself does.
+
+def range_reader(array: Any) -> RangeReader:
+    """Return a function of (first, last) that returns these values of an array.
+
+    It reads without the HDF5 library where the array's storage allows it, and otherwise as the
+    array itself does.
+
+    Args:
+        array: of h5py, zarr or numpy, one-dimensional.
     """
     if _is_plain(array):
         if array.chunks is None and array.id.get_offset() is not None:
@@ -30,10 +39,8 @@ def fast_reader(array) -> Callable[[int, int], np.ndarray]:
     return lambda first, last: np.asarray(array[first:last])
 
 
-def _is_plain(array) -> bool:
-    """Tell whether an array is numbers of this machine's byte order, in one ordinary file without a
-    user block.
-    """
+def _is_plain(array: Any) -> bool:
+    """Return whether an array is numbers of native byte order in one file without a user block."""
     if not isinstance(array, h5py.Dataset) or array.ndim != 1 or not len(array):
         return False
     file = array.file
@@ -47,24 +54,23 @@ def _is_plain(array) -> bool:
     )
 
 
-def _filters(array) -> set[str] | None:
-    """Return which of shuffle and gzip pack an array's chunks; None where another filter does, or
-    the order is unusual.
-    """
+def _filters(array: h5py.Dataset) -> set[str] | None:
+    """Return which of shuffle and gzip an array's chunks have; None if they have another filter."""
     names = {h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_DEFLATE: "gzip"}
     properties = array.id.get_create_plist()
-    found = [names.get(properties.get_filter(i)[0]) for i in range(properties.get_nfilters())]
+    found = [names.get(properties.get_filter(i)[0], "other") for i in range(properties.get_nfilters())]
     return set(found) if found in ([], ["gzip"], ["shuffle"], ["shuffle", "gzip"]) else None
 
 
-def _chunk_table(array) -> np.ndarray | None:
-    """Return the place and length in the file of each chunk, shape (n_chunks, 2); None where a
-    chunk was never written or has skipped a filter.
+def _chunk_table(array: h5py.Dataset) -> np.ndarray | None:
+    """Return offset and length in the file of each chunk, shape (n_chunks, 2).
+
+    None if a chunk was never written or has skipped a filter.
     """
     n_chunks = -(-len(array) // array.chunks[0])
     table, masked = np.zeros((n_chunks, 2), dtype=np.int64), []
 
-    def note(chunk) -> None:
+    def note(chunk: Any) -> None:
         table[chunk.chunk_offset[0] // array.chunks[0]] = chunk.byte_offset, chunk.size
         if chunk.filter_mask:
             masked.append(chunk)
@@ -83,7 +89,7 @@ def _read_at(descriptor: int, into: np.ndarray, offset: int) -> None:
         done += n
 
 
-def _contiguous(array) -> Callable[[int, int], np.ndarray]:
+def _contiguous(array: h5py.Dataset) -> RangeReader:
     offset, dtype, file = array.id.get_offset(), array.dtype, array.file
 
     def read(first: int, last: int) -> np.ndarray:
@@ -95,7 +101,7 @@ def _contiguous(array) -> Callable[[int, int], np.ndarray]:
 
 
 def _unshuffled(content: np.ndarray, dtype: np.dtype, length: int) -> np.ndarray:
-    """Return values whose first bytes stand together, then their second bytes, and so on."""
+    """Return values from HDF5's shuffle filter: all first bytes, then all second bytes, and so on."""
     values = np.empty((length, dtype.itemsize), dtype=np.uint8)
     # Byte by byte: a transposed copy takes more than twice as long.
     for place, part in enumerate(content.reshape(dtype.itemsize, length)):
@@ -103,34 +109,32 @@ def _unshuffled(content: np.ndarray, dtype: np.dtype, length: int) -> np.ndarray
     return values.view(dtype).reshape(-1)
 
 
-def _chunked(array, table: np.ndarray, shuffled: bool, packed: bool) -> Callable[[int, int], np.ndarray]:
+def _chunked(array: h5py.Dataset, table: np.ndarray, shuffled: bool, compressed: bool) -> RangeReader:
     length, dtype, file = array.chunks[0], array.dtype, array.file
+    n_bytes = length * dtype.itemsize
 
-    def unpacked(descriptor: int, chunk: int) -> np.ndarray:
+    def decompressed(descriptor: int, chunk: int) -> np.ndarray:
         raw = np.empty(table[chunk, 1], dtype=np.uint8)
         _read_at(descriptor, raw, int(table[chunk, 0]))
-        content = (
-            np.frombuffer(isal_zlib.decompress(raw, bufsize=length * dtype.itemsize), dtype=np.uint8) if packed else raw
-        )
-        if len(content) != length * dtype.itemsize:
-            raise ValueError(f"a chunk of {len(content)} bytes, {length * dtype.itemsize} expected")
+        content = np.frombuffer(isal_zlib.decompress(raw, bufsize=n_bytes), dtype=np.uint8) if compressed else raw
+        if len(content) != n_bytes:
+            raise ValueError(f"a chunk of {len(content)} bytes, {n_bytes} expected")
         return _unshuffled(content, dtype, length) if shuffled else content.view(dtype)
 
     def read(first: int, last: int) -> np.ndarray:
         values, descriptor = np.empty(last - first, dtype=dtype), file.id.get_vfd_handle()
 
-        def place(chunk: int) -> None:
-            start, stop = max(chunk * length, first), min((chunk + 1) * length, last)
-            values[start - first : stop - first] = unpacked(descriptor, chunk)[
-                start - chunk * length : stop - chunk * length
-            ]
+        def fill(chunk: int) -> None:
+            begin = chunk * length
+            start, stop = max(begin, first), min(begin + length, last)
+            values[start - first : stop - first] = decompressed(descriptor, chunk)[start - begin : stop - begin]
 
         chunks = range(first // length, -(-last // length))
         if len(chunks) < FEW:
-            list(map(place, chunks))
+            list(map(fill, chunks))
         else:
             with ThreadPoolExecutor(N_THREADS) as pool:
-                list(pool.map(place, chunks))
+                list(pool.map(fill, chunks))
         return values
 
     return read

@@ -1,5 +1,6 @@
-"""Matrices of counts that are read by ranges of cells: compressed, dense, or transposed once into a
-temporary file.
+"""Matrices of counts that are read by ranges of cells.
+
+Compressed (CSR), dense, or transposed once into a temporary file.
 """
 
 import os
@@ -8,15 +9,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy import sparse
 
 from refatlas.io.exhaustion import report_full_disk
-from refatlas.io.hdf5_reader import fast_reader
+from refatlas.io.hdf5_reader import range_reader
 from refatlas.io.watchdog import watchdog
 
 BLOCK_VALUES = 1_000_000
+
+Shape = tuple[int, int]
+# Cells, genes and values of equal length.
+Triplets = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -24,28 +31,29 @@ class Rows:
     """A matrix of cells × features that can be read by ranges of cells.
 
     Attributes:
+        shape: number of cells and of features.
         read: function of (start, stop) that returns these cells as CSR.
-        ends: stored values up to and including each cell, shape (n_cells,), from which blocks are
-            cut.
+        ends: stored values up to and including each cell, shape (n_cells,); blocks are cut by them.
     """
 
-    shape: tuple[int, int]
+    shape: Shape
     read: Callable[[int, int], sparse.csr_matrix]
     ends: np.ndarray
 
     def blocks(self, n_values: int = BLOCK_VALUES) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell;
-        the next block is read while the caller has the last.
+        """Yield (first cell, CSR block) of at most `n_values` stored values each, or of one cell.
+
+        The next block is read while the caller works on the last.
         """
         with ThreadPoolExecutor(1) as reader:
-            waiting = None
+            waiting: tuple[int, Future] | None = None
             for start, stop in self._ranges(n_values):
                 coming = start, reader.submit(self.read, start, stop)
                 if waiting:
-                    yield waiting[0], _waited_for(waiting[1])
+                    yield waiting[0], _result(waiting[1])
                 waiting = coming
             if waiting:
-                yield waiting[0], _waited_for(waiting[1])
+                yield waiting[0], _result(waiting[1])
 
     def _ranges(self, n_values: int) -> Iterator[tuple[int, int]]:
         start = 0
@@ -56,54 +64,57 @@ class Rows:
             start = stop
 
 
-def _waited_for(coming: Future):
+def _result(coming: Future) -> Any:
     with watchdog():
         return coming.result()
 
 
-def rows_of(element, sample: bool = False) -> Rows:
-    """Return a stored matrix by rows; `sample` looks at a CSC matrix's values without transposing
-    it.
+def open_matrix(element: Any, sample: bool = False) -> Rows:
+    """Return a stored matrix by rows.
+
+    Args:
+        element: group or array of an AnnData file, of h5py or zarr.
+        sample: for a look at some values; a CSC matrix is then not transposed.
+
+    Raises:
+        ValueError: it is no matrix of numbers.
     """
     encoding = element.attrs.get("encoding-type", "array")
-    if encoding == "csr_matrix" or (encoding == "csc_matrix" and sample):
-        shape = tuple(int(n) for n in element.attrs["shape"])
-        return compressed_rows(
-            shape if encoding == "csr_matrix" else shape[::-1],
-            element["indptr"][:],
-            element["indices"],
-            element["data"],
-        )
-    if encoding == "csc_matrix":
-        n_cells, n_genes = (int(n) for n in element.attrs["shape"])
-        columns = compressed_rows((n_genes, n_cells), element["indptr"][:], element["indices"], element["data"])
-        return transposed(
-            lambda: (
-                (
-                    (
-                        block.indices,
-                        np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr)),
-                        block.data,
-                    )
-                )
-                for start, block in columns.blocks()
-            ),
-            (n_cells, n_genes),
-            element["data"].dtype,
-        )
-    if len(getattr(element, "shape", ())) != 2:
-        raise ValueError(f"a matrix of encoding {encoding!r} is not supported; write it with a recent anndata")
-    return _dense_rows(element)
+    if encoding not in ("csr_matrix", "csc_matrix"):
+        if len(getattr(element, "shape", ())) != 2:
+            raise ValueError(f"a matrix of encoding {encoding!r} is not supported; write it with a recent anndata")
+        return _dense_rows(element)
+    n_cells, n_genes = (int(n) for n in element.attrs["shape"])
+    shape = (n_cells, n_genes) if encoding == "csr_matrix" else (n_genes, n_cells)
+    stored = compressed_rows(shape, element["indptr"][:], element["indices"], element["data"])
+    if encoding == "csr_matrix" or sample:
+        return stored
+    return transposed_rows(lambda: _triplets_of_columns(stored), (n_cells, n_genes), element["data"].dtype)
 
 
-def compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) -> Rows:
+def _triplets_of_columns(columns: Rows) -> Iterator[Triplets]:
+    """Yield cells, genes and values of a matrix that is stored gene by gene."""
+    for start, block in columns.blocks():
+        genes = np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr))
+        yield block.indices, genes, block.data
+
+
+def compressed_rows(shape: Shape, indptr: np.ndarray, indices: Any, data: Any) -> Rows:
+    """Return a CSR matrix by rows.
+
+    Args:
+        indices, data: arrays in memory or in a file.
+
+    Raises:
+        ValueError: the arrays are no CSR matrix of numbers.
+    """
     indptr = np.asarray(indptr, dtype=np.int64)
     if len(indptr) != shape[0] + 1 or indptr[-1] != data.shape[0] or indices.shape[0] != data.shape[0]:
         raise ValueError(f"a sparse matrix of {shape[0]} rows has an index of {len(indptr)} and {data.shape[0]} values")
     if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
         raise ValueError("the rows of a sparse matrix do not follow each other")
     _require_numbers(data)
-    read_data, read_indices = fast_reader(data), fast_reader(indices)
+    read_data, read_indices = range_reader(data), range_reader(indices)
 
     def read(start: int, stop: int) -> sparse.csr_matrix:
         first, last = int(indptr[start]), int(indptr[stop])
@@ -113,7 +124,7 @@ def compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) -
             read_indices(first, last),
             indptr[start : stop + 1] - first,
         )
-        # What computes on a block does not look, and would write beside its arrays.
+        # Compiled functions that take a block do not check it, and would write beyond their arrays.
         if last > first and not (block.indices.min() >= 0 and block.indices.max() < shape[1]):
             raise ValueError(f"a value of a sparse matrix is beyond its {shape[1]} columns")
         return block
@@ -121,26 +132,29 @@ def compressed_rows(shape: tuple[int, int], indptr: np.ndarray, indices, data) -
     return Rows(shape, read, indptr[1:])
 
 
-def _require_numbers(array) -> None:
+def _require_numbers(array: Any) -> None:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"a matrix of {array.dtype} holds no counts")
 
 
-def _dense_rows(array) -> Rows:
+def _dense_rows(array: Any) -> Rows:
     _require_numbers(array)
-    shape = tuple(int(n) for n in array.shape)
+    n_cells, n_genes = (int(n) for n in array.shape)
     return Rows(
-        shape,
+        (n_cells, n_genes),
         lambda start, stop: sparse.csr_matrix(array[start:stop]),
-        np.arange(1, shape[0] + 1, dtype=np.int64) * shape[1],
+        np.arange(1, n_cells + 1, dtype=np.int64) * n_genes,
     )
 
 
-def transposed(triplets: Callable[[], Iterator[tuple]], shape: tuple[int, int], dtype) -> Rows:
-    """Return values that come in any order as rows, through a temporary file on disk.
+def transposed_rows(triplets: Callable[[], Iterator[Triplets]], shape: Shape, dtype: DTypeLike) -> Rows:
+    """Return values in any order as rows, through a temporary file on disk.
 
     Args:
-        triplets: called twice; yields (cells, genes, values) of equal length, a chunk at a time.
+        triplets: yields (cells, genes, values), a chunk at a time; called twice.
+
+    Raises:
+        InputError: the disk is full.
     """
     lengths = np.zeros(shape[0], dtype=np.int64)
     for cells, _, _ in triplets():
@@ -157,7 +171,12 @@ def transposed(triplets: Callable[[], Iterator[tuple]], shape: tuple[int, int], 
     return compressed_rows(shape, indptr, indices, data)
 
 
-def temporary_array(length: int, dtype) -> np.ndarray:
+def temporary_array(length: int, dtype: DTypeLike) -> np.ndarray:
+    """Return an array in a temporary file, which is removed with the array.
+
+    Raises:
+        InputError: the disk is full.
+    """
     if length == 0:
         return np.zeros(0, dtype=dtype)
     folder = tempfile.gettempdir()
@@ -165,6 +184,6 @@ def temporary_array(length: int, dtype) -> np.ndarray:
         report_full_disk(Path(folder) / "temporary file", "set TMPDIR to a folder with more room"),
         tempfile.TemporaryFile(prefix="refatlas-") as file,
     ):
-        # Writing to a mapped file on a full disk would kill the process, without a word.
+        # Reserved first: writing to a mapped file on a full disk would kill the process without a message.
         os.posix_fallocate(file.fileno(), 0, int(length) * np.dtype(dtype).itemsize)
         return np.memmap(file, dtype=dtype, mode="w+", shape=(int(length),))

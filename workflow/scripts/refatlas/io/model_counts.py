@@ -1,44 +1,44 @@
-"""The kept cells × selected genes that models see, as h5ad: written once by the build rules, read
-by every model.
+"""The counts that models see (cells × selected genes) as h5ad, written once and read by every model.
 
-X is CSR: data of the smallest unsigned integers that hold them, indices, both in chunks of 8,192
-values, shuffled and gzipped: about a sixth of the bytes of float32 and
-int32, readable by any anndata, and in any order of rows.
+X is CSR. Its data have the smallest unsigned integer type that holds all values. Data and indices
+are in chunks of 8,192 values, shuffled and gzipped: about a sixth of the bytes of float32 and int32.
+Any anndata can read it, in any order of rows.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
 
 import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+from numpy.typing import DTypeLike
 from scipy import sparse
 
 from refatlas.io.atomic import atomic_path
 
 CHUNK = 8192
+# Values that are copied at once when data are widened.
 COPIED = 128 * CHUNK
-PACKED = {"compression": "lzf"}
+COMPRESSION: Literal["lzf"] = "lzf"
+# Memory of a cell's name and columns.
 OBS_BYTES = 300
 
 
 class MatrixWriter:
-    """Writes the X of an h5ad block by block, never whole in memory; values as the smallest
-    unsigned integers that hold all of them.
+    """Writes the X of an h5ad block by block, without holding it in memory.
 
     Attributes:
-        n_values: how many were written.
+        n_values: number of values written so far.
+        n_columns: of the matrix.
     """
 
     def __init__(self, file: h5py.File, n_columns: int) -> None:
         file.pop("X", None)
-        self.group, self.n_columns, self.n_values, self.lengths = (
-            file.create_group("X"),
-            n_columns,
-            0,
-            [np.zeros(1, dtype=np.int64)],
-        )
+        self.group, self.n_columns, self.n_values = file.create_group("X"), n_columns, 0
+        self.lengths = [np.zeros(1, dtype=np.int64)]
         self._make("data", np.uint8)
         self._make("indices", np.int32)
 
@@ -56,7 +56,7 @@ class MatrixWriter:
         """Write where each row begins.
 
         Raises:
-            ValueError: other rows were written than there should be.
+            ValueError: another number of rows was written.
         """
         starts = np.concatenate(self.lengths).cumsum()
         if len(starts) != n_rows + 1:
@@ -67,7 +67,7 @@ class MatrixWriter:
             {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array([n_rows, self.n_columns])}
         )
 
-    def _make(self, name: str, dtype, length: int = 0) -> h5py.Dataset:
+    def _make(self, name: str, dtype: DTypeLike, length: int = 0) -> h5py.Dataset:
         return self.group.create_dataset(
             name,
             (length,),
@@ -80,9 +80,7 @@ class MatrixWriter:
         )
 
     def _widen(self, values: np.ndarray) -> None:
-        """Write anew, as a wider type, what was written, if these values do not fit the type so
-        far.
-        """
+        """Convert the data written so far to a wider type, if these values need one."""
         small = np.min_scalar_type(int(values.max(initial=0)))
         old = self.group["data"]
         dtype = np.promote_types(old.dtype, small if np.array_equal(values.astype(small), values) else np.float32)
@@ -96,33 +94,39 @@ class MatrixWriter:
 
 
 class CountsWriter(MatrixWriter):
-    """Writes counts of the selected genes, and proteins beside them."""
+    """Writes counts of the selected genes, and of proteins beside them."""
 
     def __init__(self, file: h5py.File, n_columns: int) -> None:
         super().__init__(file, n_columns)
         self.file = file
 
     def add_proteins(self, proteins: pd.DataFrame) -> None:
-        """Write counts of `refatlas.proteins` to obsm["proteins"], with their names in
-        uns["protein_names"]; nothing, if there are none.
+        """Write counts of proteins to obsm["proteins"], and their names to uns["protein_names"].
+
+        Args:
+            proteins: cells × proteins; without columns, nothing is written.
         """
         if proteins.shape[1]:
-            # An array with names apart: a protein's name may hold a "/", which a data frame in an
-            # h5ad may not.
-            ad.io.write_elem(self.file["obsm"], "proteins", proteins.to_numpy(dtype=np.float32), dataset_kwargs=PACKED)
-            ad.io.write_elem(self.file["uns"], "protein_names", proteins.columns.to_numpy(dtype=str).astype(object))
+            # An array and its names: a protein's name may contain a "/", which a data frame in an h5ad may not.
+            values = proteins.to_numpy(dtype=np.float32)
+            ad.io.write_elem(self.file["obsm"], "proteins", values, dataset_kwargs={"compression": COMPRESSION})
+            names = proteins.columns.to_numpy(dtype=str).astype(object)
+            ad.io.write_elem(self.file["uns"], "protein_names", names)
 
 
 @contextmanager
 def counts_writer(
-    path: str, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None
+    path: str | Path, obs: pd.DataFrame, genes: pd.DataFrame, measured: np.ndarray | None = None
 ) -> Iterator[CountsWriter]:
-    """Yield what writes the counts of the selected genes as h5ad, whole or not at all; text columns
-    become categories, missing labels stay missing.
+    """Yield a writer of the selected genes' counts as h5ad; the file is written atomically.
+
+    Text columns become categories; missing labels stay missing.
 
     Args:
-        obs: of the cells, whose rows are appended in this order. measured: whether the file has
-            each gene, rather than zeros in its place; all, if not given.
+        obs: of the cells, in the order in which their rows are appended.
+        genes: genes.parquet, with the columns selected and symbol.
+        measured: for each selected gene, whether the file has it (if not, its counts are zeros);
+            None if it has all.
     """
     obs, genes = obs.copy(), genes[genes["selected"]]
     for name in obs.columns:
@@ -135,7 +139,7 @@ def counts_writer(
     var.index.name = None
     obs.index.name = None
     with atomic_path(path) as part:
-        ad.AnnData(obs=obs, var=var).write_h5ad(part, **PACKED)
+        ad.AnnData(obs=obs, var=var).write_h5ad(part, compression=COMPRESSION)
         with h5py.File(part, "a") as file:
             writer = CountsWriter(file, len(var))
             yield writer
@@ -149,43 +153,49 @@ def write_matrix(file: h5py.File, matrix: sparse.csr_matrix) -> None:
     writer.finish(matrix.shape[0])
 
 
-def read_counts(path: str, from_disk: bool = False) -> ad.AnnData:
-    """Return counts that `counts_writer` wrote, as float32; if `from_disk`, X stays in the file, of
-    which parts are read, as stored, when they are asked for.
+def read_counts(path: str | Path, from_disk: bool = False) -> ad.AnnData:
+    """Return counts that `counts_writer` wrote.
+
+    Args:
+        from_disk: whether X stays in the file, with the type stored there; otherwise it is float32
+            in memory.
     """
     if not from_disk:
         counts = ad.read_h5ad(path)
-        counts.X = counts.X.astype(np.float32)
+        x: Any = counts.X
+        counts.X = x.astype(np.float32)
         return counts
     file = h5py.File(path, "r")
-    return ad.AnnData(
-        ad.io.sparse_dataset(file["X"]), **{name: ad.io.read_elem(file[name]) for name in ("obs", "var", "obsm", "uns")}
-    )
+    parts: dict[str, Any] = {name: ad.io.read_elem(file[name]) for name in ("obs", "var", "obsm", "uns")}
+    return ad.AnnData(ad.io.sparse_dataset(file["X"]), **parts)
 
 
-def sharing(counts: ad.AnnData) -> ad.AnnData:
-    """Return an AnnData with the same matrix, and columns of cells that can be changed without
-    changing those of the other.
-    """
+def shallow_copy(counts: ad.AnnData) -> ad.AnnData:
+    """Return an AnnData with the same matrix, but its own obs, var, obsm and uns."""
     return ad.AnnData(
         counts.X, obs=counts.obs.copy(), var=counts.var.copy(), obsm=dict(counts.obsm), uns=dict(counts.uns)
     )
 
 
-def memory_mb(path: str) -> float:
-    """Return how many MB counts that `counts_writer` wrote take when loaded: values of 4 bytes,
-    positions of 4, or of 8 beyond 2^31 values, and OBS_BYTES a cell.
+def memory_mb(path: str | Path) -> float:
+    """Return how many MB the counts in a file take when they are loaded.
+
+    Values take 4 bytes, their columns 4 (8 beyond 2^31 values), and a cell OBS_BYTES.
     """
     with h5py.File(path, "r") as file:
         n_values, n_cells = len(file["X/data"]), len(file["X/indptr"]) - 1
     return (n_values * (8 if n_values < 2**31 else 12) + n_cells * OBS_BYTES) / 1e6
 
 
-def protein_names(path: str | None) -> list[str]:
-    """Return the proteins in counts that `counts_writer` wrote; none without a file, or where
-    nothing measured any.
-    """
+def protein_names(path: str | Path | None) -> list[str]:
+    """Return the proteins in counts that `counts_writer` wrote; none for no file."""
     if path is None:
         return []
     with h5py.File(path, "r") as file:
         return list(file["uns/protein_names"].asstr()[:]) if "uns/protein_names" in file else []
+
+
+def n_cells_of(path: str | Path) -> int:
+    """Return the number of cells in counts that `counts_writer` wrote."""
+    with h5py.File(path, "r") as file:
+        return len(file["X/indptr"]) - 1

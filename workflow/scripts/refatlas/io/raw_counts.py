@@ -1,56 +1,58 @@
-"""Raw counts in the files that people have (h5ad, h5mu, zarr, 10x h5, 10x mtx), read in blocks of
-cells and never whole.
+"""Raw counts in h5ad, h5mu, zarr, 10x h5 and 10x mtx, read in blocks of cells.
 
 Files that are not stored cell by cell (CSC matrices, mtx text) are transposed once into a temporary
 file on disk.
 """
 
 import os
+from pathlib import Path
 
 import pandas as pd
 
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.anndata_counts import open_anndata, open_mudata, open_zarr
-from refatlas.io.count_file import CountFile, unreadable
+from refatlas.io.count_file import CountFile, unreadable_error
 from refatlas.io.formats import is_mtx
 from refatlas.io.tenx_counts import open_10x_h5, open_mtx
 from refatlas.io.watchdog import watchdog
 
 
 def open_counts(
-    path: str, layer: str | None = None, metadata: str | None = None, counts_only: bool = False
+    path: str | Path, layer: str | None = None, metadata: str | None = None, counts_only: bool = False
 ) -> CountFile:
     """Return the counts of a file, opened but not read.
 
     Args:
-        layer: "X", "raw" or a layer's name; None looks for integers in X, then in the layers, then
-            in raw.
-        metadata: table of further cell columns, whose first column is the cell's name.
-        counts_only: leaves out what an AnnData file says of its cells and, where all columns are
-            genes, of these: the names of a million cells take longer to read than their counts.
+        path: of an h5ad, h5mu, zarr, 10x h5 or folder of a 10x mtx.
+        layer: "X", "raw" or a layer's name; None for the first of X, the layers and raw whose
+            values are integers.
+        metadata: path of a table of further cell columns, whose first column is the cell's name.
+        counts_only: leave out an AnnData file's columns of cells and, if all columns are genes, of
+            genes: the names of a million cells take longer to read than their counts.
 
     Raises:
         InputError: the file is unreadable, of no known format, empty, or has no such layer.
     """
+    path = str(path)
     try:
         with watchdog():
             file = _open(path, layer, counts_only)
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     if 0 in file.rows.shape:
         raise InputError(
             f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one"
             " of each"
         )
     if metadata:
-        _add_metadata(file, metadata)
+        _add_metadata(file, str(metadata))
     for kind, table in (("cell", file.cells), ("gene", file.genes)):
         if table.columns.has_duplicates:
             raise InputError(
-                f"{path}: {kind} column {shown(repr(table.columns[table.columns.duplicated()][0]))} stands twice;"
-                " columns must be unique"
+                f"{path}: {kind} column {shown(repr(table.columns[table.columns.duplicated()][0]))} occurs twice;"
+                " names of columns must be unique"
             )
     return file
 
@@ -69,9 +71,7 @@ def _open(path: str, layer: str | None, counts_only: bool = False) -> CountFile:
 
 
 def _add_metadata(file: CountFile, metadata: str) -> None:
-    """Give a file's cells the columns of a table, which stand above columns of the same name in the
-    file.
-    """
+    """Add the columns of a table to a file's cells; they replace columns of the same name."""
     try:
         table, cells = _read_metadata(metadata), file.cells
     except MemoryError:
@@ -83,8 +83,8 @@ def _add_metadata(file: CountFile, metadata: str) -> None:
         ) from error
     if table.index.has_duplicates:
         raise InputError(
-            f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} stands twice in the first column; cells"
-            " must be unique"
+            f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} occurs twice in the first column; names of"
+            " cells must be unique"
         )
     unknown = cells.index[~cells.index.isin(table.index)]
     if len(unknown):

@@ -1,7 +1,7 @@
 """Rows of counts that stay in their file, read in any order while training goes on."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import anndata as ad
@@ -9,44 +9,48 @@ import h5py
 import numpy as np
 from scipy import sparse
 
-from refatlas.io.hdf5_reader import fast_reader
+from refatlas.io.hdf5_reader import range_reader
 
-# Rows that are read at once, and rows that it is quicker to read than to skip.
+# Rows that are read at once, and rows that are faster to read than to skip.
 BLOCK, GAP = 256, 24
 
 
-def on_disk(matrix) -> bool:
+def on_disk(matrix: Any) -> bool:
     """Return whether a matrix of counts is one that stays in its file."""
     return isinstance(matrix, ad.abc.CSRDataset)
 
 
 class RowReader:
-    """Rows of a matrix that stays in its file, read past anndata and the HDF5 library: where each
-    row begins is kept in memory, and training goes on while chunks are unpacked.
+    """Rows of a CSR matrix that stays in its file, read without anndata and the HDF5 library.
+
+    The start of each row is kept in memory. Other threads run while chunks are decompressed.
     """
 
-    _of: ClassVar[WeakKeyDictionary] = WeakKeyDictionary()
+    # One reader for each open matrix: to read where the rows start takes seconds for a large one.
+    _readers: ClassVar[WeakKeyDictionary] = WeakKeyDictionary()
 
     def __init__(self, group: h5py.Group) -> None:
         self.starts, self.n_columns = group["indptr"][:].astype(np.int64), int(group.attrs["shape"][1])
-        self.arrays = [(group[name].dtype, fast_reader(group[name])) for name in ("data", "indices")]
+        self.arrays = [(group[name].dtype, range_reader(group[name])) for name in ("data", "indices")]
 
     @classmethod
-    def of(cls, matrix) -> "RowReader":
-        """Return those of a matrix, made once."""
-        if matrix not in cls._of:
-            cls._of[matrix] = cls(matrix.group)
-        return cls._of[matrix]
+    def of(cls, matrix: Any) -> "RowReader":
+        """Return the reader of a matrix, which is made once."""
+        if matrix not in cls._readers:
+            cls._readers[matrix] = cls(matrix.group)
+        return cls._readers[matrix]
 
     def take(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Return rows, ascending or equal, as stored; near ones are read together, at most BLOCK at
-        once.
+        """Return rows as stored; rows near each other are read together, at most BLOCK at once.
+
+        Args:
+            rows: indices, not descending.
         """
-        apart = (np.diff(rows) > GAP) | (np.diff(rows // BLOCK) > 0)
+        separate = (np.diff(rows) > GAP) | (np.diff(rows // BLOCK) > 0)
         lengths = self.starts[rows + 1] - self.starts[rows]
         ends = np.concatenate([[0], np.cumsum(lengths)])
         found = [np.empty(ends[-1], dtype=dtype) for dtype, _ in self.arrays]
-        for part in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1) if len(rows) else ():
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(separate) + 1) if len(rows) else ():
             first, last = self.starts[rows[part[0]]], self.starts[rows[part[-1]] + 1]
             block = [read(first, last) for _, read in self.arrays]
             for run in np.split(part, np.flatnonzero(np.diff(rows[part]) != 1) + 1):
@@ -56,8 +60,8 @@ class RowReader:
         return sparse.csr_matrix((*found, ends), shape=(len(rows), self.n_columns))
 
 
-def take_rows(matrix, rows: np.ndarray) -> sparse.csr_matrix:
-    """Return rows in any order, as stored."""
+def take_rows(matrix: Any, rows: np.ndarray) -> sparse.csr_matrix:
+    """Return rows of a matrix in memory or on disk, in any order, as stored."""
     if not on_disk(matrix):
         return matrix[rows]
     order = np.argsort(rows, kind="stable")
@@ -65,9 +69,7 @@ def take_rows(matrix, rows: np.ndarray) -> sparse.csr_matrix:
     return found if (order[1:] > order[:-1]).all() else found[np.argsort(order)]
 
 
-def row_blocks(matrix, size: int = 4096) -> Iterator[sparse.csr_matrix]:
-    """Yield all rows of a matrix in their order, `size` at a time, whether it is in memory or in a
-    file.
-    """
+def row_blocks(matrix: Any, size: int = 4096) -> Iterator[sparse.csr_matrix]:
+    """Yield all rows of a matrix in memory or on disk in their order, `size` at a time."""
     for start in range(0, max(matrix.shape[0], 1), size):
         yield matrix[start : start + size]

@@ -1,5 +1,6 @@
-"""A time limit for reading one part of a user's file, because C libraries may loop for ever on a
-damaged one.
+"""A time limit for reading one part of a user's file.
+
+On a damaged file, C libraries may loop for ever.
 """
 
 import signal
@@ -11,16 +12,16 @@ READ_LIMIT_S = 600
 
 
 class _State:
-    """Whether this process ends at the limit, and how many parts within parts are being read."""
+    """Whether this process ends at the limit, and how many nested parts are being read."""
 
     enabled, depth = False, 0
 
 
 def enable_watchdog() -> None:
-    """Let SIGALRM end this process when a part takes longer than READ_LIMIT_S; for a child process
-    that only reads.
+    """Let SIGALRM end this process when a part takes longer than READ_LIMIT_S.
 
-    By a signal without a handler: while a native library loops, no Python code runs.
+    For a child process that only reads. The signal has no handler, because no Python code runs
+    while a native library loops.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _State.enabled = True
@@ -28,9 +29,9 @@ def enable_watchdog() -> None:
 
 @contextmanager
 def watchdog() -> Iterator[None]:
-    """Limit the time of the block, where the watchdog is enabled.
+    """Limit the time of the block, if the watchdog is enabled.
 
-    At the end of a block within a block, the time starts anew.
+    At the end of a nested block, the time of the outer one starts again.
     """
     _State.depth += 1
     _set_alarm()

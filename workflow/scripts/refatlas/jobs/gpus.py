@@ -1,10 +1,9 @@
-"""Which GPUs a job takes: its own, as long as there are enough. Those that a scheduler gave it
-stay.
+"""GPUs of a job: on a workstation with several, each job gets its own if there are enough.
+
+GPUs that a scheduler has assigned stay as they are.
 """
 
 import fcntl
-import getpass
-import itertools
 import os
 import subprocess
 import tempfile
@@ -16,31 +15,35 @@ from typing import TextIO
 
 @contextmanager
 def own_gpus(n: int) -> Iterator[None]:
-    """Show the job `n` GPUs in CUDA_VISIBLE_DEVICES, those that fewest jobs of this user have, and
-    hold them as long as the block runs.
+    """Reserve `n` GPUs while the block runs, and name them in CUDA_VISIBLE_DEVICES.
 
-    Nothing is changed for a job that asks for none, or that sees no more than it asks for, as in a
-    scheduler's job of its own.
+    GPUs that fewest jobs of this user have reserved come first. Nothing is changed for a job that
+    asks for none, or that sees no more GPUs than it asks for, such as a job of a scheduler.
     """
-    found = visible_gpus() if n > 0 else []
-    if len(found) <= n:
+    visible = visible_gpus() if n > 0 else []
+    if len(visible) <= n:
         yield
         return
-    with ExitStack() as held:
-        taken = take(found, n, held)
+    with ExitStack() as locks:
+        reserved = reserve_gpus(visible, n, locks)
         before = os.environ.get("CUDA_VISIBLE_DEVICES")
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
-        print(f"GPU: {', '.join(taken)}, of {len(found)}", flush=True)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(reserved)
+        print(f"GPU: {', '.join(reserved)}, of {len(visible)}", flush=True)
         try:
             yield
         finally:
-            os.environ.pop("CUDA_VISIBLE_DEVICES") if before is None else os.environ.update(CUDA_VISIBLE_DEVICES=before)
+            if before is None:
+                del os.environ["CUDA_VISIBLE_DEVICES"]
+            else:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that user or scheduler let us see: those of CUDA_VISIBLE_DEVICES if it is
-    set, otherwise all of the machine, by UUID, because CUDA numbers them otherwise than nvidia-
-    smi.
+    """Return the GPUs that this process may use.
+
+    These are those of CUDA_VISIBLE_DEVICES, or all of the machine if it is unset.
+
+    The latter are UUIDs, because CUDA and nvidia-smi number GPUs in different orders.
     """
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name not in ("", "-1")]
@@ -53,24 +56,28 @@ def visible_gpus() -> list[str]:
     return run.stdout.split()
 
 
-def take(gpus: list[str], n: int, held: ExitStack) -> list[str]:
-    """Return `n` GPUs that are free, or shared by fewest jobs if there are not as many; `held`
-    keeps them until it is closed, the system until the process ends.
+def reserve_gpus(gpus: list[str], n: int, locks: ExitStack) -> list[str]:
+    """Return `n` GPUs that are free, or those that fewest jobs have reserved.
+
+    Args:
+        locks: receives the locks. Closing it releases the GPUs, as does the end of the process.
     """
-    folder = Path(tempfile.gettempdir()) / f"refatlas_gpus_{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"refatlas_gpus_{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    taken: list[str] = []
-    for share in itertools.count():
+    reserved: list[str] = []
+    n_jobs = 0
+    while True:
         for gpu in gpus:
-            if len(taken) == n:
-                return taken
-            if gpu not in taken and (lock := locked(folder / f"{gpu}.{share}")):
-                held.enter_context(lock)
-                taken.append(gpu)
+            if len(reserved) == n:
+                return reserved
+            if gpu not in reserved and (lock := try_lock(folder / f"{gpu}.{n_jobs}")):
+                locks.enter_context(lock)
+                reserved.append(gpu)
+        n_jobs += 1
 
 
-def locked(path: Path) -> TextIO | None:
-    """Return a file that is locked as long as it is open, or None if another process has locked it."""
+def try_lock(path: Path) -> TextIO | None:
+    """Return a file that is locked while it is open; None if another process holds the lock."""
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

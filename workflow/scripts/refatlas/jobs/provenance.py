@@ -1,10 +1,13 @@
-"""What a result came from: each job leaves a record beside its log, with versions, device,
-settings, time and memory as they were when it ran.
+"""Provenance of results.
+
+Each job leaves a record beside its log, with versions, device, settings, run time and memory.
+provenance.json has them all.
 """
 
 import hashlib
 import json
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -12,10 +15,13 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import refatlas
 from refatlas.errors import InputError
+from refatlas.io.atomic import read_json
 
+# Packages that are recorded, by the name of their module.
 PACKAGES = {
     "anndata": "anndata",
     "h5py": "h5py",
@@ -33,39 +39,53 @@ PACKAGES = {
     "torch": "torch",
     "umap": "umap-learn",
 }
-WORKFLOW = Path(refatlas.__file__).parents[2]
+PACKAGE = Path(refatlas.__file__).parent
+MIB = 2**20
+
+Record = dict[str, Any]
 
 
 def record_file(log: str) -> Path:
-    """Return where the record of the job with this log stands."""
+    """Return the path of the record of the job with this log."""
     return Path(log).with_suffix(".json")
 
 
-def job_record(smk, started: float) -> dict:
-    """Return what a job was: rule, wildcards, parameters, files, versions of the packages it used,
-    device, seconds and peak memory (MB), and what it had asked for.
+def job_record(smk: Any, started: float) -> Record:
+    """Return the record of a job.
+
+    It has the rule with its revision, wildcards, parameters, files, versions, device, run time in
+    seconds, peak memory in MB, and the resources that the job requested.
 
     Args:
-        started: time.monotonic() at its start.
+        started: time.monotonic() when the job started.
     """
     seconds = time.monotonic() - started
+    params = dict(smk.params.items())
     return {
         "rule": smk.rule,
+        "revision": revision_number(params.pop("revision", None)),
+        "version": refatlas.__version__,
         "wildcards": dict(smk.wildcards.items()),
-        "params": dict(smk.params.items()),
+        "params": params,
         "inputs": list(smk.input),
         "outputs": list(smk.output),
-        "packages": {"python": platform.python_version(), **loaded_versions()},
-        "device": device(),
+        "packages": {"python": platform.python_version(), **imported_versions()},
+        "device": device_name(),
         "threads": smk.threads,
         "started": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
         "peak_mb": round(peak_mb()),
-        "asked": {name: smk.resources.get(name) for name in ("mem_mb", "runtime")},
+        "requested": {name: smk.resources.get(name) for name in ("mem_mb", "runtime")},
     }
 
 
-def loaded_versions() -> dict[str, str]:
+def revision_number(revision: str | None) -> int | None:
+    """Return the number in a parameter of `refatlas.revisions.revision`; None without one."""
+    found = re.match(r"revision (\d+)\b", revision or "")
+    return int(found[1]) if found else None
+
+
+def imported_versions() -> dict[str, str]:
     """Return the versions of the packages that this process has imported."""
     found = {}
     for module, package in PACKAGES.items():
@@ -77,70 +97,119 @@ def loaded_versions() -> dict[str, str]:
     return found
 
 
-def device() -> str:
+def device_name() -> str:
     """Return the name of the GPU that this process could use, or "cpu"."""
     torch = sys.modules.get("torch")
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has held, in MB."""
+    """Return the peak memory of this process in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss, which begins with what the process held that started this one.
-        return (
-            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**10
-        )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        # Not ru_maxrss, which starts with the memory of the process that started this one.
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 2**10 / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10) / MIB
 
 
-def read_records(logs: Path, known: dict[str, list[str]]) -> list[dict]:
-    """Return the records of the jobs whose outputs are there, in the order in which they ran.
+def read_records(logs: Path, known: dict[str, list[str]]) -> list[Record]:
+    """Return the records of the jobs whose outputs exist, in the order in which they started.
+
+    Records of version 0.1 are left out: its results are in other places.
 
     Args:
-        logs: folder of all logs. known: the names that each wildcard has today; records of others
-            are left out, because their results are no longer made.
+        logs: folder of all logs.
+        known: values that each wildcard can have now. Records with others are left out, because the
+            configuration and the sheets no longer ask for these results.
     """
-    # A name with a dot before it is of a record that is being written, or of a job that was killed
-    # while it did so.
+    # Names with a leading dot are temporary: of a record that is being written, or of a killed job.
     records = [_read_record(path) for path in logs.rglob("*.json") if not path.name.startswith(".")]
     current = [
-        r
-        for r in records
-        if all(value in known.get(name, [value]) for name, value in r["wildcards"].items())
-        and all(Path(path).exists() for path in r["outputs"])
+        record
+        for record in records
+        if "version" in record
+        and all(value in known.get(name, [value]) for name, value in record["wildcards"].items())
+        and all(Path(path).exists() for path in record["outputs"])
     ]
     return sorted(current, key=lambda record: record["started"])
 
 
-def _read_record(path: Path) -> dict:
+def _read_record(path: Path) -> Record:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
-            f"{path} is damaged ({error}): it is the record of the job whose log stands beside it. Delete it, and run"
-            " that job again with --forcerun if the record matters"
+            f"{path} is damaged ({error}): it is the record of the job whose log is beside it. Delete it; to have it"
+            " again, run that job again with --forcerun"
         ) from error
 
 
-def summary(records: list[dict]) -> list[dict]:
-    """Return for each rule its jobs, their seconds, the highest memory and the devices; slowest
-    first.
+def input_files(summaries: dict[str, str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return SHA-256, size in bytes and time of change of the users' files, by name and path.
+
+    Args:
+        summaries: scan.json of datasets or check.json of queries, by name.
     """
-    rows = {}
-    for record in records:
-        row = rows.setdefault(
-            record["rule"], {"rule": record["rule"], "jobs": 0, "seconds": 0.0, "peak_mb": 0, "devices": []}
+    return {name: read_json(path)["checksums"] for name, path in summaries.items()}
+
+
+def collect_provenance(records: list[Record], files: dict[str, dict], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of provenance.json.
+
+    It has the workflow's code, seed, configuration, users' files, versions, a summary of each rule,
+    and all records.
+
+    Args:
+        records: of `read_records`.
+        files: of `input_files`, of "datasets" and "queries".
+        config: with all defaults.
+    """
+    return {
+        "workflow": describe_code(),
+        "seed": config["seed"],
+        "config": config,
+        "files": files,
+        "packages": package_versions(records),
+        "rules": summarize_rules(records),
+        "jobs": records,
+    }
+
+
+def report_provenance(provenance: dict[str, Any]) -> None:
+    """Print how many jobs and files there are."""
+    n_files = {sheet: sum(map(len, rows.values())) for sheet, rows in provenance["files"].items()}
+    print(
+        f"{len(provenance['jobs'])} jobs, {n_files['datasets']} files of datasets, {n_files['queries']} files of"
+        " queries"
+    )
+
+
+def summarize_rules(records: list[Record]) -> list[dict[str, Any]]:
+    """Return one row per rule, the slowest first.
+
+    A row has the revisions, versions of refatlas, number of jobs, their run time in seconds,
+    highest peak memory in MB, and devices.
+    """
+    rows = []
+    for rule in dict.fromkeys(record["rule"] for record in records):
+        jobs = [record for record in records if record["rule"] == rule]
+        rows.append(
+            {
+                "rule": rule,
+                "revisions": sorted({job["revision"] for job in jobs if job["revision"] is not None}),
+                "versions": sorted({job["version"] for job in jobs}),
+                "jobs": len(jobs),
+                "seconds": sum(job["seconds"] for job in jobs),
+                "peak_mb": max(job["peak_mb"] for job in jobs),
+                "devices": sorted({job["device"] for job in jobs}),
+            }
         )
-        row["jobs"] += 1
-        row["seconds"] += record["seconds"]
-        row["peak_mb"] = max(row["peak_mb"], record["peak_mb"])
-        row["devices"] = sorted({*row["devices"], record["device"]})
-    return sorted(rows.values(), key=lambda row: -row["seconds"])
+    return sorted(rows, key=lambda row: -row["seconds"])
 
 
-def versions(records: list[dict]) -> dict[str, list[str]]:
-    """Return every version of every package that any job used."""
+def package_versions(records: list[Record]) -> dict[str, list[str]]:
+    """Return all versions of each package that any job has used."""
     found: dict[str, set[str]] = {}
     for record in records:
         for package, used in record["packages"].items():
@@ -148,26 +217,31 @@ def versions(records: list[dict]) -> dict[str, list[str]]:
     return {package: sorted(used) for package, used in sorted(found.items())}
 
 
-def code() -> dict:
-    """Return the workflow's version, a checksum of its files, and the commit that they are of (None
-    outside of a git checkout).
+def describe_code() -> dict[str, Any]:
+    """Return the workflow's version, SHA-256 of its files, git commit, and whether files differ.
+
+    Commit is None outside of a git checkout.
     """
     digest = hashlib.sha256()
-    files = [path for path in WORKFLOW.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    for path in sorted(files):
-        digest.update(f"{path.relative_to(WORKFLOW)}\0".encode() + path.read_bytes())
+    # All of workflow/ in a checkout, the package alone where that is installed.
+    in_checkout = PACKAGE.parents[1].name == "workflow"
+    folder = PACKAGE.parents[1] if in_checkout else PACKAGE
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if not any(part == "__pycache__" or part.endswith(".egg-info") for part in name.parts):
+            digest.update(f"{name}\0".encode() + path.read_bytes())
     return {
         "version": refatlas.__version__,
         "sha256": digest.hexdigest(),
-        "commit": _git("rev-parse", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--", ".")),
+        "commit": _git("rev-parse", "HEAD") if in_checkout else None,
+        "changed": bool(_git("status", "--porcelain", "--", str(folder))) if in_checkout else False,
     }
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git says of the workflow's folder; None where there is no git or no checkout."""
+    """Return the output of a git command in the workflow's folder; None outside of a checkout."""
     try:
-        said = subprocess.run(["git", *arguments], cwd=WORKFLOW, capture_output=True, text=True, check=False)
+        run = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return said.stdout.strip() if said.returncode == 0 else None
+    return run.stdout.strip() if run.returncode == 0 else None

@@ -1,26 +1,32 @@
-"""Training by Lightning that goes on from a checkpoint as if there had been no break: bit by bit on
-a CPU, if the checkpoint is of the start of an epoch.
+"""Training by Lightning that continues from a checkpoint as if it had not been interrupted.
+
+On a CPU it continues bit by bit, if the checkpoint is of the start of an epoch.
 """
 
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from refatlas.models.checkpoints import Checkpoints, set_random_state
+from refatlas.models.checkpoints import Checkpoints, State
+from refatlas.models.random_state import set_random_state
+from refatlas.models.recorder import Recorder
 
 
 class LightningResume(Callback):
-    """Gives checkpoints the state of training, and training the state of a checkpoint. The first of
-    the callbacks: others draw random numbers for an epoch at its start.
+    """Saves the state of training in checkpoints, and restores it.
 
-    Not by Lightning's own checkpoints, which are taken before the learning rate falls at the end of
-    an epoch, and after which the epoch's minibatches are drawn too early.
-    Within an epoch, what is left of it is drawn from all cells anew: its order is not kept.
+    It must be the first of the callbacks: others draw random numbers for an epoch at its start.
+    Lightning's own checkpoints do not serve: they are taken before the learning rate falls at the
+    end of an epoch, and after them the epoch's minibatches are drawn too early. Within an epoch, the
+    rest of it is drawn from all cells again: its order is not saved.
     """
 
-    def __init__(self, checkpoints: Checkpoints, recorder) -> None:
+    def __init__(self, checkpoints: Checkpoints, recorder: Recorder) -> None:
         self.checkpoints, self.recorder, self.n_before = checkpoints, recorder, 0
 
-    def on_train_start(self, trainer, pl_module) -> None:
-        """Set the state to that of the checkpoint, if there is one of this stage."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the state of the checkpoint, if there is one of this stage."""
         found = self.checkpoints.state_of(self.recorder.stage)
         if found is None:
             return
@@ -31,29 +37,32 @@ class LightningResume(Callback):
             config.scheduler.load_state_dict(state)
         progress = trainer.fit_loop.epoch_progress
         for counter in (progress.total, progress.current):
-            counter.ready = counter.started = counter.processed = counter.completed = found["epoch"]
+            for name in ("ready", "started", "processed", "completed"):
+                setattr(counter, name, found["epoch"])
         self.n_before = found["minibatches"]
         self.recorder.restore(found["recorder"])
         set_random_state(found["random"])
 
-    def on_train_epoch_start(self, trainer, pl_module) -> None:
-        """Take a checkpoint, if it is time."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take a checkpoint if one is due."""
         self.checkpoints.at_epoch_start(self.recorder.stage, lambda: self.state(trainer, pl_module, 0))
 
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the minibatches before the checkpoint as done."""
         counter, n_before = trainer.fit_loop.epoch_loop.batch_progress.current, self.n_before
         self.n_before = 0
         for name in ("ready", "started", "processed", "completed"):
             setattr(counter, name, getattr(counter, name) + n_before)
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        """Take a checkpoint within a long epoch, if it is time; the end of an epoch is not put off."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take a checkpoint within a long epoch if one is due, but not at the epoch's end."""
         n_done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if n_done < trainer.num_training_batches:
             self.checkpoints.within_epoch(lambda: self.state(trainer, pl_module, n_done))
 
-    def state(self, trainer, pl_module, n_minibatches: int) -> dict:
+    def state(self, trainer: Trainer, pl_module: LightningModule, n_minibatches: int) -> State:
         """Return the state of training after some minibatches of the current epoch."""
         return {
             "stage": self.recorder.stage,

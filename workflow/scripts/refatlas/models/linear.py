@@ -1,24 +1,32 @@
-"""The baseline: PCA of log-normalised counts as latent space, logistic regression on the genes as
-classifier. A query changes nothing in it.
+"""The baseline: PCA of log-normalised counts, and logistic regression on the genes.
+
+The principal components are the latent space, the regression is the classifier. A query changes
+neither.
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from refatlas.models.interface import Training
+from refatlas.models.interface import JobContext, Settings, SettingsSchema, Training
+from refatlas.models.typed_counts import cell_column, count_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
 
 
 class Linear:
-    """Type linear: deterministic, trained in closed form, without a GPU.
+    """Type linear: deterministic, fitted in closed form, without a GPU.
 
     Attributes:
         arrays: components (n_latent, n_genes), mean (n_genes,), coef (n_labels, n_genes), intercept
-            (n_labels,), labels, batches.
+            (n_labels,), labels, batches. Without labels, the regression's are missing.
+        training: a record without epochs.
     """
 
-    settings: ClassVar[dict[str, dict]] = {
+    settings: ClassVar[SettingsSchema] = {
         "model": {
             "n_latent": {"description": "principal components", "type": "integer", "minimum": 2, "default": 30},
             "C": {
@@ -28,7 +36,7 @@ class Linear:
                 "default": 0.1,
             },
             "max_cells": {
-                "description": "at most so many reference cells fit the two models, drawn evenly",
+                "description": "most reference cells that PCA and regression are fitted to, drawn evenly",
                 "type": "integer",
                 "minimum": 100,
                 "default": 50000,
@@ -41,7 +49,7 @@ class Linear:
         self.training = training or Training()
 
     @classmethod
-    def fit(cls, counts, spec: dict, base=None) -> "Linear":
+    def fit(cls, counts: "AnnData", settings: Settings, job: JobContext, base: Any = None) -> "Linear":
         """Return PCA and logistic regression fitted to the reference."""
         from sklearn.decomposition import PCA
 
@@ -49,34 +57,35 @@ class Linear:
         from refatlas.prepare.normalization import log_normalized
         from refatlas.transfer.logistic import fit_logistic
 
-        settings, random = spec["model"], np.random.default_rng(spec["seed"])
-        drawn = np.sort(random.permutation(counts.n_obs)[: settings["max_cells"]])
+        model, random = settings["model"], np.random.default_rng(job.seed)
+        drawn = np.sort(random.permutation(counts.n_obs)[: model["max_cells"]])
         x = log_normalized(take_rows(counts.X, drawn))
-        n_latent = min(settings["n_latent"], min(x.shape) - 1)
-        pca = PCA(n_latent, svd_solver="arpack", random_state=spec["seed"]).fit(x)
+        n_latent = min(model["n_latent"], min(x.shape) - 1)
+        pca = PCA(n_latent, svd_solver="arpack", random_state=job.seed).fit(x)
         arrays = {
             "components": pca.components_,
             "mean": pca.mean_,
-            "batches": np.unique(counts.obs["batch"].to_numpy(dtype=str)),
+            "batches": np.unique(cell_column(counts, "batch").to_numpy(dtype=str)),
         }
         if "label" in counts.obs and counts.obs["label"].notna().any():
-            arrays |= fit_logistic(x, counts.obs["label"].iloc[drawn], settings["C"])
+            arrays |= fit_logistic(x, counts.obs["label"].iloc[drawn], model["C"])
         return cls(arrays)
 
     @classmethod
-    def load(cls, file: Path, counts=None) -> "Linear":
-        """Return the model saved in a file; no code is run by loading it."""
+    def load(cls, file: Path, counts: "AnnData | None" = None) -> "Linear":
+        """Return the model saved in a file; loading runs no code of the file."""
         with np.load(file, allow_pickle=False) as arrays:
             return cls(dict(arrays))
 
     def save(self, file: Path) -> None:
-        """Write the model's arrays to one file."""
+        """Write the model's arrays to one file, atomically."""
         from refatlas.io.atomic import atomic_path
 
+        arrays: dict[str, Any] = self.arrays
         with atomic_path(str(file)) as part, part.open("wb") as stream:
-            np.savez(stream, **self.arrays)
+            np.savez(stream, **arrays)
 
-    def latent(self, counts) -> np.ndarray:
+    def latent(self, counts: "AnnData") -> np.ndarray:
         """Return the principal components, shape (n_cells, n_latent), float32."""
         from refatlas.io.row_reader import row_blocks
         from refatlas.prepare.normalization import log_normalized
@@ -90,15 +99,13 @@ class Linear:
             ]
         )
 
-    def map_query(self, counts, spec: dict) -> "Linear":
-        """Return the same projection with the query's batches noted."""
-        batches = np.union1d(self.arrays["batches"], counts.obs["batch"].to_numpy(dtype=str))
+    def map_query(self, counts: "AnnData", settings: Settings, job: JobContext) -> "Linear":
+        """Return the same projection, which knows the query's batches too."""
+        batches = np.union1d(self.arrays["batches"], cell_column(counts, "batch").to_numpy(dtype=str))
         return Linear({**self.arrays, "batches": batches}, Training(notes=["projected; nothing was trained"]))
 
-    def predict(self, counts):
-        """Return the regression's probability of each label, shape (n_cells, n_labels), or None
-        without labels.
-        """
+    def predict(self, counts: "AnnData") -> "pd.DataFrame | None":
+        """Return label probabilities, shape (n_cells, n_labels), or None without labels."""
         import pandas as pd
 
         from refatlas.io.row_reader import row_blocks
@@ -110,14 +117,15 @@ class Linear:
         shares = np.concatenate([apply_logistic(self.arrays, log_normalized(block)) for block in row_blocks(counts.X)])
         return pd.DataFrame(shares, index=counts.obs_names, columns=self.arrays["labels"])
 
-    def expected(self, counts) -> np.ndarray:
-        """Return what the principal components leave of each cell, as counts at its own depth,
-        shape (n_cells, n_genes).
+    def expected(self, counts: "AnnData") -> np.ndarray:
+        """Return what the principal components retain of each cell, shape (n_cells, n_genes).
+
+        Values are counts at the cell's own depth.
         """
         values = np.expm1(np.clip(self.latent(counts) @ self.arrays["components"] + self.arrays["mean"], 0, None))
-        depth = np.asarray(counts.X.sum(axis=1))
+        depth = np.asarray(count_matrix(counts).sum(axis=1))
         return values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12) * depth
 
     def batches(self) -> list[str]:
-        """Return the batches that were seen."""
+        """Return the batches that the model knows."""
         return [str(b) for b in self.arrays["batches"]]

@@ -1,12 +1,18 @@
-"""What is recorded of one mapping: the model's own labels, and plain facts."""
+"""The record of one mapping: the model's own labels, and plain facts."""
+
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from refatlas.models.interface import Model, Training
 from refatlas.transfer.label_table import empty_table, label_table
 
+if TYPE_CHECKING:
+    from anndata import AnnData
 
-def classifier_table(model, counts) -> pd.DataFrame:
-    """Return the labels of the model's own classifier, in the table that all sources write."""
+
+def classifier_table(model: Model, counts: "AnnData") -> pd.DataFrame:
+    """Return the labels of the model's own classifier as a label table; no rows without one."""
     probabilities = model.predict(counts)
     if probabilities is None:
         return empty_table()
@@ -15,10 +21,8 @@ def classifier_table(model, counts) -> pd.DataFrame:
     )
 
 
-def late_fall(training, n_epochs: int = 10) -> float:
-    """Return the share by which surgery's loss fell in its last epochs; 0 where nothing was
-    trained.
-    """
+def late_fall(training: Training, n_epochs: int = 10) -> float:
+    """Return the share by which surgery's loss fell in its last epochs; 0 if nothing was trained."""
     if training.monitor is None or training.history.empty:
         return 0.0
     losses = training.history[training.monitor].to_numpy()
@@ -26,8 +30,8 @@ def late_fall(training, n_epochs: int = 10) -> float:
     return float((before - losses[-1]) / abs(before))
 
 
-def mapping_facts(reference, mapped, counts, seconds: float) -> dict:
-    """Return plain facts of one mapping."""
+def mapping_facts(reference: Model, mapped: Model, counts: "AnnData", seconds: float) -> dict[str, Any]:
+    """Return plain facts of one mapping, for mapping.json."""
     training = mapped.training
     return {
         "n_cells": counts.n_obs,

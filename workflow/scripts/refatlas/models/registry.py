@@ -1,12 +1,18 @@
-"""The registry of model types, light enough for Snakemake's start: a type's own packages are
-imported when it is used.
+"""The registry of model types, light enough to be read whenever Snakemake starts.
 
-To add a type, write one file with a class that fulfils `refatlas.models.interface.Model`, and add
-one line to `MODEL_TYPES`.
+A type's own packages are imported when it is used. To add a type, write one file with a class that
+fulfils `refatlas.models.interface.Model`, and add one line to `MODEL_TYPES`.
 """
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from refatlas.models import scarches_settings, scvi_settings
+from refatlas.models.library_patches.environment import garbage_collection_paused
+
+if TYPE_CHECKING:
+    from refatlas.models.interface import Settings, SettingsSchema
 
 
 @dataclass(frozen=True)
@@ -15,22 +21,24 @@ class ModelType:
 
     Attributes:
         location: "module:Class".
+        settings: the JSON schema of its sections; None reads the class's own `settings`, for types
+            whose modules import nothing heavy.
         uses_gpu: whether training and mapping ask for a GPU.
         needs_labels: whether the reference must have labels.
         needs_proteins: whether some of the reference's cells must have proteins.
         has_classifier: whether a mapped model gives label probabilities of its own.
         from_disk: whether it trains on counts that stay in their file.
         multi_gpu: whether it can train on more than one GPU at a time.
-        has_tables: whether it has more to tell than its latent space; the setting section `outputs`
-            says what.
+        has_tables: whether it has results beyond its latent space; the section `outputs` selects
+            them.
         init_from: type of model that this one can start from, or None.
-        pretrained: class of scvi-tools whose saved models can be taken instead of training, or
-            None.
-        files: settings that name a file, as "section.name"; a file that is named is an input of
-            training.
+        pretrained: class of scvi-tools whose saved models can be used instead of training, or None.
+        files: settings that name a file, as "section.name"; a named file is an input of training.
+        mapping_sections: sections that map_query reads; other settings do not affect a mapping.
     """
 
     location: str
+    settings: "SettingsSchema | None" = None
     uses_gpu: bool = True
     needs_labels: bool = False
     needs_proteins: bool = False
@@ -41,55 +49,90 @@ class ModelType:
     init_from: str | None = None
     pretrained: str | None = None
     files: tuple[str, ...] = ()
+    mapping_sections: tuple[str, ...] = ("surgery",)
 
-    def load_class(self) -> type:
-        """Return the class, importing its module."""
+    def load_class(self) -> Any:
+        """Return the class, a `Model`, importing its module: seconds for types of scvi-tools."""
         module, name = self.location.split(":")
-        return getattr(import_module(module), name)
+        with garbage_collection_paused():
+            return getattr(import_module(module), name)
 
-    def files_in(self, spec: dict) -> dict[str, str]:
+    def settings_schema(self) -> "SettingsSchema":
+        """Return the JSON schema of the sections, by section and setting."""
+        return self.load_class().settings if self.settings is None else self.settings
+
+    def files_in(self, settings: "Settings") -> dict[str, str]:
         """Return the files that a model's settings name, by setting."""
-        found = {setting: spec.get(setting.split(".")[0], {}).get(setting.split(".")[1]) for setting in self.files}
+        found = {setting: settings.get(setting.split(".")[0], {}).get(setting.split(".")[1]) for setting in self.files}
         return {setting: path for setting, path in found.items() if path is not None}
 
 
 BASELINE = "linear"
 MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True, from_disk=True),
-    "scvi": ModelType("refatlas.models.scvi:ScVI", from_disk=True, multi_gpu=True, pretrained="SCVI"),
+    "scvi": ModelType(
+        "refatlas.models.scvi:ScVI", scvi_settings.SCVI, from_disk=True, multi_gpu=True, pretrained="SCVI"
+    ),
     "scanvi": ModelType(
         "refatlas.models.scanvi:ScANVI",
+        scvi_settings.SCANVI,
         needs_labels=True,
         has_classifier=True,
         from_disk=True,
         init_from="scvi",
         pretrained="SCANVI",
     ),
-    "expimap": ModelType("refatlas.models.expimap:ExpiMap", has_tables=True, files=("model.gmt",)),
-    "trvae": ModelType("refatlas.models.trvae:TrVAE"),
-    "scpoli": ModelType("refatlas.models.scpoli:ScPoli", needs_labels=True, has_classifier=True, has_tables=True),
-    "totalvi": ModelType("refatlas.models.totalvi:TotalVI", needs_proteins=True, has_tables=True, pretrained="TOTALVI"),
+    "expimap": ModelType(
+        "refatlas.models.expimap:ExpiMap", scarches_settings.EXPIMAP, has_tables=True, files=("model.gmt",)
+    ),
+    "trvae": ModelType("refatlas.models.trvae:TrVAE", scarches_settings.TRVAE),
+    "scpoli": ModelType(
+        "refatlas.models.scpoli:ScPoli",
+        scarches_settings.SCPOLI,
+        needs_labels=True,
+        has_classifier=True,
+        has_tables=True,
+    ),
+    "totalvi": ModelType(
+        "refatlas.models.totalvi:TotalVI",
+        scvi_settings.TOTALVI,
+        needs_proteins=True,
+        has_tables=True,
+        pretrained="TOTALVI",
+    ),
 }
 
 
-def settings_schema(kind: str) -> dict:
-    """Return the closed JSON schema of a model's entry in `models:`, with the defaults of its type."""
-    sections = MODEL_TYPES[kind].load_class().settings
-    properties = {"type": {"enum": [kind]}}
-    if MODEL_TYPES[kind].init_from:
-        description = f"a model of type {MODEL_TYPES[kind].init_from} to start from, instead of training one within"
-        properties["init_from"] = {"description": description, "type": ["string", "null"], "default": None}
-    if MODEL_TYPES[kind].pretrained:
-        from refatlas.models.pretrained import SETTINGS
+def mapping_settings(settings: "Settings") -> "Settings":
+    """Return those of a model's settings that a mapping depends on: its type, and some sections."""
+    return _selected(settings, MODEL_TYPES[settings["type"]].mapping_sections)
 
-        properties["pretrained"] = SETTINGS
-    if MODEL_TYPES[kind].multi_gpu:
+
+def table_settings(settings: "Settings") -> "Settings":
+    """Return those of a model's settings that its own tables depend on: type and `outputs`."""
+    return _selected(settings, ("outputs",))
+
+
+def _selected(settings: "Settings", sections: tuple[str, ...]) -> "Settings":
+    return {name: settings[name] for name in ("type", *sections) if name in settings}
+
+
+def settings_schema(kind: str) -> dict[str, Any]:
+    """Return the closed JSON schema of a model's entry in `models:`, with the type's defaults."""
+    known = MODEL_TYPES[kind]
+    properties: dict[str, Any] = {"type": {"enum": [kind]}}
+    if known.init_from:
+        description = f"model of type {known.init_from} to start from, instead of training one"
+        properties["init_from"] = {"description": description, "type": ["string", "null"], "default": None}
+    if known.pretrained:
+        properties["pretrained"] = scvi_settings.PRETRAINED
+    if known.multi_gpu:
         properties["gpus"] = {
             "description": "GPUs that train the reference model together; batch_size is of each",
             "type": "integer",
             "minimum": 1,
             "maximum": 64,
         }
-    for section, settings in sections.items():
+    for section, settings in known.settings_schema().items():
         properties[section] = {"type": "object", "additionalProperties": False, "default": {}, "properties": settings}
     return {"type": "object", "additionalProperties": False, "required": ["type"], "properties": properties}

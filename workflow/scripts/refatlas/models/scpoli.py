@@ -1,81 +1,82 @@
-"""scPoli (De Donno 2023): an embedding for each batch in place of one-hot codes, and a prototype
-for each label.
-"""
+"""scPoli (De Donno 2023): an embedding of each batch instead of one-hot codes, and label prototypes."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
 
 from refatlas.io.cell_tables import UNLABELED
-from refatlas.models.scarches_base import NETWORK, ScArchesModel, hidden_layers, recorded, stage, trainer_settings
+from refatlas.models.interface import JobContext, Settings
+from refatlas.models.recorder import training_of
+from refatlas.models.scarches_base import ScArchesModel, hidden_layers
+from refatlas.models.scarches_settings import SCPOLI
+from refatlas.models.scarches_training import RecordedTrainer, recorded_trainer, trainer_settings
+from refatlas.models.scvi_training import start_training
+from refatlas.models.typed_counts import cell_column
 
-ETA = {
-    "description": "weight of the distance of labelled cells to the prototype of their label",
-    "type": "number",
-    "minimum": 0,
-    "default": 5.0,
-}
-MODEL = {
-    "embedding_dims": {
-        "description": "dimensions of a batch's embedding",
-        "type": "integer",
-        "minimum": 1,
-        "default": 5,
-    },
-    "recon_loss": {
-        "description": "distribution of counts; mse takes log-normalised counts",
-        "enum": ["nb", "zinb", "mse"],
-        "default": "nb",
-    },
-}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class ScPoliTrainer(RecordedTrainer):
+    """Mix-in for scPoli's trainer, which learns prototypes of the labels."""
+
+    own_state = ("prototypes_labeled", "prototypes_labeled_cov")
+
+    def get_latent_train(self) -> torch.Tensor:
+        """Return the posterior's mean of the training cells, shape (n_cells, n_latent).
+
+        The library draws from the posterior instead, and fails on a block of one cell.
+        """
+        data, found = self.train_data, []
+        with torch.no_grad():
+            for part in np.array_split(np.arange(len(data)), -(-len(data) // self.batch_size)):
+                x = data[part]["x"].reshape(len(part), -1).to(self.device)
+                found.append(self.model.get_latent(x, data.conditions[part].to(self.device), mean=True))
+        return torch.cat(found)
 
 
 class ScPoli(ScArchesModel):
-    """Type scpoli: learns without labels first, then draws the labelled cells to prototypes.
+    """Type scpoli: learns without labels first, then draws labelled cells towards prototypes.
 
-    Surgery learns the embeddings of the query's batches alone.
+    Surgery learns only the embeddings of the query's batches.
     """
 
+    settings = SCPOLI
     library_class = "scPoli"
     not_saved = ("share_metadata", "obs_metadata", "labeled_indices")
     stratified = False
 
-    settings: ClassVar[dict[str, dict]] = {
-        "model": {**NETWORK, **MODEL},
-        "pretrain": stage(max_epochs=None, kl_warmup=0.5, kl_weight=0.5, weight_decay=0.04),
-        "train": {**stage(max_epochs=20, kl_warmup=0.0, kl_weight=0.5, weight_decay=0.04), "eta": ETA},
-        "surgery": stage(max_epochs=100, patience=10, kl_warmup=0.0, kl_weight=0.5),
-    }
-
     @classmethod
-    def fit(cls, counts, spec: dict, base=None) -> "ScPoli":
+    def fit(cls, counts: AnnData, settings: Settings, job: JobContext, base: Any = None) -> "ScPoli":
         """Return a model trained on the reference's counts and labels."""
-        from refatlas.models import scvi_base
-
-        device, settings = scvi_base.prepare(spec), spec["model"]
-        labels = sorted(counts.obs["label"].dropna().astype(str).unique())
+        device, size = start_training(job), settings["model"]
+        labels = sorted(cell_column(counts, "label").dropna().astype(str).unique())
         model = cls.make(
             counts,
-            {"genes": list(counts.var_names), "loss": settings["recon_loss"]},
+            {"genes": list(counts.var_names), "loss": size["recon_loss"]},
             condition_keys=["batch"],
             cell_type_keys=["label"],
             cell_types={label: ["label"] for label in labels},
-            hidden_layer_sizes=hidden_layers(settings),
-            latent_dim=settings["n_latent"],
-            embedding_dims=settings["embedding_dims"],
-            dr_rate=settings["dropout_rate"],
-            recon_loss=settings["recon_loss"],
+            hidden_layer_sizes=hidden_layers(size),
+            latent_dim=size["n_latent"],
+            embedding_dims=size["embedding_dims"],
+            dr_rate=size["dropout_rate"],
+            recon_loss=size["recon_loss"],
         )
         recorders = [
-            model.train(counts, spec[name], name, spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints"))
-            for name in ("pretrain", "train")
+            model.train(counts, settings[stage], stage, on_reference=True, job=job) for stage in ("pretrain", "train")
         ]
-        model.training = scvi_base.record(recorders, device)
+        model.training = training_of(recorders, device)
         return model
 
     @classmethod
-    def prepare(cls, counts, extra: dict):
-        """Return the cells with a label column that says UNLABELED where there is no label; all of
-        a query's cells have none.
-        """
+    def prepare(cls, counts: AnnData, extra: dict[str, Any]) -> AnnData:
+        """Return the cells with labels, UNLABELED where there is none, as for all of a query's cells."""
         cells = super().prepare(counts, extra)
         labels = counts.obs["label"].astype(object) if "label" in counts.obs else None
         cells.obs["label"] = (
@@ -84,11 +85,12 @@ class ScPoli(ScArchesModel):
         cells.obs["conditions_combined"] = cells.obs["batch"]
         return cells
 
-    def trainer(self, cells, settings: dict, seed: int):
-        """Return the library's trainer; prototypes are learned in a section that has eta, from
-        labelled cells alone.
+    def trainer(self, cells: AnnData, settings: Settings, seed: int) -> RecordedTrainer:
+        """Return the library's trainer, recorded.
+
+        Prototypes are learned in a section that has eta, from labelled cells only.
         """
-        return _trainer_class()(
+        return recorded_trainer("scPoliTrainer", ScPoliTrainer)(
             self.wrapped.model,
             cells,
             condition_keys=["batch"],
@@ -101,15 +103,15 @@ class ScPoli(ScArchesModel):
             **trainer_settings(settings, seed),
         )
 
-    def surgery(self, counts, settings: dict) -> dict:
+    def surgery_arguments(self, counts: AnnData, settings: Settings) -> dict[str, Any]:
         """Return that no cell of a query has a label."""
         return {"labeled_indices": []}
 
-    def encode(self, x, codes):
+    def encode(self, x: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Return the mean of the posterior of one block, shape (n_cells, n_latent)."""
         return self.wrapped.model.get_latent(x, codes[:, None], mean=True)
 
-    def decode(self, z, codes) -> tuple:
+    def decode(self, z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the decoder's outputs for one block; the first is the mean."""
         return self.wrapped.model.decoder(z, self.wrapped.model.embeddings[0](codes))
 
@@ -117,42 +119,37 @@ class ScPoli(ScArchesModel):
         """Return the labels in the order of their prototypes."""
         return list(self.wrapped.model.cell_types)
 
-    def distances(self, counts):
+    def distances(self, counts: AnnData) -> np.ndarray:
         """Return each cell's Euclidean distance to each prototype, shape (n_cells, n_labels)."""
-        from scipy.spatial.distance import cdist
-
         return cdist(self.latent(counts), self.wrapped.model.prototypes_labeled["mean"].cpu().numpy())
 
-    def predict(self, counts):
-        """Return the softmax of the negative distances to the prototypes, shape (n_cells,
-        n_labels); of the posterior's mean, where the library draws.
-        """
-        import pandas as pd
-        from scipy.special import softmax
+    def predict(self, counts: AnnData) -> pd.DataFrame:
+        """Return the softmax of the negative distances to the prototypes, shape (n_cells, n_labels).
 
+        Distances are those of the posterior's mean; the library draws from the posterior.
+        """
         return pd.DataFrame(softmax(-self.distances(counts), axis=1), index=counts.obs_names, columns=self.labels())
 
     def batches(self) -> list[str]:
         """Return the batches that have an embedding."""
         return [str(batch) for batch in self.wrapped.conditions_["batch"]]
 
-    def tables(self, counts, reference=None, spec=None) -> dict:
-        """Return the embeddings of all batches, the prototypes of the labels, and each cell's
-        uncertainty.
+    def tables(
+        self, counts: AnnData, reference: AnnData | None = None, settings: Settings | None = None
+    ) -> dict[str, pd.DataFrame]:
+        """Return embeddings of the batches, prototypes of the labels, and each cell's uncertainty.
 
-        sample_embeddings: index batch, embedding_1 …, and whether it belongs to the reference or
-        the query. prototypes: index label, latent_1 …
-        uncertainty: index cell, the nearest prototype's label and its distance, which is the
-        library's measure of uncertainty.
+        sample_embeddings: index batch; origin (reference or query), embedding_1 …
+        prototypes: index label; latent_1 …
+        uncertainty: index cell; label of the nearest prototype, and its distance, which is the
+            library's measure of uncertainty.
         """
-        import pandas as pd
-
-        embeddings = numbered(
+        embeddings = numbered_columns(
             self.wrapped.model.embeddings[0].weight, "embedding", pd.Index(self.batches(), name="batch")
         )
         known = set((counts if reference is None else reference).obs["batch"].astype(str))
         embeddings.insert(0, "origin", ["reference" if batch in known else "query" for batch in embeddings.index])
-        prototypes = numbered(
+        prototypes = numbered_columns(
             self.wrapped.model.prototypes_labeled["mean"], "latent", pd.Index(self.labels(), name="label")
         )
         distances = pd.DataFrame(
@@ -161,37 +158,14 @@ class ScPoli(ScArchesModel):
         uncertainty = pd.DataFrame({"label": distances.idxmin(axis=1), "distance": distances.min(axis=1)})
         return {"sample_embeddings": embeddings, "prototypes": prototypes, "uncertainty": uncertainty}
 
-    def figures(self, tables: dict) -> dict:
+    def figures(self, tables: dict[str, pd.DataFrame]) -> "dict[str, Figure]":
         """Return the batches' embeddings in their first two principal components."""
         from refatlas.plots import draw_embeddings
 
         return {"sample_embeddings": draw_embeddings(tables["sample_embeddings"])}
 
 
-def numbered(tensor, name: str, index):
+def numbered_columns(tensor: torch.Tensor, name: str, index: pd.Index) -> pd.DataFrame:
     """Return a tensor as a table with columns name_1, name_2, …"""
-    import pandas as pd
-
     values = tensor.detach().cpu().numpy()
     return pd.DataFrame(values, index=index, columns=[f"{name}_{i + 1}" for i in range(values.shape[1])])
-
-
-def _trainer_class() -> type:
-    import numpy as np
-    import torch
-
-    class Trainer(recorded("scPoliTrainer")):
-        own_state = ("prototypes_labeled", "prototypes_labeled_cov")
-
-        def get_latent_train(self):
-            """Return the posterior's mean of the training cells; the library draws from it, and
-            cannot take a block of one cell.
-            """
-            data, found = self.train_data, []
-            with torch.no_grad():
-                for part in np.array_split(np.arange(len(data)), -(-len(data) // self.batch_size)):
-                    x = data[part]["x"].reshape(len(part), -1).to(self.device)
-                    found.append(self.model.get_latent(x, data.conditions[part].to(self.device), mean=True))
-            return torch.cat(found)
-
-    return Trainer

@@ -1,61 +1,40 @@
-"""scVI (Lopez 2018): a variational autoencoder of counts, with query mapping by architecture
-surgery.
-"""
+"""scVI (Lopez 2018): a variational autoencoder of counts, with query mapping by surgery."""
 
-from typing import ClassVar
+from typing import Any
 
-from refatlas.models.settings import VAE, training
+import scvi
+from anndata import AnnData
+
+from refatlas.models.interface import JobContext, Settings
+from refatlas.models.recorder import Recorder, training_of, with_max_epochs
+from refatlas.models.scvi_base import ScviToolsModel
+from refatlas.models.scvi_settings import SCVI
+from refatlas.models.scvi_training import SURGERY_READY, start_training, train
 
 
-class ScVI:
-    """Type scvi. Its class from scvi-tools is made on first use, so that reading the settings costs
-    no import.
+class ScVI(ScviToolsModel):
+    """Type scvi."""
+
+    settings = SCVI
+    scvi_class = scvi.model.SCVI
+
+    @classmethod
+    def fit(cls, counts: AnnData, settings: Settings, job: JobContext, base: Any = None) -> "ScVI":
+        """Return a model trained on the reference's counts; labels are not read."""
+        device = start_training(job)
+        model, recorder = train_scvi(counts, settings["model"], settings["train"], job)
+        return cls(model, training_of([recorder], device))
+
+
+def train_scvi(counts: AnnData, size: Settings, settings: Settings, job: JobContext) -> tuple[Any, Recorder]:
+    """Return a trained scvi.model.SCVI of the architecture for surgery, and its record.
+
+    Args:
+        counts: of the reference.
+        size: the section `model`.
+        settings: the training section.
+        job: of the training.
     """
-
-    settings: ClassVar[dict[str, dict]] = {
-        "model": VAE,
-        "train": training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.25),
-        "surgery": training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
-    }
-
-    @classmethod
-    def fit(cls, counts, spec: dict, base=None):
-        """Return a model trained on the reference's counts, without a look at its labels."""
-        from refatlas.models import scvi_base
-
-        device = scvi_base.prepare(spec)
-        model, recorder = train_scvi(counts, spec)
-        return _model_class()(model, scvi_base.record([recorder], device))
-
-    @classmethod
-    def from_pretrained(cls, saved: dict, counts, where: str):
-        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of
-        these counts.
-        """
-        return _model_class().from_pretrained(saved, counts, where)
-
-    @classmethod
-    def load(cls, file, counts):
-        """Return the model saved in a file."""
-        return _model_class().load(file, counts)
-
-
-def train_scvi(counts, spec: dict):
-    """Return a trained scvi.model.SCVI of the surgery-ready architecture, and its record."""
-    from refatlas.models import scvi_base
-
-    scvi_base.scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
-    model = scvi_base.scvi.model.SCVI(counts, **spec["model"], **scvi_base.SURGERY_READY)
-    return model, scvi_base.train(
-        model,
-        scvi_base.epochs(spec["train"], counts.n_obs),
-        "scvi",
-        on_reference=True,
-        checkpoints=spec.get("checkpoints"),
-    )
-
-
-def _model_class() -> type:
-    from refatlas.models import scvi_base
-
-    return type("ScVIModel", (scvi_base.ScviToolsModel,), {"scvi_class": scvi_base.scvi.model.SCVI})
+    scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
+    model = scvi.model.SCVI(counts, **size, **SURGERY_READY)
+    return model, train(model, with_max_epochs(settings, counts.n_obs), "scvi", on_reference=True, job=job)

@@ -1,103 +1,96 @@
-"""totalVI (Gayoso 2021): one latent space of RNA and proteins, which imputes proteins that were not
-measured; query mapping by architecture surgery.
+"""totalVI (Gayoso 2021): one latent space of RNA and proteins, with query mapping by surgery.
 
-A model that has seen every cell with its proteins leans on them, and misplaces queries that have
-none. So it also sees a part of the cells without
-them, as further batches; a query's batches without proteins begin surgery with what was learned for
-these.
+Proteins that were not measured are imputed.
 """
 
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
+import scvi
+from anndata import AnnData
 
-from refatlas.errors import InputError
-from refatlas.models.settings import VAE, training
+from refatlas.models.denoised_proteins import denoised_tables, measured_proteins
+from refatlas.models.hidden_proteins import HIDDEN, start_from_hidden, with_hidden_proteins
+from refatlas.models.interface import JobContext, Settings
+from refatlas.models.library_patches.scvi_tools import skip_library_sizes
+from refatlas.models.recorder import training_of, with_max_epochs
+from refatlas.models.scvi_base import ScviToolsModel, registered_batches
+from refatlas.models.scvi_settings import TOTALVI, TOTALVI_OUTPUTS
+from refatlas.models.scvi_training import start_training, train
 
-HIDDEN = "|proteins hidden"
-SETUP = {"protein_expression_obsm_key": "proteins", "protein_names_uns_key": "protein_names"}
-MODEL = {
-    **VAE,
-    "n_hidden": {**VAE["n_hidden"], "default": 256},
-    "dropout_rate": {**VAE["dropout_rate"], "default": 0.2},
-    "gene_likelihood": {"description": "distribution of counts of RNA", "enum": ["nb", "zinb"], "default": "nb"},
-}
-HIDE = {
-    "hide_proteins": {
-        "description": (
-            "share of the cells with proteins that are trained on a second time without them, for the sake of queries"
-            " without proteins"
-        ),
-        "type": "number",
-        "minimum": 0,
-        "maximum": 1,
-        "default": 0.5,
-    },
-}
-OUTPUTS = {
-    "rna": {"description": "write denoised RNA too", "type": "boolean", "default": False},
-    "n_samples": {
-        "description": "draws from the latent posterior that denoised values are the mean of",
-        "type": "integer",
-        "minimum": 1,
-        "default": 10,
-    },
-    "background": {
-        "description": "keep the background of unbound antibodies in proteins, as a measurement has it",
-        "type": "boolean",
-        "default": False,
-    },
-}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-class TotalVI:
-    """Type totalvi. Its class from scvi-tools is made on first use, so that reading the settings
-    costs no import.
-    """
+class TotalVI(ScviToolsModel):
+    """Type totalvi."""
 
-    settings: ClassVar[dict[str, dict]] = {
-        "model": MODEL,
-        "train": {**training(max_epochs=None, batch_size=256, lr=4e-3, patience=45, kl_warmup=0.25), **HIDE},
-        "surgery": training(max_epochs=200, batch_size=256, lr=4e-3, patience=20, kl_warmup=0.0),
-        "outputs": OUTPUTS,
-    }
+    settings = TOTALVI
+    scvi_class = scvi.model.TOTALVI
+    setup = {"protein_expression_obsm_key": "proteins", "protein_names_uns_key": "protein_names"}  # noqa: RUF012
 
     @classmethod
-    def fit(cls, counts, spec: dict, base=None):
-        """Return a model trained on the reference's counts of RNA and proteins, without a look at
-        its labels.
-        """
-        from refatlas.models import scvi_base
+    def fit(cls, counts: AnnData, settings: Settings, job: JobContext, base: Any = None) -> "TotalVI":
+        """Return a model trained on RNA and proteins of the reference; labels are not read."""
+        device = start_training(job)
+        shown = with_hidden_proteins(counts, settings["train"]["hide_proteins"], job.seed)
+        scvi.model.TOTALVI.setup_anndata(shown, batch_key="batch", **cls.setup)
+        with skip_library_sizes():
+            model = scvi.model.TOTALVI(shown, **architecture(settings["model"]))
+        section = with_max_epochs(settings["train"], counts.n_obs)
+        recorder = train(model, section, "totalvi", on_reference=True, job=job)
+        return cls(model, training_of([recorder], device))
 
-        device, scvi_class = scvi_base.prepare(spec), _scvi_class()
-        shown = with_hidden_proteins(counts, spec["train"]["hide_proteins"], spec["seed"])
-        scvi_class.setup_anndata(shown, batch_key="batch", **SETUP)
-        model = scvi_class(shown, **architecture(spec["model"]))
-        recorder = scvi_base.train(
-            model,
-            scvi_base.epochs(spec["train"], counts.n_obs),
-            "totalvi",
-            on_reference=True,
-            checkpoints=spec.get("checkpoints"),
+    @classmethod
+    def load(cls, file: Path, counts: AnnData) -> Self:
+        """Return the model saved in a file, with the counts that it was trained on or mapped to."""
+        with skip_library_sizes():
+            return super().load(file, counts)
+
+    def batches(self) -> list[str]:
+        """Return the batches that the model knows, without those of hidden proteins."""
+        return [batch for batch in super().batches() if not batch.endswith(HIDDEN)]
+
+    def query_model(self, counts: AnnData) -> Any:
+        """Return an untrained model of scvi-tools with weights for the query's batches."""
+        measured = measured_proteins(counts).any(axis=1)
+        with skip_library_sizes():
+            query = super().query_model(counts)
+        start_from_hidden(
+            query.module.state_dict(),
+            self.model.module.state_dict(),
+            registered_batches(query),
+            registered_batches(self.model),
+            list(measured.index[~measured]),
         )
-        return _model_class()(model, scvi_base.record([recorder], device))
+        return query
 
-    @classmethod
-    def from_pretrained(cls, saved: dict, counts, where: str):
-        """Return a model made elsewhere, of `pretrained.read_saved`, as the reference model of
-        these counts, whose proteins are the model's in its order.
+    def expected(self, counts: AnnData) -> np.ndarray:
+        """Return the decoder's mean of RNA at each cell's own depth and batch.
+
+        Its shape is (n_cells, n_genes).
         """
-        return _model_class().from_pretrained(saved, counts, where)
+        return self.model.get_normalized_expression(counts, library_size="latent", return_numpy=True)[0]
 
-    @classmethod
-    def load(cls, file, counts):
-        """Return the model saved in a file."""
-        return _model_class().load(file, counts)
+    def tables(
+        self, counts: AnnData, reference: AnnData | None = None, settings: Settings | None = None
+    ) -> dict[str, pd.DataFrame]:
+        """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` if asked for."""
+        defaults = {name: setting["default"] for name, setting in TOTALVI_OUTPUTS.items()}
+        outputs = settings["outputs"] if settings else defaults
+        return denoised_tables(self.model, counts, counts if reference is None else reference, outputs)
+
+    def figures(self, tables: dict[str, pd.DataFrame]) -> "dict[str, Figure]":
+        """Return no figures."""
+        return {}
 
 
-def architecture(settings: dict) -> dict:
-    """Return totalVI's own names for the settings, and what makes it fit for surgery: layer norm,
-    and the batch given to the encoder.
+def architecture(settings: Settings) -> dict[str, Any]:
+    """Return totalVI's arguments for the section `model`, and those that surgery needs.
+
+    Surgery needs layer norm, and the batch given to the encoder.
     """
     layers, dropout = settings["n_layers"], settings["dropout_rate"]
     return {
@@ -112,103 +105,3 @@ def architecture(settings: dict) -> dict:
         "use_batch_norm": "none",
         "encode_covariates": True,
     }
-
-
-def with_hidden_proteins(counts, share: float, seed: int):
-    """Return counts followed by a share of those cells that have proteins once more, without them
-    and as batches of their own.
-    """
-    import anndata as ad
-
-    taken = [batch for batch in counts.obs["batch"].astype(str).unique() if batch.endswith(HIDDEN)]
-    if taken:
-        raise InputError(f"batch {taken[0]!r} ends as batches of hidden proteins do ({HIDDEN!r}); rename it")
-    measured = np.flatnonzero(counts.obsm["proteins"].any(axis=1))
-    drawn = np.sort(np.random.default_rng(seed).permutation(measured)[: round(share * len(measured))])
-    if len(drawn) == 0:
-        return counts
-    cells = ad.AnnData(
-        counts.X, obs=counts.obs[["batch"]].astype(str), var=counts.var, obsm={"proteins": counts.obsm["proteins"]}
-    )
-    hidden = cells[drawn].copy()
-    hidden.obs["batch"] += HIDDEN
-    hidden.obs_names += HIDDEN
-    hidden.obsm["proteins"][:] = 0
-    both = ad.concat([cells, hidden], merge="same")
-    both.uns["protein_names"] = counts.uns["protein_names"]
-    return both
-
-
-def begin_as_hidden(query, reference, bare: list[str]):
-    """Return a query's untrained model of scvi-tools with the weights of the first batch of hidden
-    proteins for some of its batches, in place of random ones.
-
-    Weights that belong to batches are the last along those axes that grew with the number of
-    batches.
-
-    Args:
-        reference: the model of scvi-tools that the query is mapped onto. bare: the query's batches
-            without proteins.
-    """
-    known = _registered_batches(reference)
-    hidden = [place for place, batch in enumerate(known) if batch.endswith(HIDDEN)]
-    if not hidden:
-        return query
-    places, weights, before = (
-        [_registered_batches(query).index(batch) for batch in bare],
-        query.module.state_dict(),
-        reference.module.state_dict(),
-    )
-    for name, values in weights.items():
-        for axis in range(values.ndim):
-            shift = before[name].shape[axis] - len(known)
-            if values.shape[axis] > before[name].shape[axis]:
-                for place in places:
-                    values.select(axis, shift + place).copy_(values.select(axis, shift + hidden[0]).clone())
-    return query
-
-
-def _registered_batches(model) -> list[str]:
-    return [str(batch) for batch in model.adata_manager.get_state_registry("batch").categorical_mapping]
-
-
-def _scvi_class() -> type:
-    """Return TOTALVI of scvi-tools, which would otherwise measure libraries that it does not use,
-    and fail on a query of one cell in doing so.
-    """
-    from scvi.model import _totalvi
-
-    _totalvi._init_library_size = lambda manager, n_batch: (None, None)
-    return _totalvi.TOTALVI
-
-
-def _model_class() -> type:
-    from refatlas.models import scvi_base
-    from refatlas.models.denoised_proteins import denoised_tables, measured_proteins
-
-    class TotalVIModel(scvi_base.ScviToolsModel):
-        scvi_class, setup = _scvi_class(), SETUP
-
-        def batches(self) -> list[str]:
-            """Return the batches that the model knows, without those of hidden proteins."""
-            return [batch for batch in super().batches() if not batch.endswith(HIDDEN)]
-
-        def query_model(self, counts):
-            """Return an scvi-tools model with weights for the query's batches, not yet trained."""
-            measured = measured_proteins(counts).any(axis=1)
-            return begin_as_hidden(super().query_model(counts), self.model, list(measured.index[~measured]))
-
-        def expected(self, counts):
-            """Return the decoder's mean of RNA at each cell's own depth and batch, shape (n_cells,
-            n_genes).
-            """
-            return self.model.get_normalized_expression(counts, library_size="latent", return_numpy=True)[0]
-
-        def tables(self, counts, reference=None, spec=None):
-            """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` if the
-            settings ask for it.
-            """
-            outputs = spec["outputs"] if spec else {name: setting["default"] for name, setting in OUTPUTS.items()}
-            return denoised_tables(self.model, counts, counts if reference is None else reference, outputs)
-
-    return TotalVIModel

@@ -1,33 +1,38 @@
-"""What a reference model is trained from, what its training needs, and the record of it."""
+"""Training a reference model and mapping a query, as the workflow's jobs do it, and its record."""
 
 import platform
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from refatlas.errors import InputError, listed
-from refatlas.io.model_counts import sharing
+from refatlas.io.model_counts import shallow_copy
 from refatlas.io.row_reader import on_disk
+from refatlas.models.interface import JobContext, Model, Settings, Training, train_again_if_not_finite
 from refatlas.models.model_files import load_model
+from refatlas.models.multi_gpu import fit_on_multiple_gpus
+from refatlas.models.pretrained import read_saved
 from refatlas.models.registry import MODEL_TYPES
+from refatlas.models.typed_counts import cell_column
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+PACKAGES = ("scvi-tools", "scarches", "torch", "anndata", "scikit-learn")
 
 
-def load_base(base_type: str | None, file: str | None, counts):
-    """Return the model that training starts from, or None."""
-    return load_model(base_type, file, sharing(counts)) if file else None
-
-
-def require_labels(name: str, kind: str, counts) -> None:
+def require_labels(name: str, kind: str, counts: "AnnData") -> None:
     """Raise an InputError if a type that needs labels finds fewer than two in the reference."""
     if not MODEL_TYPES[kind].needs_labels:
         return
-    labels = counts.obs["label"].dropna().unique() if "label" in counts.obs else []
+    labels = cell_column(counts, "label").dropna().unique() if "label" in counts.obs else []
     if len(labels) < 2:
         raise InputError(
             f"config: models: {name}: type {kind} needs at least two labels in the reference, found {listed(labels)};"
-            " set label_key, or take a model without labels"
+            " set label_key, or use a model that needs no labels"
         )
 
 
-def require_proteins(name: str, kind: str, counts) -> None:
+def require_proteins(name: str, kind: str, counts: "AnnData") -> None:
     """Raise an InputError if a type that needs proteins finds none in the reference."""
     if MODEL_TYPES[kind].needs_proteins and "proteins" not in counts.obsm:
         raise InputError(
@@ -36,17 +41,108 @@ def require_proteins(name: str, kind: str, counts) -> None:
         )
 
 
-def record(name: str, spec: dict, counts, training, seconds: float, artifacts: list[str]) -> str:
-    """Return the log of a training in Markdown."""
-    loss = training.final_loss()
-    batches = counts.obs["batch"].value_counts()
-    settings = "\n".join(
+def fit_reference(
+    counts: "AnnData",
+    settings: Settings,
+    job: JobContext,
+    counts_file: str,
+    base_file: str | None = None,
+    pretrained_file: str | None = None,
+) -> Model:
+    """Return a reference model, trained or pretrained.
+
+    If the loss is not finite, training starts once more with lower learning rates.
+
+    Args:
+        counts: of the reference.
+        settings: of the model.
+        job: seed, threads and checkpoints.
+        counts_file: that the counts were read from, for training on several GPUs.
+        base_file: the model that init_from names, or None.
+        pretrained_file: the model.pt of scvi-tools that is used instead of training, or None.
+
+    Raises:
+        InputError: a file or setting is not valid, or the loss is never finite.
+    """
+    kind = settings["type"]
+    model_class = MODEL_TYPES[kind].load_class()
+
+    def fit(settings: Settings) -> Model:
+        if pretrained_file:
+            saved = read_saved(pretrained_file, settings["pretrained"]["sha256"])
+            return model_class.from_pretrained(saved, counts, pretrained_file)
+        if settings.get("gpus", 1) > 1:
+            return fit_on_multiple_gpus(kind, counts_file, counts, settings, job)
+        base_type = MODEL_TYPES[kind].init_from
+        base = load_model(base_type, base_file, shallow_copy(counts)) if base_type and base_file else None
+        return model_class.fit(counts, settings, job, base)
+
+    model = train_again_if_not_finite(fit, settings, job.checkpoints)
+    model.training.notes += job.checkpoints.notes
+    return model
+
+
+def map_to_reference(reference: Model, counts: "AnnData", settings: Settings, job: JobContext) -> Model:
+    """Return a model that a query was mapped to; the counts do not change.
+
+    If the loss is not finite, surgery starts once more with lower learning rates.
+
+    Raises:
+        InputError: the loss is never finite.
+    """
+    return train_again_if_not_finite(
+        lambda settings: reference.map_query(counts.copy(), settings, job), settings, job.checkpoints
+    )
+
+
+def training_report(
+    name: str,
+    settings: Settings,
+    seed: int,
+    counts: "AnnData",
+    training: Training,
+    seconds: float,
+    artifacts: list[str],
+) -> str:
+    """Return the record of a training as Markdown.
+
+    Args:
+        name: of the model.
+        settings: of the model. If it is pretrained, those of training do not apply.
+        seed: of the training.
+        counts: of the reference.
+        training: of the model.
+        seconds: that it took.
+        artifacts: names of the files that the job wrote.
+    """
+    applied = {name: settings[name] for name in ("type", "pretrained")} if settings.get("pretrained") else settings
+    facts = _facts(settings["type"], counts, training) | {
+        "seconds": f"{seconds:.1f}",
+        "versions": ", ".join(
+            [*(f"{package} {version(package)}" for package in PACKAGES), f"Python {platform.python_version()}"]
+        ),
+        "artifacts": ", ".join(artifacts),
+    }
+    # Names of batches are the user's: they must not start a column or an element of HTML.
+    rows = "\n".join(
+        f"| {key} | {value.replace('|', chr(92) + '|').replace('<', '&lt;')} |" for key, value in facts.items()
+    )
+    sections = "\n".join(
         f"- {section}: " + ", ".join(f"{k} {v}" for k, v in values.items())
-        for section, values in spec.items()
+        for section, values in applied.items()
         if isinstance(values, dict)
     )
-    facts = {
-        "type": spec["type"],
+    notes = "".join(f"\n- {note}" for note in training.notes)
+    return f"# Training of {name}\n\n| | |\n|---|---|\n{rows}\n\n## Settings\n{sections}\n- seed: {seed}\n" + (
+        f"\n## Notes{notes}\n" if notes else ""
+    )
+
+
+def _facts(kind: str, counts: "AnnData", training: Training) -> dict[str, str]:
+    loss = training.final_loss()
+    batches = counts.obs["batch"].value_counts()
+    return {
+        "type": kind,
         "cells": f"{counts.n_obs:,}",
         "genes": f"{counts.n_vars:,}",
         "batches": f"{len(batches)}: " + listed([f"{b} ({n:,})" for b, n in batches.items()], 20),
@@ -58,21 +154,4 @@ def record(name: str, spec: dict, counts, training, seconds: float, artifacts: l
         ),
         "device": training.device,
         "counts": "read from disk" if on_disk(counts.X) else "in memory",
-        "seconds": f"{seconds:.1f}",
-        "versions": (
-            ", ".join(
-                f"{package} {version(package)}"
-                for package in ("scvi-tools", "scarches", "torch", "anndata", "scikit-learn")
-            )
-            + f", Python {platform.python_version()}"
-        ),
-        "artifacts": ", ".join(artifacts),
     }
-    # Names of batches are the users': no column and no element of HTML begins in them.
-    rows = "\n".join(
-        f"| {key} | {value.replace('|', chr(92) + '|').replace('<', '&lt;')} |" for key, value in facts.items()
-    )
-    notes = "".join(f"\n- {note}" for note in training.notes)
-    return f"# Training of {name}\n\n| | |\n|---|---|\n{rows}\n\n## Settings\n{settings}\n- seed: {spec['seed']}\n" + (
-        f"\n## Notes{notes}\n" if notes else ""
-    )

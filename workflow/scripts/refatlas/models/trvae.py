@@ -1,72 +1,45 @@
-"""trVAE (Lotfollahi 2020): a conditional autoencoder whose batches are drawn together by the
-distance of their distributions (MMD).
+"""trVAE (Lotfollahi 2020): a conditional autoencoder that aligns batches by the MMD.
+
+The maximum mean discrepancy (MMD) is a distance between the distributions of two batches.
 """
 
-from typing import ClassVar
+from typing import Any
 
-from refatlas.models.scarches_base import NETWORK, ScArchesModel, hidden_layers, recorded, stage, trainer_settings
+from anndata import AnnData
 
-MODEL = {
-    "recon_loss": {
-        "description": "distribution of counts; mse takes log-normalised counts",
-        "enum": ["nb", "zinb", "mse"],
-        "default": "nb",
-    },
-    "use_mmd": {"description": "draw batches together by the MMD of their cells", "type": "boolean", "default": True},
-    "mmd_on": {
-        "description": "where: z is the latent space, y the first layer of the decoder",
-        "enum": ["z", "y"],
-        "default": "z",
-    },
-    "mmd_boundary": {
-        "description": "MMD between the first so many batches and the others alone; null for all pairs",
-        "type": ["integer", "null"],
-        "minimum": 1,
-        "default": None,
-    },
-    "beta": {
-        "description": "weight of the MMD: more mixes batches better and keeps less of the biology",
-        "type": "number",
-        "minimum": 0,
-        "default": 1.0,
-    },
-}
+from refatlas.models.interface import JobContext, Settings
+from refatlas.models.recorder import training_of
+from refatlas.models.scarches_base import ScArchesModel, hidden_layers
+from refatlas.models.scarches_settings import TRVAE, TRVAE_MODEL
+from refatlas.models.scarches_training import RecordedTrainer, recorded_trainer, trainer_settings
+from refatlas.models.scvi_training import start_training
 
 
 class TrVAE(ScArchesModel):
     """Type trvae."""
 
+    settings = TRVAE
     library_class = "TRVAE"
 
-    settings: ClassVar[dict[str, dict]] = {
-        "model": {**NETWORK, **MODEL},
-        "train": stage(max_epochs=None, kl_warmup=0.25, weight_decay=0.04),
-        "surgery": stage(max_epochs=100, patience=10, kl_warmup=0.0),
-    }
-
     @classmethod
-    def fit(cls, counts, spec: dict, base=None) -> "TrVAE":
-        """Return a model trained on the reference's counts, without a look at its labels."""
-        from refatlas.models import scvi_base
-
-        device, settings = scvi_base.prepare(spec), spec["model"]
+    def fit(cls, counts: AnnData, settings: Settings, job: JobContext, base: Any = None) -> "TrVAE":
+        """Return a model trained on the reference's counts; labels are not read."""
+        device, size = start_training(job), settings["model"]
         model = cls.make(
             counts,
-            {"genes": list(counts.var_names), "loss": settings["recon_loss"]},
+            {"genes": list(counts.var_names), "loss": size["recon_loss"]},
             condition_key="batch",
-            hidden_layer_sizes=hidden_layers(settings),
-            latent_dim=settings["n_latent"],
-            dr_rate=settings["dropout_rate"],
-            **{name: settings[name] for name in MODEL},
+            hidden_layer_sizes=hidden_layers(size),
+            latent_dim=size["n_latent"],
+            dr_rate=size["dropout_rate"],
+            **{name: size[name] for name in TRVAE_MODEL},
         )
-        recorder = model.train(
-            counts, spec["train"], "train", spec["seed"], on_reference=True, checkpoints=spec.get("checkpoints")
-        )
-        model.training = scvi_base.record([recorder], device)
+        recorder = model.train(counts, settings["train"], "train", on_reference=True, job=job)
+        model.training = training_of([recorder], device)
         return model
 
-    def trainer(self, cells, settings: dict, seed: int):
-        """Return the library's trainer."""
-        return recorded("trVAETrainer")(
+    def trainer(self, cells: AnnData, settings: Settings, seed: int) -> RecordedTrainer:
+        """Return the library's trainer, recorded."""
+        return recorded_trainer("trVAETrainer")(
             self.wrapped.model, cells, condition_key="batch", **trainer_settings(settings, seed)
         )

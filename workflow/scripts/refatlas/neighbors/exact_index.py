@@ -1,9 +1,8 @@
-"""Nearest reference cells in a latent space, exactly, and the weights of their votes; the graph of
-all cells of a large reference by NN-descent.
+"""Exact nearest neighbours in a latent space.
 
-Distances are of the values as they are stored, summed in double precision; of equally near cells
-the one that comes first in the reference is nearer. So an exact answer
-does not depend on how it was found.
+Distances are computed from the values as they are stored, summed in double precision. Of cells at
+the same distance, the first in the reference is nearer. So the result does not depend on how it was
+found.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Fewer pairs than these are compared one by one: faster than to build an index.
-PAIRS_BY_HAND = 3_000_000
+# Fewer pairs than these are compared one by one, which is faster than building an index.
+BRUTE_FORCE_PAIRS = 3_000_000
+# Cells of a leaf, and principal components that are compared first.
 LEAF = 256
 LEADING = 10
 # Beyond these, in units of the reference's radius, single precision would overflow.
@@ -21,31 +21,40 @@ FAR = 2.0**40
 LARGEST = 1e100
 
 
-def nearest(reference: np.ndarray, query: np.ndarray, k: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices and Euclidean distances of the k nearest reference cells of each query cell,
-    each (n_query, min(k, n_reference)), exact.
+def nearest_neighbors(
+    reference: np.ndarray, query: np.ndarray, k: int, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k nearest reference cells of each query cell by Euclidean distance, exactly.
+
+    Args:
+        reference: latent space, shape (n_reference, n_latent).
+        query: latent space, shape (n_query, n_latent).
+
+    Returns:
+        Indices and distances, nearest first, each of shape (n_query, min(k, n_reference)).
 
     Raises:
         ValueError: a value is not finite.
     """
-    if len(reference) * len(query) <= PAIRS_BY_HAND:
-        return _compare_all(checked(reference), checked(query), k)
+    if len(reference) * len(query) <= BRUTE_FORCE_PAIRS:
+        return _brute_force(checked_latent(reference), checked_latent(query), k)
     return ExactIndex.build(reference).search(query, k, threads)
 
 
 @dataclass
 class ExactIndex:
-    """Reference cells in leaves of a k-d tree over their principal components, each leaf with a box
-    around its cells.
+    """Reference cells in leaves of a k-d tree over their principal components.
+
+    Each leaf has a bounding box of its cells.
 
     Attributes:
-        rows: the reference's values, leaf by leaf, shape (n_cells, n_latent). ids: the place of
-            each in the reference.
+        rows: the reference's values, leaf by leaf, shape (n_cells, n_latent).
+        ids: index of each row in the reference.
         leaves: principal components in single precision, shape (n_leaves, n_latent, LEAF), scaled
             by a power of two to a radius below 1.
-        low, high: the boxes, shape (n_latent, n_leaves). mean, axes: of the rotation; axes include
-            the scale.
-        reach: [largest norm of a row, unit of scale].
+        low, high: the bounding boxes, shape (n_latent, n_leaves).
+        mean, axes: of the rotation; axes include the scale.
+        reach: [largest norm of a row, unit of the scale].
     """
 
     rows: np.ndarray
@@ -59,10 +68,16 @@ class ExactIndex:
 
     @classmethod
     def build(cls, reference: np.ndarray) -> "ExactIndex":
-        """Return the index of reference cells, shape (n_cells, n_latent); single precision is kept,
-        all else becomes double.
+        """Return the index of reference cells.
+
+        Args:
+            reference: latent space, shape (n_cells, n_latent). Single precision is kept, every
+                other type becomes double.
+
+        Raises:
+            ValueError: a value is not finite.
         """
-        reference = checked(reference)
+        reference = checked_latent(reference)
         mean = reference.mean(axis=0, dtype=np.float64)
         centered = reference - mean
         axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1]
@@ -80,16 +95,16 @@ class ExactIndex:
         return cls(np.ascontiguousarray(reference[ids]), ids, leaves, low, high, mean, axes, np.array([largest, unit]))
 
     def in_order(self) -> np.ndarray:
-        """Return the reference's values as they were given."""
+        """Return the reference's values in their original order, shape (n_cells, n_latent)."""
         rows = np.empty_like(self.rows)
         rows[self.ids] = self.rows
         return rows
 
     def search(self, query: np.ndarray, k: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `nearest` returns."""
+        """Return indices and distances of the k nearest cells, as `nearest_neighbors` does."""
         from refatlas.neighbors import kernels
 
-        query = np.ascontiguousarray(checked(query), dtype=np.float64)
+        query = np.ascontiguousarray(checked_latent(query), dtype=np.float64)
         n_query, k = len(query), min(k, len(self.rows))
         indices, squares = np.zeros((n_query, k), dtype=np.int64), np.zeros((n_query, k))
         unit = self.reach[1]
@@ -97,49 +112,47 @@ class ExactIndex:
         norms = np.linalg.norm(rotated, axis=1)
         far = norms > FAR
         places, slack = np.where(far[:, None], 0, rotated).astype(np.float32), self._slack(query, norms)
-        parts = [
-            part
-            for part in np.array_split(np.flatnonzero(~far), max(4 * threads, n_query // 20_000) if n_query > 64 else 1)
-            if len(part)
-        ]
+        n_parts = max(4 * threads, n_query // 20_000) if n_query > 64 else 1
+        parts = [part for part in np.array_split(np.flatnonzero(~far), n_parts) if len(part)]
         homes = np.zeros(n_query, dtype=np.int64)
+        arrays = self.leaves, self.low, self.high, self.rows, self.ids, unit, LEADING
+
+        def find_nearest_leaves(part: np.ndarray) -> None:
+            kernels.find_nearest_leaves(places, part, self.low, self.high, homes)
+
+        def search_leaves(part: np.ndarray) -> None:
+            kernels.search_leaves(places, query, part, homes, slack, *arrays, indices, squares)
+
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda part: kernels.find_homes(places, part, self.low, self.high, homes), parts))
-            # Neighbours in turn, so that they share what the cache holds.
+            list(pool.map(find_nearest_leaves, parts))
+            # Query cells of the same leaf follow each other, so that they share the processor's cache.
             ordered = np.flatnonzero(~far)[np.argsort(homes[~far], kind="stable")]
-            jobs = np.array_split(ordered, len(parts)) if parts else []
-            arrays = self.leaves, self.low, self.high, self.rows, self.ids, unit, LEADING
-            list(
-                pool.map(
-                    lambda part: kernels.search(places, query, part, homes, slack, *arrays, indices, squares), jobs
-                )
-            )
+            list(pool.map(search_leaves, np.array_split(ordered, len(parts)) if parts else []))
         distances = np.sqrt(squares)
         if far.any():
-            indices[far], distances[far] = _compare_all(self.in_order(), query[far], k)
+            indices[far], distances[far] = _brute_force(self.in_order(), query[far], k)
         return indices, distances
 
     def _slack(self, query: np.ndarray, norms: np.ndarray) -> np.ndarray:
-        """Return how far a scaled distance in single-precision components may be from the true one,
-        for each query cell, beside errors in proportion to it.
+        """Return the rounding error of scaled distances in single-precision components.
 
-        Rounding a component to single precision moves it by 2^-24 of itself at most: twice that,
-        for query and leaf. Rotation in double precision errs by
-        less than 8 n_latent 2^-52 of the values' norm.
+        An upper bound for each query cell, shape (n_query,), without errors in proportion to the
+        distance. Rounding a component to single precision moves it by at most 2^-24 of itself:
+        twice that, for query and leaf. Rotation in double precision errs by less than
+        8 n_latent 2^-52 of the values' norm.
         """
         largest, unit = self.reach
-        rotation = (
-            8
-            * query.shape[1]
-            * 2.0**-52
-            * unit
-            * (2 * largest + np.linalg.norm(query, axis=1) + np.linalg.norm(self.mean))
-        )
+        norm = 2 * largest + np.linalg.norm(query, axis=1) + np.linalg.norm(self.mean)
+        rotation = 8 * query.shape[1] * 2.0**-52 * unit * norm
         return 2.0**-23 * (1 + norms) + rotation
 
 
-def checked(x: np.ndarray) -> np.ndarray:
-    """Return the values, of single or double precision; refuse those that have no distance."""
+def checked_latent(x: np.ndarray) -> np.ndarray:
+    """Return a latent space in single or double precision.
+
+    Raises:
+        ValueError: a value is not finite, or so large that its square overflows.
+    """
     x = np.asarray(x)
     x = x if x.dtype == np.float32 else x.astype(np.float64)
     if x.size and not max(float(x.max()), -float(x.min())) < LARGEST:
@@ -147,11 +160,11 @@ def checked(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _compare_all(reference: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `nearest` returns, from all distances."""
+def _brute_force(reference: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices and distances of the k nearest cells, from all distances."""
     k = min(k, len(reference))
     indices, distances = np.empty((len(query), k), dtype=np.int64), np.empty((len(query), k))
-    step = max(1, PAIRS_BY_HAND // max(len(reference), 1))
+    step = max(1, BRUTE_FORCE_PAIRS // max(len(reference), 1))
     columns = np.ascontiguousarray(reference.T, dtype=np.float64)
     for start in range(0, len(query), step):
         block = slice(start, start + step)
@@ -165,9 +178,7 @@ def _compare_all(reference: np.ndarray, query: np.ndarray, k: int) -> tuple[np.n
 
 
 def _smallest(squares: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns of the k smallest values of each row, smallest first; of equal ones the
-    first columns.
-    """
+    """Return the columns of the k smallest values of each row, smallest first; of ties the first."""
     if k == squares.shape[1]:
         return np.argsort(squares, axis=1, kind="stable")
     found = np.sort(np.argpartition(squares, k - 1, axis=1)[:, :k], axis=1)
@@ -179,8 +190,9 @@ def _smallest(squares: np.ndarray, k: int) -> np.ndarray:
 
 
 def _leaf_order(places: np.ndarray) -> np.ndarray:
-    """Return the cells leaf by leaf: halved again and again in the dimension of largest variance,
-    all leaves but the last full.
+    """Return the indices of the cells leaf by leaf; all leaves but the last are full.
+
+    The cells are split into halves again and again, in the dimension of largest variance.
     """
     leaves, waiting = [], [np.arange(len(places))]
     while waiting:

@@ -1,23 +1,24 @@
-"""The search in an index of cells (refatlas.knn), compiled.
+"""The search in an exact index of cells, compiled by numba.
 
-A leaf, or a cell, is passed over only where single precision with its largest possible error proves
-it to be beyond the k-th nearest found so far;
-all others are measured in double precision.
+A leaf, or a cell, is skipped only if single precision, with its largest possible error, proves that
+it is farther than the k-th nearest cell so far. Distances of all others are computed in double
+precision.
 """
 
 import numpy as np
 
 from refatlas.numba_cache import cached_njit
 
+# Query cells that are searched together, and cells of a leaf that are compared together.
 GROUP = 16
 BLOCK = 32
-# Reordered sums may be vectorised; infinities stay as they are.
+# Sums may be reordered, and so vectorised; infinities keep their meaning.
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @cached_njit(fastmath=FAST)
 def _bounds(place, low, high, bounds):
-    """Fill in the squared distance from a place to each leaf's box."""
+    """Fill in the squared distance from a query cell to each leaf's bounding box."""
     bounds[:] = 0
     for i in range(low.shape[0]):
         value = place[i]
@@ -28,7 +29,7 @@ def _bounds(place, low, high, bounds):
 
 @cached_njit(fastmath=FAST)
 def _add_squares(place, components, squares):
-    """Add the squared differences in some components, shape (n_components, n_cells)."""
+    """Add the squared differences in some principal components, shape (n_components, n_cells)."""
     for i in range(components.shape[0]):
         value = place[i]
         for j in range(components.shape[1]):
@@ -55,9 +56,7 @@ def _true_square(query, row):
 
 @cached_njit()
 def _insert(indices, squares, n, index, square):
-    """Take a cell into the sorted list of the nearest, n of them so far; return how many they are
-    then.
-    """
+    """Insert a cell into the sorted list of the n nearest so far; return the new length."""
     k = len(squares)
     if n == k:
         if square > squares[k - 1] or (square == squares[k - 1] and index > indices[k - 1]):
@@ -73,18 +72,17 @@ def _insert(indices, squares, n, index, square):
 
 @cached_njit()
 def _limit(square, unit, slack, n_latent):
-    """Return the squared distance in single precision beyond which a cell is proved to be further
-    than a true squared distance.
-    """
+    """Return the single-precision squared distance beyond which a cell is farther than `square`."""
     scaled = np.sqrt(square) * unit + slack
     return np.float32(scaled * scaled * (1 + (n_latent + 16) * 2.0**-22) + 1e-30)
 
 
 @cached_njit()
-def _scan(place, query, leaf, leaves, rows, ids, unit, slack, leading, buffer, indices, squares, n, limit):
-    """Measure the cells of a leaf; return how many nearest are known, and the limit that they set."""
+def _scan(place, query, leaf, tree, slack, buffer, indices, squares, n, limit):
+    """Search the cells of a leaf; return the number of nearest cells so far, and their limit."""
+    leaves, rows, ids, unit, n_leading = tree
     components, k = leaves[leaf], len(squares)
-    leading = min(leading, len(place))
+    leading = min(n_leading, len(place))
     buffer[:] = 0
     _add_squares(place[:leading], components[:leading], buffer)
     if leading < len(place):
@@ -104,8 +102,8 @@ def _scan(place, query, leaf, leaves, rows, ids, unit, slack, leading, buffer, i
 
 
 @cached_njit()
-def find_homes(places, cells, low, high, homes):
-    """Fill in the nearest leaf of each of some query cells."""
+def find_nearest_leaves(places, cells, low, high, homes):
+    """Fill in the nearest leaf of each of these query cells."""
     bounds = np.empty(low.shape[1], dtype=np.float32)
     for cell in cells:
         _bounds(places[cell], low, high, bounds)
@@ -113,17 +111,15 @@ def find_homes(places, cells, low, high, homes):
 
 
 @cached_njit()
-def search(places, query, cells, homes, slack, leaves, low, high, rows, ids, unit, leading, indices, squares):
-    """Fill in the nearest of some query cells, a group at a time, so that a leaf is read once for
-    all cells of the group that need it.
+def search_leaves(places, query, cells, homes, slack, leaves, low, high, rows, ids, unit, leading, indices, squares):
+    """Fill in the nearest cells of these query cells, a group at a time.
+
+    A leaf is read once for all query cells of the group that need it.
     """
-    n_leaves = low.shape[1]
+    n_leaves, tree = low.shape[1], (leaves, rows, ids, unit, leading)
     bounds, best = np.empty((GROUP, n_leaves), dtype=np.float32), np.empty(n_leaves, dtype=np.float32)
-    buffer, limits, found = (
-        np.empty(leaves.shape[2], dtype=np.float32),
-        np.empty(GROUP, dtype=np.float32),
-        np.empty(GROUP, dtype=np.int64),
-    )
+    buffer, limits = np.empty(leaves.shape[2], dtype=np.float32), np.empty(GROUP, dtype=np.float32)
+    found, no_limit = np.empty(GROUP, dtype=np.int64), np.float32(np.inf)
     for start in range(0, len(cells), GROUP):
         group = cells[start : start + GROUP]
         best[:] = np.inf
@@ -131,20 +127,7 @@ def search(places, query, cells, homes, slack, leaves, low, high, rows, ids, uni
             home = homes[cell]
             _bounds(places[cell], low, high, bounds[g])
             found[g], limits[g] = _scan(
-                places[cell],
-                query[cell],
-                home,
-                leaves,
-                rows,
-                ids,
-                unit,
-                slack[cell],
-                leading,
-                buffer,
-                indices[cell],
-                squares[cell],
-                0,
-                np.float32(np.inf),
+                places[cell], query[cell], home, tree, slack[cell], buffer, indices[cell], squares[cell], 0, no_limit
             )
             bounds[g, home] = np.inf
             for leaf in range(n_leaves):
@@ -154,19 +137,7 @@ def search(places, query, cells, homes, slack, leaves, low, high, rows, ids, uni
         for leaf in waiting[np.argsort(best[waiting])]:
             for g, cell in enumerate(group):
                 if bounds[g, leaf] <= limits[g] and leaf != homes[cell]:
+                    n, limit, error = found[g], limits[g], slack[cell]
                     found[g], limits[g] = _scan(
-                        places[cell],
-                        query[cell],
-                        leaf,
-                        leaves,
-                        rows,
-                        ids,
-                        unit,
-                        slack[cell],
-                        leading,
-                        buffer,
-                        indices[cell],
-                        squares[cell],
-                        found[g],
-                        limits[g],
+                        places[cell], query[cell], leaf, tree, error, buffer, indices[cell], squares[cell], n, limit
                     )

@@ -1,20 +1,23 @@
-"""LISI, the effective number of groups around a cell (Korsunsky 2019), as scib-metrics computes it,
-without its import of 20 s.
+"""LISI, the effective number of groups around a cell (Korsunsky 2019).
+
+As scib-metrics computes it, without its import of 20 s.
 """
 
 import numpy as np
 
 
 def lisi(distances: np.ndarray, groups: np.ndarray, perplexity: float | None = None) -> np.ndarray:
-    """Return each cell's inverse Simpson index of its neighbours' groups, shape (n_cells,), between
-    1 and the number of groups.
+    """Return each cell's inverse Simpson index of the groups of its neighbours.
 
     Neighbours are weighted by a Gaussian kernel whose width gives each cell the same perplexity.
 
     Args:
-        distances: to the neighbours, shape (n_cells, k), the cell itself left out. groups: codes of
-            the neighbours, same shape.
-        perplexity: a third of k, if not given.
+        distances: to the neighbours, without the cell itself, shape (n_cells, k).
+        groups: codes of the neighbours, same shape.
+        perplexity: of the weights; None for a third of k.
+
+    Returns:
+        Shape (n_cells,), between 1 and the number of groups.
     """
     weights = kernel_weights(distances, perplexity or max(distances.shape[1] // 3, 1))
     shares = np.stack([(weights * (groups == g)).sum(axis=1) for g in np.unique(groups)], axis=1)
@@ -22,8 +25,11 @@ def lisi(distances: np.ndarray, groups: np.ndarray, perplexity: float | None = N
 
 
 def kernel_weights(distances: np.ndarray, perplexity: float, n_steps: int = 60) -> np.ndarray:
-    """Return Gaussian weights of neighbours, rows summing to 1, by bisection on the kernel's
-    precision.
+    """Return Gaussian weights of neighbours, rows summing to 1, by bisection on the precision.
+
+    Args:
+        distances: shape (n_cells, k).
+        perplexity: exponential of the weights' entropy.
     """
     low, high = np.zeros(len(distances)), np.full(len(distances), np.inf)
     beta, target = np.ones(len(distances)), np.log(perplexity)

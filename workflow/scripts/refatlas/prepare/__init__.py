@@ -1,1 +1,1 @@
-"""Preparation: quality of cells, genes and their selection, proteins, and cells that are held out."""
+"""Preparation: quality of cells, selection of genes, proteins, and held-out cells."""

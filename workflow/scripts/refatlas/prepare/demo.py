@@ -1,16 +1,16 @@
-"""Writes the demo's data from a seed: three reference datasets and two queries, in the formats that
-people have.
+"""The demo's data, simulated from a seed: three reference datasets and two queries.
 
 The generative model is the gamma-Poisson of Splatter (Zappia, Phipson & Oshlack 2017): gene means
-from a gamma distribution, log-normal
-factors of type, batch and gene, log-normal library sizes (one cell in a hundred has a twentieth of
-its own), and Poisson counts around gamma-distributed expression.
+from a gamma distribution; log-normal factors of type, batch and gene; log-normal library sizes, of
+which one in a hundred is divided by 20; and Poisson counts around gamma-distributed expression.
 
-out: atlas_blood.h5ad (counts in a layer, log values in X, Ensembl ids with versions),
-atlas_marrow.h5 (10x h5, Ensembl ids with versions),
-     atlas_spleen/ (10x mtx, symbols) with a table of cell columns for each 10x file;
-     query_inflamed.h5ad (symbols; one type that the reference has not), query_panel.h5ad (Ensembl
-     ids; a fifth of the genes missing)
+The files are of different formats:
+
+- atlas_blood.h5ad: counts in a layer, log values in X, Ensembl ids with versions;
+- atlas_marrow.h5: 10x h5, Ensembl ids with versions, and a table of cell columns;
+- atlas_spleen/: 10x mtx, symbols, and a table of cell columns;
+- query_inflamed.h5ad: symbols; one cell type that the reference does not contain;
+- query_panel.h5ad: Ensembl ids; a fifth of the genes missing.
 """
 
 import gzip
@@ -25,14 +25,14 @@ import pandas as pd
 from scipy import io, sparse
 
 from refatlas.io.atomic import atomic_path, write_table
-from refatlas.jobs.run import run_job
 from refatlas.prepare.normalization import log_normalized
 
 N_GENES = 3000
 N_MITO = 13
 POOR_CELLS = 0.01
 SHARED_PROGRAM = 0.15
-TYPES = {  # class, share of the cells
+# Class, and share of the cells.
+TYPES = {
     "helper T": ("T and NK", 0.28),
     "cytotoxic T": ("T and NK", 0.16),
     "NK": ("T and NK", 0.09),
@@ -41,10 +41,13 @@ TYPES = {  # class, share of the cells
     "monocyte": ("myeloid", 0.20),
     "dendritic": ("myeloid", 0.05),
     "platelet": ("myeloid", 0.04),
-    "mast": ("myeloid", 0.0),  # in one query alone
+    # Only in one query.
+    "mast": ("myeloid", 0.0),
 }
-CLOSE = {"cytotoxic T": ("helper T", 0.12)}  # type: (the type it is close to, share of its genes that differ from it)
-DATASETS = {  # batches and cells of each
+# The type that a type is close to, and the share of genes in which they differ.
+CLOSE = {"cytotoxic T": ("helper T", 0.12)}
+# Batches, and cells of each.
+DATASETS = {
     "atlas_blood": {"donor_1": 1000, "donor_2": 800},
     "atlas_marrow": {"donor_3": 900, "donor_4": 600},
     "atlas_spleen": {"donor_5": 700, "donor_6": 500},
@@ -54,7 +57,7 @@ DATASETS = {  # batches and cells of each
 
 
 class Atlas:
-    """The expression of types and batches that all datasets share."""
+    """Expression of cell types, from which all datasets are drawn."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -69,7 +72,7 @@ class Atlas:
 
     def _profiles(self) -> dict[str, np.ndarray]:
         classes = {name: self._factors(SHARED_PROGRAM, 0.9) for name in sorted({c for c, _ in TYPES.values()})}
-        profiles = {}
+        profiles: dict[str, np.ndarray] = {}
         for name, (kind, _) in TYPES.items():
             base, share = CLOSE.get(name, (None, 0.0))
             start = profiles[base] if base else self.means * classes[kind]
@@ -114,7 +117,9 @@ class Atlas:
         return ["".join(row) + "-1" for row in letters]
 
 
-def write_h5ad(path: str, counts, cells: pd.DataFrame, var: pd.DataFrame, layer: bool) -> None:
+def write_h5ad(
+    path: str | Path, counts: sparse.csr_matrix, cells: pd.DataFrame, var: pd.DataFrame, layer: bool
+) -> None:
     """Write an h5ad with raw counts in X, or in a layer beside log-normalised values in X."""
     data = ad.AnnData(log_normalized(counts) if layer else counts, obs=cells.astype("category"), var=var)
     if layer:
@@ -123,7 +128,7 @@ def write_h5ad(path: str, counts, cells: pd.DataFrame, var: pd.DataFrame, layer:
         data.write_h5ad(part, compression="gzip")
 
 
-def write_10x_h5(path: str, counts, barcodes: list[str], genes: pd.DataFrame) -> None:
+def write_10x_h5(path: str | Path, counts: sparse.csr_matrix, barcodes: list[str], genes: pd.DataFrame) -> None:
     """Write a matrix in the format of Cell Ranger 3 and later."""
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         matrix = file.create_group("matrix")
@@ -147,15 +152,16 @@ def write_10x_h5(path: str, counts, barcodes: list[str], genes: pd.DataFrame) ->
 
 @contextmanager
 def gzipped(path: Path) -> Iterator[gzip.GzipFile]:
-    """Yield a stream into a gzip file, whole or not at all; no name and no time are in it, so that
-    equal contents are equal bytes.
+    """Yield a stream into a gzip file, which is written atomically.
+
+    It holds no name and no time, so that equal contents are equal bytes.
     """
     with atomic_path(path) as part, part.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as stream:
         yield stream
 
 
-def write_10x_mtx(folder: Path, counts, barcodes: list[str], genes: pd.DataFrame) -> None:
-    """Write the three files of a 10x mtx folder, keyed on symbols."""
+def write_10x_mtx(folder: Path, counts: sparse.csr_matrix, barcodes: list[str], genes: pd.DataFrame) -> None:
+    """Write the three files of a 10x mtx folder, with symbols as ids."""
     with gzipped(folder / "matrix.mtx.gz") as file:
         io.mmwrite(file, counts.T.tocoo().astype(np.int64), field="integer")
     with gzipped(folder / "features.tsv.gz") as file:
@@ -164,28 +170,28 @@ def write_10x_mtx(folder: Path, counts, barcodes: list[str], genes: pd.DataFrame
         file.write("".join(f"{barcode}\n" for barcode in barcodes).encode())
 
 
-def main(smk) -> None:
-    atlas = Atlas(smk.params.seed)
+def write_demo(paths: dict[str, str], seed: int) -> None:
+    """Write all files of the demo, and print their sizes.
+
+    Args:
+        paths: with the keys of `demo_files.DEMO`.
+        seed: of all random numbers.
+    """
+    atlas = Atlas(seed)
     made = {name: atlas.dataset(name) for name in DATASETS}
-    genes, out = atlas.genes, smk.output
+    genes = atlas.genes
     by_id, by_symbol = genes.set_index("gene_id"), genes.set_index("symbol")[[]]
-    write_h5ad(out.blood, *made["atlas_blood"], by_id, layer=True)
+    write_h5ad(paths["blood"], *made["atlas_blood"], by_id, layer=True)
     counts, cells = made["atlas_marrow"]
-    write_10x_h5(out.marrow, counts, list(cells.index), genes)
-    write_table(cells.rename_axis("barcode").reset_index(), out.marrow_cells)
+    write_10x_h5(paths["marrow"], counts, list(cells.index), genes)
+    write_table(cells.rename_axis("barcode").reset_index(), paths["marrow_cells"])
     counts, cells = made["atlas_spleen"]
-    write_10x_mtx(Path(out.spleen).parent, counts, list(cells.index), genes)
-    write_table(cells.rename_axis("barcode").reset_index(), out.spleen_cells)
-    write_h5ad(out.inflamed, *made["query_inflamed"], by_symbol, layer=False)
+    write_10x_mtx(Path(paths["spleen"]).parent, counts, list(cells.index), genes)
+    write_table(cells.rename_axis("barcode").reset_index(), paths["spleen_cells"])
+    write_h5ad(paths["inflamed"], *made["query_inflamed"], by_symbol, layer=False)
     counts, cells = made["query_panel"]
     kept = np.sort(atlas.random.choice(N_GENES, int(0.8 * N_GENES), replace=False))
-    write_h5ad(out.panel, counts[:, kept], cells, by_id.iloc[kept], layer=False)
+    write_h5ad(paths["panel"], counts[:, kept], cells, by_id.iloc[kept], layer=False)
     for name, (counts, cells) in made.items():
-        print(
-            f"{name}: {counts.shape[0]} cells, {np.median(np.asarray(counts.sum(axis=1))):.0f} counts a cell,"
-            f" {cells['batch'].nunique()} batches"
-        )
-
-
-if "snakemake" in globals():
-    run_job(main, snakemake)  # noqa: F821
+        depth = np.median(np.asarray(counts.sum(axis=1)))
+        print(f"{name}: {counts.shape[0]} cells, {depth:.0f} counts per cell, {cells['batch'].nunique()} batches")

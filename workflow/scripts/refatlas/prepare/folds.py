@@ -6,14 +6,19 @@ import pandas as pd
 from refatlas.errors import InputError, listed
 from refatlas.io.cell_tables import as_text
 
+# Folds hold out a third of the reference, or less.
 LEAST_GROUPS = 3
+# A label can be hidden if so many held-out cells have it.
 MIN_HIDDEN_CELLS = 20
 SIMULATED = "simulated"
 
 
-def units(cells: pd.DataFrame, kind: str) -> pd.Series:
-    """Return what is held out as a whole, for each cell: its batch, or its dataset; `auto` takes
-    datasets if at least three have labels.
+def cell_units(cells: pd.DataFrame, kind: str) -> pd.Series:
+    """Return the unit of each cell that is held out together: its batch or its dataset.
+
+    Args:
+        cells: with batch and label, indexed by dataset:barcode.
+        kind: "batch", "dataset", or "auto", which is the dataset if at least three have labels.
     """
     datasets = cells.index.str.split(":", n=1).str[0]
     by_dataset = pd.Series(datasets, index=cells.index)
@@ -21,22 +26,31 @@ def units(cells: pd.DataFrame, kind: str) -> pd.Series:
     return by_dataset if kind == "dataset" or (kind == "auto" and labeled >= LEAST_GROUPS) else cells["batch"]
 
 
-def auto_units(cells: pd.DataFrame, by: pd.Series, fold: int, n_folds: int) -> list[str]:
+def balanced_units(cells: pd.DataFrame, by: pd.Series, fold: int, n_folds: int) -> list[str]:
     """Return the units that one of `n_folds` folds holds out.
 
-    Units go into max(n_folds, 3) groups of about as many labelled cells each, the largest first;
-    each fold holds out one group. So one fold
-    leaves two thirds of the cells for training, and as many folds as units leave each out once.
+    Units are distributed to max(n_folds, 3) groups with about as many labelled cells each, the
+    largest unit first, and each fold holds out one group. So a single fold leaves two thirds of the
+    cells for training, and with as many folds as units, each unit is held out once.
+
+    Args:
+        cells: with label.
+        by: unit of each cell.
+        fold: number of the fold, from 0.
+
+    Raises:
+        InputError: there are fewer units than folds.
     """
     sizes = by[cells["label"].notna()].value_counts()
     sizes = sizes.sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     if n_folds > len(sizes):
         raise InputError(
-            f"config: evaluation: folds: {n_folds} asked, but only {len(sizes)} can be held out"
-            f" ({listed(sizes.index)}); set folds to at most {len(sizes)}, which leaves each out once"
+            f"config: evaluation: folds: {n_folds} folds requested, but only {len(sizes)} units can be held out"
+            f" ({listed(sizes.index)}); set folds to at most {len(sizes)}, which holds out each once"
         )
     n_groups = min(max(n_folds, LEAST_GROUPS), len(sizes))
-    totals, groups = np.zeros(n_groups), [[] for _ in range(n_groups)]
+    totals = np.zeros(n_groups)
+    groups: list[list[str]] = [[] for _ in range(n_groups)]
     for unit, n in sizes.items():
         smallest = int(totals.argmin())
         totals[smallest] += n
@@ -45,15 +59,23 @@ def auto_units(cells: pd.DataFrame, by: pd.Series, fold: int, n_folds: int) -> l
     return groups[np.argsort(totals, kind="stable")[fold % n_groups]]
 
 
-def named_batches(cells: pd.DataFrame, names: list[str]) -> list[str]:
-    """Return the batches that the config names, with or without their dataset."""
+def find_batches(cells: pd.DataFrame, names: list[str]) -> list[str]:
+    """Return the batches that the config names, as dataset:batch.
+
+    Args:
+        cells: with batch.
+        names: batch, or dataset:batch.
+
+    Raises:
+        InputError: a name is no batch or that of several, or no batch is left for training.
+    """
     known = pd.Index(cells["batch"].unique())
     short = known.str.split(":", n=1).str[1]
     found = []
     for name in map(as_text, names):
         matches = known[(known == name) | (short == name)]
         if len(matches) != 1:
-            reason = "is in several datasets" if len(matches) else "is no batch of the reference"
+            reason = "is in several datasets" if len(matches) else "is not a batch of the reference"
             raise InputError(f"config: evaluation: folds: batch {name!r} {reason}; the batches are {listed(known, 30)}")
         found.append(matches[0])
     if len(set(found)) == len(known):
@@ -64,7 +86,16 @@ def named_batches(cells: pd.DataFrame, names: list[str]) -> list[str]:
 
 
 def hidden_label(cells: pd.DataFrame, held_out: pd.Series, hide: str | int) -> str:
-    """Return the label to hide: the named one, or the n-th by its number of held-out cells."""
+    """Return the label to hide from training.
+
+    Args:
+        cells: with label.
+        held_out: whether each cell is held out.
+        hide: the label, or its rank by number of held-out cells, from 0.
+
+    Raises:
+        InputError: there is no such label, or no label of this rank with MIN_HIDDEN_CELLS.
+    """
     sizes = (
         cells.loc[held_out, "label"].dropna().value_counts().sort_index().sort_values(ascending=False, kind="stable")
     )
@@ -72,49 +103,64 @@ def hidden_label(cells: pd.DataFrame, held_out: pd.Series, hide: str | int) -> s
         hide = as_text(hide)
         if hide not in set(cells["label"].dropna()):
             raise InputError(
-                f"config: evaluation: hide: {hide!r} is no label of the reference; it has"
+                f"config: evaluation: hide: {hide!r} is not a label of the reference; it has"
                 f" {listed(sorted(cells['label'].dropna().unique()), 30)}"
             )
         return hide
     enough = sizes[sizes >= MIN_HIDDEN_CELLS]
     if hide >= len(enough):
         raise InputError(
-            f"config: evaluation: hide: {hide + 1} labels asked, but only {len(enough)} have {MIN_HIDDEN_CELLS} cells"
-            f" in the held-out batches ({listed(enough.index)}); set hide to at most {len(enough)}"
+            f"config: evaluation: hide: {hide + 1} labels requested, but only {len(enough)} have"
+            f" {MIN_HIDDEN_CELLS} cells in the held-out batches ({listed(enough.index)}); set hide to"
+            f" at most {len(enough)}"
         )
     return enough.index[hide]
 
 
-def plan(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Series, dict]:
-    """Return the role of each kept cell, and the fold in words.
+def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Series, dict]:
+    """Return the role of each kept cell in a fold, and a summary of the fold.
 
-    A reference with a single unit has nothing to hold out as a whole: a third of its cells is held
-    out then, and hold_out makes batches of them.
+    A reference with a single unit has no unit to hold out: then a third of its cells is held out,
+    of which hold_out simulates batches.
 
     Args:
-        cells: kept cells of the reference. fold: of `config.folds`: batches, or fold and n_folds;
-            hide.
+        cells: kept cells of the reference, with batch and label.
+        fold: batches, or fold and n_folds; hide. As of `config.folds`.
+        unit: "batch", "dataset" or "auto".
+        seed: for the cells of a reference with a single unit.
+
+    Returns:
+        "train", "held_out" or "left_out" (training cells of the hidden label) for each cell; and
+        held_out, simulated, hidden and n_cells, for fold.json.
+
+    Raises:
+        InputError: the fold cannot be planned, or nothing could be scored.
     """
     if "label" not in cells or cells["label"].notna().sum() == 0:
         raise InputError("config: evaluation: the reference has no labels to evaluate; set evaluation.folds to 0")
-    by = cells["batch"] if fold.get("batches") else units(cells, unit)
+    by = cells["batch"] if fold.get("batches") else cell_units(cells, unit)
     simulated = not fold.get("batches") and len(by[cells["label"].notna()].unique()) == 1
+    held: list[str] = []
     if simulated:
         slices = np.random.default_rng(seed).permutation(len(cells)) % max(fold["n_folds"], LEAST_GROUPS)
         held_out = pd.Series(slices == fold["fold"], index=cells.index)
-        held = []
+    elif fold.get("batches"):
+        held = find_batches(cells, fold["batches"])
+        held_out = by.isin(held)
     else:
-        held = (
-            named_batches(cells, fold["batches"])
-            if fold.get("batches")
-            else auto_units(cells, by, fold["fold"], fold["n_folds"])
-        )
+        held = balanced_units(cells, by, fold["fold"], fold["n_folds"])
         held_out = by.isin(held)
     roles = pd.Series(np.where(held_out, "held_out", "train"), index=cells.index, name="role")
-    words = {"held_out": held, "simulated": bool(simulated), "hidden": None}
-    if fold.get("hide") is not None:
-        words["hidden"] = hidden_label(cells, held_out, fold["hide"])
-        roles[(cells["label"] == words["hidden"]) & ~held_out] = "left_out"
+    hidden = None if fold.get("hide") is None else hidden_label(cells, held_out, fold["hide"])
+    if hidden is not None:
+        roles[(cells["label"] == hidden) & ~held_out] = "left_out"
+    _require_scorable(cells, roles, held)
+    n_cells = {role: int(n) for role, n in roles.value_counts().items()}
+    return roles, {"held_out": held, "simulated": bool(simulated), "hidden": hidden, "n_cells": n_cells}
+
+
+def _require_scorable(cells: pd.DataFrame, roles: pd.Series, held: list[str]) -> None:
+    """Raise an InputError unless two labels are left for training and one can be scored."""
     if cells.loc[roles == "train", "label"].nunique() < 2:
         raise InputError(
             f"config: evaluation: without {listed(held)} the reference has fewer than two labels; hold out other"
@@ -126,12 +172,16 @@ def plan(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Seri
             f"config: evaluation: no cell of {listed(held)} has a label that the rest of the reference has, so nothing"
             " can be scored; hold out other batches"
         )
-    words["n_cells"] = {role: int(n) for role, n in roles.value_counts().items()}
-    return roles, words
 
 
-def require_proteins(cells: pd.DataFrame, roles: pd.Series, held: list[str]) -> None:
-    """Raise an InputError if no batch that is left to train on measured proteins."""
+def require_training_proteins(cells: pd.DataFrame, roles: pd.Series, held: list[str]) -> None:
+    """Raise an InputError if no batch that is left for training measured proteins.
+
+    Args:
+        cells: of the reference, with batch and has_proteins.
+        roles: of the kept cells.
+        held: what is held out, for the message.
+    """
     measured = cells["has_proteins"].eq(True) if "has_proteins" in cells else pd.Series(False, index=cells.index)
     if not measured.loc[roles.index[roles == "train"]].any():
         raise InputError(

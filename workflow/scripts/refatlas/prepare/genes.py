@@ -1,6 +1,4 @@
-"""Genes of different files made comparable: Ensembl id without version where there is one,
-otherwise symbol; both are kept.
-"""
+"""Genes of different files matched by Ensembl id without version, otherwise by symbol."""
 
 import numpy as np
 import pandas as pd
@@ -27,18 +25,19 @@ SYMBOL_COLUMNS = (
 
 
 def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
-    """Return the Ensembl id (without version) and the symbol of each gene column of a file, missing
-    values where it has none.
+    """Return Ensembl id (without version) and symbol of each gene of a file.
 
     Args:
-        gene_key: gene column to take, or "index"; the other kind of name is still looked for in the
+        file: with its table of genes.
+        gene_key: gene column to use, or "index". The other kind of name is still looked for in the
             other columns.
 
     Returns:
-        One row a column of the counts, in the file's order: gene_id, symbol, name (as in the file).
+        One row per column of the counts, in the file's order: gene_id and symbol, missing where the
+        file has none, and name, as in the file.
 
     Raises:
-        InputError: the file has no such gene column.
+        InputError: the file has no such gene column, or no names of genes.
     """
     columns = {"index": file.genes.index.to_series().reset_index(drop=True)}
     for name in file.genes.columns.difference(["index"], sort=False):
@@ -71,8 +70,8 @@ def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
     return table
 
 
-def named_genes(names: list[str]) -> pd.DataFrame:
-    """Return names alone as a table like that of `gene_table`: each an Ensembl id or a symbol."""
+def genes_from_names(names: list[str]) -> pd.DataFrame:
+    """Return a table as of `gene_table` from names, each an Ensembl id or a symbol."""
     column = pd.Series(names, dtype=object)
     is_id = column.str.fullmatch(ENSEMBL)
     return pd.DataFrame(
@@ -102,11 +101,14 @@ def _find_symbols(columns: dict[str, pd.Series], gene_key: str | None) -> str | 
     return column if _is_ensembl(columns["index"]) or is_numbered else "index"
 
 
-def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the genes of all files, keyed on id where any file has one, otherwise on symbol.
+def merge_genes(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the genes of all files, with the id as key where any file has one, else the symbol.
 
-    A symbol that belongs to exactly one id in the files that have both stands for that id in files
-    that have symbols alone.
+    In files with only symbols, a symbol means the id that other files give it, if it is exactly
+    one.
+
+    Args:
+        tables: of `gene_table`.
 
     Returns:
         Indexed by gene (the key), in order of first appearance: gene_id, symbol.
@@ -130,14 +132,14 @@ def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def match_genes(reference: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    """Return for each gene column of a file the row of the same gene in `reference`, or -1.
+    """Return for each gene of a file the row of the same gene in `reference`, or -1.
 
-    A gene is matched by id first; then by symbol, where the symbol is unique in the reference and
-    its gene was not matched by id.
+    Genes are matched by id first; then by symbol, if the symbol is unique in the reference and its
+    gene was not matched by id.
 
     Args:
         reference: indexed by gene, with gene_id and symbol.
-        table: of `gene_table`.
+        table: the file's genes, of `gene_table`.
     """
     by_id = pd.Series(np.arange(len(reference)), index=reference["gene_id"].fillna(""))
     by_id = by_id[by_id.index != ""]
@@ -149,25 +151,29 @@ def match_genes(reference: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
 
 
 def match_selected(genes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    """Return for each gene column of a file the place of its gene among the selected ones, or -1.
+    """Return for each gene of a file its position among the selected genes, or -1.
 
-    Columns are matched against all genes of the reference: a symbol that two of them share stays
-    unmatched, even if one alone is selected.
+    Genes are matched against all genes of the reference: a symbol that two of them share stays
+    unmatched, even if only one of them is selected.
 
     Args:
-        genes: genes.parquet of a split, with the column selected.
+        genes: genes.parquet of the reference, with the column selected.
+        table: the file's genes, of `gene_table`.
     """
     places = np.where(genes["selected"], np.cumsum(genes["selected"]) - 1, -1)
     rows = match_genes(genes, table)
     return np.where(rows >= 0, places[rows], -1)
 
 
-def take_genes(block: sparse.csr_matrix, rows: np.ndarray, n_genes: int) -> sparse.csr_matrix:
-    """Return a block of cells × file columns as cells × reference genes: columns of one gene are
-    summed, genes without a column are empty.
+def reindex_genes(block: sparse.csr_matrix, rows: np.ndarray, n_genes: int) -> sparse.csr_matrix:
+    """Return a block of cells × file columns as cells × reference genes.
+
+    Columns of the same gene are summed; genes without a column are empty.
 
     Args:
-        rows: of `match_genes`, shape (n_columns,).
+        block: counts.
+        rows: gene of each column, of `match_genes`, shape (n_columns,).
+        n_genes: number of reference genes.
     """
     wanted = rows[block.indices] >= 0
     kept = np.concatenate([[0], np.cumsum(wanted)])[block.indptr]

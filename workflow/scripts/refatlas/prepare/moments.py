@@ -1,43 +1,44 @@
-"""Statistics over cells, by gene and batch, accumulated from blocks without copies, by several
-threads.
-"""
+"""Statistics of cells and genes, accumulated over blocks of counts by several threads."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from refatlas.numba_cache import cached_njit
 
+# One in so many values is looked at to split the columns of a block.
 SAMPLED = 64
 
 
-class Splitter:
-    """Work on blocks split over threads."""
+class BlockSplitter:
+    """Runs compiled functions on parts of a block, one part for each thread."""
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads, self.pool = n_threads, ThreadPoolExecutor(n_threads)
 
-    def columns(self, kernel: Callable, block, *arguments) -> None:
-        """Call `kernel(data, indices, indptr, first column, last column, ...)` for a share of the
-        columns in each thread.
+    def columns(self, kernel: Callable, block: sparse.csr_matrix, *arguments: Any) -> None:
+        """Call `kernel(data, indices, indptr, first column, last column, ...)` for each part.
 
-        Whatever the number of threads, the values of each column are taken in the order of the
-        cells. A sample of the values tells which shares are equal.
+        The columns are split so that all parts have about as many values, by a sample of them. The
+        values of each column are used in the order of the cells, whatever the number of threads.
         """
         values = np.cumsum(np.bincount(block.indices[::SAMPLED], minlength=max(block.shape[1], 1)))
         inner = np.searchsorted(values, values[-1] * np.arange(1, self.n_threads) / self.n_threads)
         self._all(kernel, block, arguments, [0, *map(int, inner), block.shape[1]])
 
-    def rows(self, kernel: Callable, block, *arguments) -> list:
-        """Return what `kernel(data, indices, indptr, first row, last row, ...)` returns for the
-        share of the rows of each thread.
+    def rows(self, kernel: Callable, block: sparse.csr_matrix, *arguments: Any) -> list:
+        """Return the results of `kernel(data, indices, indptr, first row, last row, ...)`, by part.
+
+        The rows are split so that all parts have about as many values.
         """
         inner = np.searchsorted(block.indptr, block.indptr[-1] * np.arange(1, self.n_threads) / self.n_threads)
         return self._all(kernel, block, arguments, [0, *map(int, inner), block.shape[0]])
 
-    def _all(self, kernel: Callable, block, arguments: tuple, edges: list[int]) -> list:
+    def _all(self, kernel: Callable, block: sparse.csr_matrix, arguments: tuple, edges: list[int]) -> list:
         parts = [
             self.pool.submit(kernel, block.data, block.indices, block.indptr, first, last, *arguments)
             for first, last in pairwise(edges)
@@ -46,32 +47,33 @@ class Splitter:
 
 
 class Moments:
-    """Mean and variance by batch and gene, by Welford's algorithm over the stored values, merged
-    with the zeros at the end.
+    """Mean and variance by batch and gene.
 
-    The order of operations is that of scanpy 1.12, to the last bit: the loess fit that follows
-    turns a difference in the last digit
-    into another selection of genes.
+    By Welford's algorithm over the stored values, merged with the zeros at the end. The order of
+    operations is that of scanpy 1.12: the loess fit that follows would turn a difference in the
+    last digit into another selection of genes.
     """
 
     def __init__(self, n_batches: int, n_genes: int, n_threads: int = 1) -> None:
-        self.splitter = Splitter(n_threads)
-        # Number of stored values, their mean, and the sum of their squared distances from it: side
-        # by side, as they are used together.
+        self.splitter = BlockSplitter(n_threads)
+        # Number of stored values, their mean, and the sum of their squared deviations from it: side by
+        # side in memory, because they are used together.
         self.state = np.zeros((n_batches, n_genes, 3))
 
-    def add(self, block, codes: np.ndarray, genes: np.ndarray) -> None:
-        """Take in a CSR block whose columns ascend in each row.
+    def add(self, block: sparse.csr_matrix, codes: np.ndarray, genes: np.ndarray) -> None:
+        """Add a CSR block whose columns ascend in each row.
 
         Args:
-            codes: each cell's batch, -1 for one that takes no part. genes: each column's gene, -1
-                for one that takes no part; no gene twice.
+            codes: batch of each cell, -1 for one that is left out.
+            genes: gene of each column, -1 for one that is left out; no gene twice.
         """
         self.splitter.columns(_add_moments, block, codes, genes, self.state)
 
     def finish(self, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and variance (n - 1 in the denominator), shape (n_batches, n_genes), of
-        batches with `sizes` cells.
+        """Return mean and variance (n - 1 in the denominator), each of shape (n_batches, n_genes).
+
+        Args:
+            sizes: number of cells of each batch.
         """
         stored, means, squares = np.moveaxis(self.state, 2, 0)
         n = sizes[:, None]
@@ -82,26 +84,27 @@ class Moments:
 
 
 class ClippedSums:
-    """Sums, and sums of squares, of values cut to a limit, by batch and gene; arrays of shape
-    (n_batches, n_genes).
+    """Sums and sums of squares of clipped values, by batch and gene.
+
+    `limits`, the largest values, have shape (n_batches, n_genes).
     """
 
     def __init__(self, limits: np.ndarray, n_threads: int = 1) -> None:
-        self.splitter = Splitter(n_threads)
+        self.splitter = BlockSplitter(n_threads)
         self.state = np.stack([limits, np.zeros_like(limits), np.zeros_like(limits)], axis=2)
 
-    def add(self, block, codes: np.ndarray, genes: np.ndarray) -> None:
-        """Take in a CSR block, as `Moments` does."""
+    def add(self, block: sparse.csr_matrix, codes: np.ndarray, genes: np.ndarray) -> None:
+        """Add a CSR block; arguments as of `Moments.add`."""
         self.splitter.columns(_add_clipped, block, codes, genes, self.state)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return sums and sums of squares."""
+        """Return sums and sums of squares, each of shape (n_batches, n_genes)."""
         return self.state[:, :, 1], self.state[:, :, 2]
 
 
 @cached_njit()
-def ascends(indices, indptr):
-    """Tell whether the columns of each row ascend, none twice."""
+def columns_ascend(indices, indptr):
+    """Return whether the columns of each row ascend, none twice."""
     falls, between_rows = 0, 0
     for place in range(1, len(indices)):
         falls += indices[place] <= indices[place - 1]
@@ -116,7 +119,7 @@ def ascends(indices, indptr):
 
 @cached_njit()
 def _from_column(indices, start, stop, column):
-    """Return the first place between `start` and `stop` whose column is `column` or a later one."""
+    """Return the first index between `start` and `stop` whose column is at least `column`."""
     while start < stop:
         middle = (start + stop) // 2
         if indices[middle] < column:
@@ -159,27 +162,30 @@ def _add_clipped(data, indices, indptr, first, last, codes, genes, state):
                     state[batch, gene, 2] += value * value
 
 
-class Measures:
-    """Total counts, number of genes and counts of marked genes of each cell, and in how many cells
-    each gene was seen, from blocks in any order.
+class CellMeasures:
+    """Quality measures of cells, from blocks in any order.
+
+    Attributes:
+        totals: counts of each cell.
+        n_genes: number of genes detected in each cell.
+        marked_counts: counts of the marked genes in each cell.
+        n_cells: number of cells in which each gene was detected.
     """
 
     def __init__(self, n_cells: int, marked: np.ndarray, n_threads: int = 1) -> None:
-        self.splitter, self.marked = Splitter(n_threads), marked
-        self.totals, self.n_genes, self.marked_counts = (
-            np.zeros(n_cells),
-            np.zeros(n_cells, dtype=np.int64),
-            np.zeros(n_cells),
-        )
-        self.seen = np.zeros(len(marked), dtype=np.int64)
+        self.splitter, self.marked = BlockSplitter(n_threads), marked
+        self.totals, self.marked_counts = np.zeros(n_cells), np.zeros(n_cells)
+        self.n_genes, self.n_cells = np.zeros(n_cells, dtype=np.int64), np.zeros(len(marked), dtype=np.int64)
 
-    def add(self, start: int, block) -> bool:
-        """Take in the CSR block that begins at cell `start`; tell whether all its values are
-        counts: integers, finite and not negative.
+    def add(self, start: int, block: sparse.csr_matrix) -> bool:
+        """Add the CSR block whose first cell is `start`.
+
+        Returns:
+            Whether all its values are counts: integers, finite and not negative.
         """
         found = self.splitter.rows(_measure, block, start, self.marked, self.totals, self.n_genes, self.marked_counts)
         for _, seen in found:
-            self.seen += seen
+            self.n_cells += seen
         return all(are_counts for are_counts, _ in found)
 
 

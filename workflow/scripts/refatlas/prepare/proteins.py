@@ -1,10 +1,10 @@
-"""Proteins measured beside the RNA (CITE-seq): their counts checked, and proteins of different
-files made comparable by name.
+"""Proteins measured beside the RNA (CITE-seq): counts checked, names of different files matched.
 
-A batch that did not measure a protein has zeros in its place, as totalVI expects it (Gayoso 2021).
+A batch that did not measure a protein has zeros for it, as totalVI expects (Gayoso 2021).
 """
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,24 +12,25 @@ import pandas as pd
 from refatlas.errors import InputError, listed
 from refatlas.io.count_file import CountFile
 
-# Tags that makers of antibodies add to the name of the same protein.
+# Tags that manufacturers of antibodies append to the name of a protein.
 SUFFIX = re.compile(r"[ _.-]?totalseq[ _.-]?[abcd]?$")
 
 
 def read_proteins(file: CountFile, row: dict, batches: np.ndarray) -> pd.DataFrame:
-    """Return the counts of proteins of a file's cells, float32, one column a protein; no columns
-    where the file has none.
+    """Return the protein counts of a file's cells, float32, with one column per protein.
 
-    Cells without a value (NaN, or absent from an h5mu's modality) get zeros if all cells of their
-    batch are without: it did not measure the protein.
+    No columns if the file has no proteins. Cells without a value (NaN, or not in the modality of an
+    h5mu) get zeros if no cell of their batch has one: then the batch did not measure the protein.
 
     Args:
-        row: of a sheet, with protein_key and protein_is_default: a key that comes from the config
-            may be absent. batches: of each cell.
+        file: a note on its proteins is added.
+        row: of the sheet, with protein_key and protein_is_default: a key that comes from the config
+            may be absent.
+        batches: of each cell.
 
     Raises:
-        InputError: the key is absent, a protein's name stands twice, or values are no counts, or
-            missing in a part of a batch.
+        InputError: the key is absent, a name is not unique, or values are no counts or are missing
+            in some cells of a batch.
     """
     key, cells = row["protein_key"], file.cells.index
     if key is None:
@@ -48,29 +49,33 @@ def read_proteins(file: CountFile, row: dict, batches: np.ndarray) -> pd.DataFra
     if len(table) != len(cells) or not table.index.equals(cells):
         if not table.index.isin(cells).any():
             raise InputError(
-                f"{where}: its cells ({listed(table.index, 2)}) are none of the RNA's ({listed(cells, 2)}); give both"
-                " the same names"
+                f"{where}: none of its cells ({listed(table.index, 2)}) is a cell of the RNA ({listed(cells, 2)});"
+                " give both the same names"
             )
         table = table.reindex(cells)
     file.notes.append(f"proteins: {table.shape[1]} in {key!r} ({listed(table.columns)})")
-    return checked(table, batches, where)
+    return checked_counts(table, batches, where)
 
 
 def _require_names(table: pd.DataFrame, where: str) -> None:
     for kind, names in (("cell", table.index), ("protein", table.columns)):
         if names.has_duplicates:
-            raise InputError(f"{where}: {kind} {names[names.duplicated()][0]!r} stands twice; names must be unique")
+            raise InputError(f"{where}: {kind} {names[names.duplicated()][0]!r} occurs twice; names must be unique")
     if table.shape[1] == 0:
-        raise InputError(f"{where} has no columns; name the proteins' counts, or '-' for no proteins")
+        raise InputError(f"{where} has no columns; set protein_key to the proteins' counts, or '-' for no proteins")
 
 
-def checked(table: pd.DataFrame, batches: np.ndarray, where: str) -> pd.DataFrame:
-    """Return a table of counts as float32, with zeros for the missing values of batches that have
-    no other.
+def checked_counts(table: pd.DataFrame, batches: np.ndarray, where: str) -> pd.DataFrame:
+    """Return protein counts as float32, with zeros for proteins that a batch did not measure.
+
+    Args:
+        table: counts, cells × proteins, which may be missing.
+        batches: of each cell.
+        where: file and table, for the message.
 
     Raises:
-        InputError: a value is negative, fractional or infinite, or missing in some cells of a batch
-            only.
+        InputError: a value is negative, fractional or infinite, or missing in only some cells of a
+            batch.
     """
     try:
         values = table.to_numpy(dtype=np.float64)
@@ -82,7 +87,8 @@ def checked(table: pd.DataFrame, batches: np.ndarray, where: str) -> pd.DataFram
     share = pd.DataFrame(missing, index=table.index, columns=table.columns).groupby(np.asarray(batches)).mean()
     partly = (share > 0) & (share < 1)
     if partly.any(axis=None):
-        batch, protein = partly.stack().idxmax()
+        row, column = np.argwhere(partly.to_numpy())[0]
+        batch, protein = partly.index[row], partly.columns[column]
         raise InputError(
             f"{where}: {share.loc[batch, protein]:.0%} of the cells of batch {batch} have no value of protein"
             f" {protein!r} (NaN, or not in the modality); a batch measures a protein in all of its cells or in none:"
@@ -106,36 +112,38 @@ def checked(table: pd.DataFrame, batches: np.ndarray, where: str) -> pd.DataFram
     )
 
 
-def plain(name: str) -> str:
-    """Return a protein's name without case and without a TotalSeq tag."""
+def normalized_name(name: str) -> str:
+    """Return a protein's name in lower case and without a TotalSeq tag."""
     return SUFFIX.sub("", name.casefold())
 
 
-def match_proteins(names, known) -> np.ndarray:
-    """Return for each name the place of the same protein in `known`, or -1: an equal name first,
-    then one that differs by case or TotalSeq tag alone.
+def match_proteins(names: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """Return for each name the index of the same protein in `known`, or -1.
 
-    A name that fits several others in this second way stays unmatched.
+    Equal names are matched first, then names that differ only by case or TotalSeq tag. A name that
+    fits several others in this second way stays unmatched.
     """
     places = pd.Index(known).get_indexer(pd.Index(names))
-    free = pd.Series({place: plain(name) for place, name in enumerate(known) if place not in places}, dtype=object)
-    rest = pd.Series({i: plain(name) for i, name in enumerate(names) if places[i] < 0}, dtype=object)
+    free = pd.Series(
+        {place: normalized_name(name) for place, name in enumerate(known) if place not in places}, dtype=object
+    )
+    rest = pd.Series({i: normalized_name(name) for i, name in enumerate(names) if places[i] < 0}, dtype=object)
     by_name = pd.Series(free.index, index=free.to_numpy())[~free.duplicated(keep=False).to_numpy()]
     for i, name in rest[~rest.duplicated(keep=False)].items():
         places[i] = by_name.get(name, -1)
     return places
 
 
-def align(table: pd.DataFrame, known: list[str]) -> pd.DataFrame:
-    """Return cells × the known proteins in their order; zeros for those that the table lacks."""
+def align_proteins(table: pd.DataFrame, known: list[str]) -> pd.DataFrame:
+    """Return cells × known proteins, in their order, with zeros for those that the table lacks."""
     places = match_proteins(list(table.columns), known)
     values = np.zeros((len(table), len(known)), dtype=np.float32)
     values[:, places[places >= 0]] = table.to_numpy()[:, places >= 0]
     return pd.DataFrame(values, index=table.index, columns=known)
 
 
-def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the proteins of all tables' cells together, named as in the first table that has them."""
+def merge_proteins(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the proteins of the cells of all tables, named as in the first table that has them."""
     known: list[str] = []
     named = []
     for table in tables:
@@ -150,24 +158,24 @@ def unite(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table.reindex(columns=known, fill_value=np.float32(0)) for table in named])
 
 
-def wanted_proteins(table: pd.DataFrame, pretrained: dict[str, list[str]]) -> pd.DataFrame:
-    """Return the proteins that models see: those with a count in any cell, or those of the models
-    made elsewhere, in their order.
+def select_proteins(table: pd.DataFrame, pretrained: dict[str, list[str]]) -> pd.DataFrame:
+    """Return the proteins that models see: those of pretrained models, else those with any count.
 
     Args:
-        pretrained: the proteins of each model made elsewhere that has some.
+        table: protein counts of the reference's cells.
+        pretrained: proteins of each pretrained model that has some, in its order.
 
     Raises:
-        InputError: two such models have other proteins, or the reference lacks one.
+        InputError: two pretrained models have different proteins, or the reference lacks one.
     """
     if not pretrained:
         return table.loc[:, (table > 0).any()]
     (first, names), *others = pretrained.items()
-    for other, theirs in others:
-        if theirs != names:
+    for other, other_names in others:
+        if other_names != names:
             raise InputError(
                 f"config: models: {first} and {other} are pretrained on different proteins ({len(names)} and"
-                f" {len(theirs)}, in order); run them apart"
+                f" {len(other_names)}, or in another order); use them in separate runs"
             )
     missing = [name for name, place in zip(names, match_proteins(names, list(table.columns)), strict=True) if place < 0]
     if missing:
@@ -175,11 +183,16 @@ def wanted_proteins(table: pd.DataFrame, pretrained: dict[str, list[str]]) -> pd
             f"config: models: {first}: pretrained: {len(missing)} of its {len(names)} proteins are in no dataset of the"
             f" reference: {listed(missing)}; set protein_key in the reference's sheet"
         )
-    return align(table, names)
+    return align_proteins(table, names)
 
 
-def describe_match(names: list[str], known: list[str]) -> str:
-    """Return in words which of the known proteins a file measured."""
+def describe_protein_match(names: list[str], known: list[str]) -> str:
+    """Return a sentence on which of the reference's proteins a file measured.
+
+    Args:
+        names: the file's proteins.
+        known: the reference's proteins.
+    """
     places = match_proteins(names, known)
     renamed = [
         f"{name} as {known[place]}"
@@ -192,9 +205,9 @@ def describe_match(names: list[str], known: list[str]) -> str:
     parts += [
         f"{what}: {listed(found, 30)}"
         for what, found in (
-            ("taken by name", renamed),
+            ("matched under another name", renamed),
             ("to be imputed", lacking),
-            ("unknown to the reference", unknown),
+            ("not in the reference", unknown),
         )
         if found
     ]

@@ -1,28 +1,29 @@
-"""Batches simulated by thinning, for a reference that has a single one."""
+"""Batches simulated by thinning the counts of a reference that has a single batch."""
 
 import numpy as np
 from scipy import sparse
 
 from refatlas.prepare.normalization import log_normalized
 
-# Of a reference with one batch: two batches of half the depth, whose genes' detection differs from
-# the reference's by log-normal factors of this spread, between what donors (0.2) and technologies
-# (1) differ by.
+# Two batches of half the depth, whose genes' detection rates differ from the reference's by
+# log-normal factors of this spread: more than between donors (0.2), less than between technologies
+# (1).
 DEPTH = 0.5
 SPREAD = 0.5
 PROGRAMS = 20
-# Of more cells, so many tell how genes vary together.
+# Cells from which gene programs are computed, at most.
 MAX_CELLS = 20_000
 
 
 def technical_factors(counts: sparse.csr_matrix, random: np.random.Generator) -> np.ndarray:
-    """Return a factor for each gene, independent of the others': another technology."""
+    """Return a factor for each gene, independent of other genes, as of another technology."""
     return np.exp(random.normal(0, SPREAD, counts.shape[1]))
 
 
 def program_factors(counts: sparse.csr_matrix, random: np.random.Generator) -> np.ndarray:
-    """Return a factor for each gene, where genes that vary together in the cells change together:
-    another state of the cells.
+    """Return a factor for each gene, as of another state of the cells.
+
+    Genes that vary together in the cells change together.
     """
     from sklearn.utils.extmath import randomized_svd
 
@@ -39,8 +40,13 @@ def program_factors(counts: sparse.csr_matrix, random: np.random.Generator) -> n
 
 
 def simulate_batches(counts: sparse.csr_matrix, seed: list[int]) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Return thinned counts and a batch number for each cell: counts are drawn anew with a batch's
-    own detection rate for each gene.
+    """Return thinned counts, and the number of each cell's simulated batch.
+
+    Each count is replaced by a binomial draw with its batch's detection rate of the gene.
+
+    Args:
+        counts: cells × genes, float32 integers.
+        seed: of all random numbers.
     """
     random = np.random.default_rng(seed)
     factors = np.stack([technical_factors(counts, random), program_factors(counts, random)])

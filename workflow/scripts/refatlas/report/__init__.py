@@ -1,1 +1,1 @@
-"""The report: figures, the page, and atlas files."""
+"""What is shown and exported: UMAPs, figures, the report and the atlas files."""

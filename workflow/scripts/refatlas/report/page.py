@@ -1,22 +1,103 @@
 """The report: one self-contained page."""
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
+import yaml
+
+from refatlas.io.atomic import read_csv, read_json
 
 TEMPLATE = Path(__file__).parent / "templates" / "index.html.j2"
+# Genes that are named in the report.
+N_GENES = 12
 
 
-def figure(path: str) -> str:
-    """Return a PNG as a data address."""
+@dataclass(frozen=True)
+class ReportFiles:
+    """Paths of the results that the report shows.
+
+    Attributes:
+        scans: scan.json, by dataset.
+        genes: genes.parquet of the reference.
+        models: training (training.csv), training_figure and umap_figure of each model; where the
+            model has them, also tables (a folder) and tree (a figure).
+        queries: check (check.json), labels (labels.csv), verdict (verdict.json) and figure of each
+            query.
+        mappings: mapping.json, by query and model.
+        query_tables: folders of tables, by query and model, of models that have some.
+        folds: fold.json, by fold.
+        calibration: calibration.json; None without folds.
+        integration: integration.csv of all models.
+        transfer: transfer.csv.
+        transfer_figure: transfer.png.
+        provenance: provenance.json.
+    """
+
+    scans: dict[str, str]
+    genes: str
+    models: dict[str, dict[str, str]]
+    queries: dict[str, dict[str, str]]
+    mappings: dict[str, dict[str, str]]
+    query_tables: dict[str, dict[str, str]]
+    folds: dict[str, str]
+    calibration: str | None
+    integration: str
+    transfer: str
+    transfer_figure: str
+    provenance: str
+
+
+def page_context(files: ReportFiles, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that the page's template shows.
+
+    Args:
+        config: with all defaults.
+    """
+    return {
+        "datasets": [read_json(path) for path in files.scans.values()],
+        "genes": summarize_genes(pd.read_parquet(files.genes)),
+        "models": [
+            summarize_model(model, config["models"][model]["type"], paths) for model, paths in files.models.items()
+        ],
+        "queries": [summarize_query(query, paths, files.mappings[query]) for query, paths in files.queries.items()],
+        "tables": table_figures(files),
+        "integration": integration_table(read_csv(files.integration)),
+        "folds": [{"name": fold, **read_json(path)} for fold, path in files.folds.items()],
+        "calibration": summarize_calibration(read_json(files.calibration)) if files.calibration else None,
+        "transfer": transfer_tables(read_csv(files.transfer), list(files.folds)),
+        "transfer_figure": embed_png(files.transfer_figure),
+        "deliver": config["deliver"],
+        "provenance": read_json(files.provenance),
+        "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+    }
+
+
+def render(context: dict[str, Any]) -> str:
+    """Return the page. Every value is escaped, so that HTML in a label is shown as text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
+
+
+def embed_png(path: str | Path) -> str:
+    """Return a PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
 
 
-def gene_facts(genes: pd.DataFrame) -> dict:
-    """Return the numbers behind the selection, and the first of the selected genes."""
-    first = genes[genes["selected"]].sort_values("rank", na_position="last").head(12)
+def summarize_genes(genes: pd.DataFrame) -> dict[str, Any]:
+    """Return numbers of genes, and the symbols of the most variable ones.
+
+    The numbers are of all genes, candidates, selected genes, and those included by name.
+
+    Args:
+        genes: genes.parquet of the reference.
+    """
+    first = genes[genes["selected"]].sort_values("rank", na_position="last").head(N_GENES)
     return {
         "total": len(genes),
         "candidates": int(genes["candidate"].sum()),
@@ -26,89 +107,112 @@ def gene_facts(genes: pd.DataFrame) -> dict:
     }
 
 
-def training_facts(model: str, kind: str, history: pd.DataFrame) -> dict:
-    """Return a row of the table of trainings."""
-    if history.empty:
-        return {"model": model, "type": kind, "epochs": "", "seconds": "", "cells_per_second": ""}
-    seconds = history["seconds"].sum()
+def summarize_model(model: str, kind: str, paths: dict[str, str]) -> dict[str, Any]:
+    """Return name, type, training and figures of a model.
+
+    Training is its epochs, run time in seconds and cells per second; empty for a model without
+    epochs.
+
+    Args:
+        paths: training, training_figure and umap_figure.
+    """
+    history = pd.read_csv(paths["training"])
+    trained = len(history) > 0
     return {
-        "model": model,
+        "name": model,
         "type": kind,
-        "epochs": len(history),
-        "seconds": f"{seconds:.0f}",
-        "cells_per_second": f"{history['cells_per_second'].median():,.0f}",
+        "epochs": len(history) if trained else "",
+        "seconds": f"{history['seconds'].sum():.0f}" if trained else "",
+        "cells_per_second": f"{history['cells_per_second'].median():,.0f}" if trained else "",
+        "training_figure": embed_png(paths["training_figure"]),
+        "umap_figure": embed_png(paths["umap_figure"]),
     }
 
 
-def query_facts(query: str, check: dict, verdict: dict, labels: pd.DataFrame, mappings: dict[str, dict]) -> dict:
-    """Return what the report says of one query."""
+def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str]) -> dict[str, Any]:
+    """Return what the report shows of one query.
+
+    Args:
+        paths: check, labels, verdict and figure.
+        mappings: mapping.json by model.
+    """
+    labels = read_csv(paths["labels"])
     composition = labels.groupby("label").agg(
         cells=("cell", "size"),
         confidence=("confidence", "mean"),
-        assigned=("status", lambda s: (s == "assigned").mean()),
-        novel=("status", lambda s: (s == "novel").mean()),
+        assigned=("status", lambda status: (status == "assigned").mean()),
+        novel=("status", lambda status: (status == "novel").mean()),
     )
     return {
         "name": query,
-        "check": check,
-        "verdict": verdict,
+        "check": read_json(paths["check"]),
+        "verdict": read_json(paths["verdict"]),
         "status": labels["status"].value_counts().to_dict(),
         "composition": composition.sort_values("cells", ascending=False).reset_index().to_dict("records"),
-        "mappings": mappings,
+        "mappings": {model: read_json(path) for model, path in mappings.items()},
+        "figure": embed_png(paths["figure"]),
     }
 
 
-def transfer_tables(scores: pd.DataFrame) -> dict[str, list[dict]]:
-    """Return the rows of the table of scores by what they are of: "all held-out batches", then each
-    fold and each query.
-    """
-    scores = scores.astype(object).where(scores.notna(), None)
-    return {
-        (query if split in ("atlas", "folds") else split): part.to_dict("records")
-        for (split, query), part in scores.groupby(["split", "query"], sort=False)
-    }
-
-
-def integration_table(scores: pd.DataFrame) -> tuple[list[str], list[dict]]:
-    """Return the metrics, and one row a model with each value or the reason why it failed."""
-    metrics = list(dict.fromkeys(scores["metric"]))
-    rows = []
-    for model, part in scores.groupby("model", sort=False):
-        part = (
-            part[["metric", "value", "half_width", "failed"]]
-            .astype({"failed": object})
-            .fillna({"failed": ""})
-            .set_index("metric")
-            .astype(object)
-        )
-        cells = part.where(part.notna(), None).to_dict("index")
-        rows.append({"model": model, "cells": cells})
-    return metrics, rows
-
-
-def further_figures(
-    models: list[str], queries: list[str], references: list[str], mapped: list[str], trees: dict[str, str]
-) -> dict[str, str]:
-    """Return the figures that types draw of their own tables, and those of trees of labels, by
-    title.
+def summarize_calibration(calibration: dict[str, Any]) -> dict[str, Any]:
+    """Return the held-out cells of the calibration, and the weight of each source in the pool.
 
     Args:
-        references: folder of tables of each model. mapped: of each query and model, query by query.
-            trees: figure of a tree by model.
+        calibration: calibration.json.
     """
-    folders = dict(zip((f"{model}" for model in models), references, strict=True))
-    folders |= dict(zip((f"{model}, query {query}" for query in queries for model in models), mapped, strict=True))
-    found = {
-        f"{title}: {path.stem.replace('_', ' ')}": figure(path)
+    weights = dict(zip(calibration["wanted"], calibration["weights"], strict=True))
+    return {"evidence": calibration["evidence"], "weights": weights}
+
+
+def transfer_tables(scores: pd.DataFrame, folds: list[str]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return titles and rows of the tables of scores.
+
+    The first is of all held-out batches. Those of each query and each fold follow.
+
+    Args:
+        scores: transfer.csv.
+        folds: names of the folds.
+    """
+    scores = scores.astype(object).where(scores.notna(), None)
+    return [
+        (split if split in folds else query, part.to_dict("records"))
+        for (split, query), part in scores.groupby(["split", "query"], sort=False)
+    ]
+
+
+def integration_table(scores: pd.DataFrame) -> dict[str, Any]:
+    """Return the table of integration metrics.
+
+    It has the names of the metrics, and one row per model with each value or the reason why it
+    failed; also the number of cells, of neighbours (k) and the version of scib-metrics.
+
+    Args:
+        scores: integration.csv of all models.
+    """
+    columns = ["value", "half_width", "failed"]
+    rows = []
+    for model, part in scores.groupby("model", sort=False):
+        values = part.set_index("metric")[columns].astype(object)
+        rows.append({"model": model, "values": values.where(values.notna(), None).to_dict("index")})
+    first = scores.iloc[0]
+    return {
+        "metrics": list(dict.fromkeys(scores["metric"])),
+        "rows": rows,
+        "n_cells": int(first["n_cells"]),
+        "k": int(first["k"]),
+        "version": first["scib_metrics"],
+    }
+
+
+def table_figures(files: ReportFiles) -> list[tuple[str, str]]:
+    """Return titles and figures of models' own tables and of trees of labels."""
+    folders = {model: paths["tables"] for model, paths in files.models.items() if "tables" in paths}
+    for query, tables in files.query_tables.items():
+        folders |= {f"{model}, query {query}": folder for model, folder in tables.items()}
+    found = [
+        (f"{title}: {path.stem.replace('_', ' ')}", embed_png(path))
         for title, folder in folders.items()
         for path in sorted(Path(folder).glob("*.png"))
-    }
-    return found | {f"{model}: tree of labels": figure(path) for model, path in trees.items()}
-
-
-def render(context: dict) -> str:
-    """Return the page; every value is escaped, so that HTML in a label is shown as text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
+    ]
+    trees = {model: paths["tree"] for model, paths in files.models.items() if "tree" in paths}
+    return found + [(f"{model}: tree of labels", embed_png(path)) for model, path in trees.items()]

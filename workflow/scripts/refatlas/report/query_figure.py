@@ -1,45 +1,73 @@
-"""Figure of one query over the reference."""
+"""Figure of one query in the UMAPs of the reference."""
+
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
-from refatlas.plots import GREY, by_category, colors, scatter
+from refatlas.plots import GREY, apply_style, category_colors, draw_categories, prepare_umap_axes
 from refatlas.transfer.label_table import pick
 
 
-def draw_query(query: str, models: dict[str, dict], cells: pd.DataFrame) -> plt.Figure:
-    """Return one row of panels a model; `models` holds reference (places), query (UMAP) and labels
-    of each.
+class MappedCells(NamedTuple):
+    """A query mapped by one model.
+
+    Attributes:
+        reference: UMAP of the reference, shape (n_reference, 2).
+        query: umap.parquet of the query.
+        labels: labels.parquet of the query.
     """
+
+    reference: np.ndarray
+    query: pd.DataFrame
+    labels: pd.DataFrame
+
+
+def plot_query(query: str, models: dict[str, MappedCells], cells: pd.DataFrame) -> plt.Figure:
+    """Return one row of panels per model: kNN label, its confidence and, if known, true label.
+
+    Args:
+        query: name of the query.
+        models: the mapped query by model.
+        cells: cells.parquet of the query; the true labels are its column label, if it has one.
+    """
+    apply_style()
     truth = cells.get("label")
-    given = {name: pick(parts["labels"], "knn").loc[parts["query"].index] for name, parts in models.items()}
-    names = set().union(
-        *(set(labels["label"]) for labels in given.values()), set() if truth is None else set(truth.dropna())
-    )
-    palette, n_columns = colors(sorted(names)), 2 if truth is None else 3
+    transferred = {model: pick(mapped.labels, "knn").loc[mapped.query.index] for model, mapped in models.items()}
+    palette = category_colors(_label_names(transferred, truth))
+    n_columns = 2 if truth is None else 3
     figure, axes = plt.subplots(len(models), n_columns, figsize=(5.6 * n_columns, 3.8 * len(models)), squeeze=False)
-    for row, (name, parts) in zip(axes, models.items(), strict=True):
-        reference, umap, labels = parts["reference"], parts["query"].to_numpy(), given[name]
-        titles = [f"{query} on {name}: label", "confidence", "true label"]
-        for ax, title in zip(row, titles, strict=False):
-            size = scatter(ax, np.vstack([reference, umap]), title)
-            ax.scatter(*reference.T, c=GREY, s=size, linewidths=0, rasterized=True)
+    for row, (model, mapped) in zip(axes, models.items(), strict=True):
+        _draw_reference(row, mapped, f"{query} on {model}: label")
+        umap, labels = mapped.query.to_numpy(), transferred[model]
         size = float(np.clip(15_000 / len(umap), 2, 12))
-        by_category(row[0], umap, labels["label"], palette, size)
-        order = np.argsort(-labels["confidence"].to_numpy())
-        points = row[1].scatter(
-            *umap[order].T,
-            c=labels["confidence"].to_numpy()[order],
-            s=size,
-            linewidths=0,
-            cmap="viridis",
-            vmin=0,
-            vmax=1,
-            rasterized=True,
-        )
-        figure.colorbar(points, ax=row[1], shrink=0.7)
+        draw_categories(row[0], umap, labels["label"], palette, size)
+        _draw_confidence(row[1], umap, labels["confidence"].to_numpy(), size)
         if truth is not None:
-            by_category(row[2], umap, truth.loc[parts["query"].index], palette, size)
+            draw_categories(row[2], umap, truth.loc[mapped.query.index], palette, size)
     figure.tight_layout()
     return figure
+
+
+def _label_names(transferred: dict[str, pd.DataFrame], truth: pd.Series | None) -> list[str]:
+    found = set() if truth is None else set(truth.dropna())
+    return sorted(found.union(*(labels["label"] for labels in transferred.values())))
+
+
+def _draw_reference(row: np.ndarray, mapped: MappedCells, title: str) -> None:
+    """Draw the reference in grey in each panel."""
+    everything = np.vstack([mapped.reference, mapped.query.to_numpy()])
+    for ax, panel_title in zip(row, (title, "confidence", "true label"), strict=False):
+        size = prepare_umap_axes(ax, everything, panel_title)
+        ax.scatter(*mapped.reference.T, c=GREY, s=size, linewidths=0, rasterized=True)
+
+
+def _draw_confidence(ax: Axes, umap: np.ndarray, confidence: np.ndarray, size: float) -> None:
+    """Draw cells by confidence, the uncertain ones on top."""
+    order = np.argsort(-confidence)
+    x, y = umap[order].T
+    style: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "linewidths": 0, "rasterized": True}
+    points = ax.scatter(x, y, c=confidence[order], s=size, **style)
+    ax.figure.colorbar(points, ax=ax, shrink=0.7)

@@ -1,56 +1,95 @@
-"""One UMAP of a model's reference, and the places of query cells in it."""
+"""One UMAP of a model's latent space of the reference, and the places of query cells in it."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.neighbors.graph import EXACT_GRAPH, neighbor_graph
 from refatlas.numba_cache import cache_umap_functions
 from refatlas.transfer.weighted_knn import neighbor_weights
 
+COLUMNS = ["umap_1", "umap_2"]
+# UMAP's spectral initialization fails for very few cells.
+MIN_SPECTRAL = 50
+# Share of the nearest neighbours whose places count: those closest to the place of the very
+# nearest.
+PLACING_SHARE = 0.25
 
-def umap_layout(latent: np.ndarray, settings: dict, seed: int, threads: int = 1) -> np.ndarray:
-    """Return the UMAP (McInnes 2018) of a latent space, shape (n_cells, 2), from neighbours of
-    `neighbor_graph`; `settings` is the config's `umap`.
+
+def reference_umap(latent: pd.DataFrame, settings: dict[str, Any], seed: int, threads: int = 1) -> pd.DataFrame:
+    """Return the UMAP of the reference's latent space, one row per cell.
+
+    Args:
+        settings: the config's `umap`.
+    """
+    return pd.DataFrame(umap_layout(latent.to_numpy(), settings, seed, threads), index=latent.index, columns=COLUMNS)
+
+
+def query_umap(query: pd.DataFrame, reference: np.ndarray, umap: np.ndarray, k: int, threads: int = 1) -> pd.DataFrame:
+    """Return the places of query cells in the reference's UMAP, one row per cell.
+
+    Args:
+        query: latent space of the query.
+        reference: latent space of the reference, shape (n_reference, n_latent).
+        umap: UMAP of the reference, shape (n_reference, 2), in the same order.
+        k: number of nearest reference cells.
+    """
+    places = place_cells(reference, umap, query.to_numpy(), k, threads)
+    return pd.DataFrame(places.astype(np.float32), index=query.index, columns=COLUMNS)
+
+
+def umap_layout(latent: np.ndarray, settings: dict[str, Any], seed: int, threads: int = 1) -> np.ndarray:
+    """Return the UMAP (McInnes et al. 2018) of a latent space, shape (n_cells, 2).
+
+    Args:
+        settings: the config's `umap`.
     """
     from umap import UMAP
 
     cache_umap_functions()
-    # New cells are placed by embed_query.
-    warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")
     settings = {**settings, "n_neighbors": min(settings["n_neighbors"], len(latent))}
     neighbors = neighbor_graph(latent, settings["n_neighbors"], seed, threads)
     umap = UMAP(
         **settings,
         random_state=seed,
         n_jobs=1,
-        init=start(len(latent)),
+        init=initialization(len(latent)),
         precomputed_knn=(*neighbors, None),
         force_approximation_algorithm=True,
     )
-    return umap.fit_transform(latent)
+    with warnings.catch_warnings():
+        # New cells cannot be transformed. Those of queries are placed by `place_cells`.
+        warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")
+        return umap.fit_transform(latent)
 
 
-def start(n_cells: int) -> str:
-    """Return how UMAP places cells at first: the spectral layout fails for very few, and keeps the
-    square root of their number of vectors of all of them, 8 GB for a million.
+def initialization(n_cells: int) -> str:
+    """Return UMAP's method of initialization.
+
+    The spectral one fails for very few cells. For a million, it needs 8 GB: as many vectors as the
+    square root of the number of cells.
     """
-    if n_cells <= 50:
+    if n_cells <= MIN_SPECTRAL:
         return "random"
     return "spectral" if n_cells <= EXACT_GRAPH else "pca"
 
 
 def place_cells(reference: np.ndarray, umap: np.ndarray, query: np.ndarray, k: int, threads: int = 1) -> np.ndarray:
-    """Return the query's places, shape (n_query, 2): the mean of the k nearest reference cells'
-    places.
+    """Return the places of query cells in a UMAP, shape (n_query, 2).
 
-    Only neighbours on the same island of the map count: the quarter of them that lies nearest to
-    the nearest neighbour's place.
-    A mean over several islands would lie in the void between them.
+    A place is the weighted mean place of the nearest reference cells.
+
+    Only the quarter of the neighbours counts that lies closest to the nearest neighbour in the
+    UMAP. The mean over several separate clusters of the UMAP would lie in the empty space between
+    them.
     """
-    neighbors, distances = nearest(reference, query, k, threads)
+    neighbors, distances = nearest_neighbors(reference, query, k, threads)
     places = umap[neighbors]
-    apart = np.linalg.norm(places - places[:, :1], axis=2)
-    weights = neighbor_weights(distances) * (apart <= np.quantile(apart, 0.25, axis=1, keepdims=True))
+    from_first = np.linalg.norm(places - places[:, :1], axis=2)
+    weights = neighbor_weights(distances) * (
+        from_first <= np.quantile(from_first, PLACING_SHARE, axis=1, keepdims=True)
+    )
     return (places * weights[:, :, None]).sum(axis=1) / weights.sum(axis=1)[:, None]

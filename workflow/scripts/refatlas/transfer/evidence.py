@@ -1,27 +1,34 @@
-"""What is known of query cells: probabilities of labels by each source, and measures of novelty."""
+"""Evidence on query cells: probabilities of labels by each source, and measures of novelty."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from refatlas.io.atomic import atomic_path
-from refatlas.transfer.label_table import names_of, probabilities
+from refatlas.transfer.label_table import labels_of_table, probabilities
+
+# Paths of each model's results, by the kind of file.
+ModelFiles = Mapping[str, Mapping[str, str]]
 
 
 @dataclass
 class Evidence:
-    """What is known of some query cells.
+    """Evidence on the cells of one or several queries.
 
     Attributes:
-        cells: their names. labels: the reference's labels.
+        cells: names of the cells.
+        labels: the reference's labels.
         sources: probabilities of the labels by each source ("model:source"), shape (n_cells,
             n_labels).
-        strangeness: how unlike the reference each cell is in each model's eyes, one column a
-            measure; larger is stranger.
-        positions: each cell's place in the baseline's latent space, shape (n_cells, n_latent).
-            groups: each cell's batch, of one split's latent space: within it, cells are
-            each other's neighbours.
+        novelty_measures: how unlike the reference each cell is, one column per model and measure
+            ("model:measure"); larger means less alike.
+        positions: the cells in the baseline's latent space, shape (n_cells, n_latent).
+        groups: batch of each cell, together with its split. Neighbours are searched within a group,
+            because the latent spaces of splits differ.
     """
 
     cells: pd.Index
@@ -31,42 +38,41 @@ class Evidence:
     positions: np.ndarray
     groups: np.ndarray
 
-    def take(self, wanted: np.ndarray) -> "Evidence":
-        """Return the part of some cells."""
-        sources = {name: p[wanted] for name, p in self.sources.items()}
+    def take(self, mask: np.ndarray) -> "Evidence":
+        """Return the evidence on the cells where `mask` is true."""
         return Evidence(
-            self.cells[wanted],
+            self.cells[mask],
             self.labels,
-            sources,
-            self.novelty_measures[wanted],
-            self.positions[wanted],
-            self.groups[wanted],
+            {name: p[mask] for name, p in self.sources.items()},
+            self.novelty_measures[mask],
+            self.positions[mask],
+            self.groups[mask],
         )
 
 
 @dataclass
 class HeldOut:
-    """Held-out cells to learn from, in memory and as a file: probabilities by source, the true
-    labels' columns, and batches.
+    """Held-out cells with known labels, from which calibration and pooling are learned.
+
+    Attributes:
+        sources: probabilities of the labels by each source, shape (n_cells, n_labels).
+        truth: column of each cell's true label, shape (n_cells,).
+        batches: batch of each cell, shape (n_cells,).
     """
 
     sources: dict[str, np.ndarray]
     truth: np.ndarray
     batches: np.ndarray
 
-    def save(self, path: str) -> None:
-        """Write them to one file, whole or not at all."""
+    def save(self, path: str | Path) -> None:
+        """Write the cells to an npz file, atomically; probabilities are stored in single precision."""
+        arrays: dict[str, Any] = {f"source {name}": p.astype(np.float32) for name, p in self.sources.items()}
         with atomic_path(path) as part, part.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                truth=self.truth,
-                batches=self.batches,
-                **{f"source {name}": p.astype(np.float32) for name, p in self.sources.items()},
-            )
+            np.savez_compressed(stream, truth=self.truth, batches=self.batches, **arrays)
 
     @classmethod
-    def load(cls, path: str) -> "HeldOut":
-        """Return what `save` wrote; no code is run by loading it."""
+    def load(cls, path: str | Path) -> "HeldOut":
+        """Return the cells that `save` wrote, without unpickling."""
         with np.load(path, allow_pickle=False) as arrays:
             sources = {
                 name.removeprefix("source "): arrays[name].astype(np.float64)
@@ -76,49 +82,52 @@ class HeldOut:
             return cls(sources, arrays["truth"], arrays["batches"])
 
 
-def read_evidence(
-    split: str,
-    batches: pd.Series,
-    models: list[str],
-    labels: list[str],
-    distances: list[str],
-    fits: list[str],
-    positions: str,
-    known: list[str],
-) -> Evidence:
-    """Return the evidence of one query out of each model's labels.parquet, distance.parquet and
-    fit.parquet, and the baseline's latent.parquet.
+def read_evidence(split: str, batches: pd.Series, models: ModelFiles, positions: str, known: list[str]) -> Evidence:
+    """Return the evidence on the cells of one query.
 
     Args:
-        batches: of the query's cells, by their names.
+        split: name of the split whose reference the query was mapped onto.
+        batches: batch of each cell, indexed by the cells' names.
+        models: of each model, paths of labels.parquet ("labels"), distance.parquet ("distance") and
+            fit.parquet ("fit"). Their order is that of the sources.
+        positions: path of the baseline's latent.parquet of the query.
+        known: labels of the reference.
     """
-    sources, strange, cells = {}, {}, batches.index
-    for model, label_file, distance_file, fit_file in zip(models, labels, distances, fits, strict=True):
-        table = pd.read_parquet(label_file)
+    sources, measures, cells = {}, {}, batches.index
+    for model, files in models.items():
+        table = pd.read_parquet(files["labels"])
         for source in table["source"].unique():
             sources[f"{model}:{source}"] = probabilities(table, source, known).loc[cells].to_numpy()
-        for name, values in {**pd.read_parquet(distance_file), **pd.read_parquet(fit_file)}.items():
-            strange[f"{model}:{name}"] = values.loc[cells].to_numpy()
-    places, groups = (
+        for name, values in {**pd.read_parquet(files["distance"]), **pd.read_parquet(files["fit"])}.items():
+            measures[f"{model}:{name}"] = values.loc[cells].to_numpy()
+    return Evidence(
+        cells,
+        known,
+        sources,
+        pd.DataFrame(measures, index=cells),
         pd.read_parquet(positions).loc[cells].to_numpy(),
         (f"{split} " + batches.astype(str)).to_numpy(dtype=str),
     )
-    return Evidence(cells, known, sources, pd.DataFrame(strange, index=cells), places, groups)
 
 
-def stack(parts: list[Evidence]) -> Evidence:
-    """Return the evidence of several queries as one."""
+def stack_evidence(parts: Sequence[Evidence]) -> Evidence:
+    """Return the evidence on several queries as one; all have the same sources and labels."""
     first = parts[0]
-    sources = {name: np.vstack([part.sources[name] for part in parts]) for name in first.sources}
-    cells, strange = pd.Index(np.concatenate([p.cells for p in parts])), pd.concat([p.novelty_measures for p in parts])
-    # Latent spaces of splits may differ in dimensions, where a reference is tiny.
-    width = max(p.positions.shape[1] for p in parts)
-    positions = np.vstack([np.pad(p.positions, ((0, 0), (0, width - p.positions.shape[1]))) for p in parts])
-    return Evidence(cells, first.labels, sources, strange, positions, np.concatenate([p.groups for p in parts]))
+    # The latent spaces of splits may differ in dimensions if a reference is tiny.
+    width = max(part.positions.shape[1] for part in parts)
+    return Evidence(
+        pd.Index(np.concatenate([part.cells for part in parts])),
+        first.labels,
+        {name: np.vstack([part.sources[name] for part in parts]) for name in first.sources},
+        pd.concat([part.novelty_measures for part in parts]),
+        np.vstack([np.pad(p.positions, ((0, 0), (0, width - p.positions.shape[1]))) for p in parts]),
+        np.concatenate([part.groups for part in parts]),
+    )
 
 
-def known_labels(tables: list[str]) -> list[str]:
-    """Return all labels that any of these labels.parquet has probabilities of."""
+def known_labels(paths: Iterable[str]) -> list[str]:
+    """Return all labels for which any of these labels.parquet has probabilities, sorted."""
     import pyarrow.parquet as pq
 
-    return sorted({name for path in tables for name in names_of(pd.DataFrame(columns=pq.read_schema(path).names))})
+    columns = [pd.DataFrame(columns=pq.read_schema(path).names) for path in paths]
+    return sorted({label for table in columns for label in labels_of_table(table)})

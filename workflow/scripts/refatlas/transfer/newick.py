@@ -1,7 +1,7 @@
-"""Trees of names in Newick notation. Light: Snakemake imports it at every start.
+"""Trees of names in Newick notation. Light to import, because Snakemake imports it at every start.
 
-A tree is two lists: the parent of each node and the node's name. Node 0 is the root, whose parent
-is -1; parents come before their children.
+A tree is two lists: the parent of each node, and the name of each node. Node 0 is the root, whose
+parent is -1. Parents precede their children.
 """
 
 import re
@@ -16,8 +16,9 @@ EXAMPLE = "(('CD14 Mono','CD16 Mono')Monocytes,'B cells');"
 
 
 def write_newick(parents: list[int], names: list[str]) -> str:
-    """Return a tree in Newick notation, every name in single quotes, a quote in a name doubled; the
-    root's name is left out if empty.
+    """Return a tree in Newick notation.
+
+    All names are in single quotes, and a quote in a name is doubled. An empty name is omitted.
     """
 
     def text(node: int) -> str:
@@ -29,21 +30,26 @@ def write_newick(parents: list[int], names: list[str]) -> str:
 
 
 def read_newick(text: str, where: str) -> tuple[list[int], list[str]]:
-    """Return the parents and names of a tree, in preorder; branch lengths and comments in [] are
-    skipped, underscores stay as they are.
+    """Return the parents and names of a tree, in preorder.
+
+    Branch lengths and comments in [] are skipped; underscores are not replaced by spaces.
+
+    Args:
+        text: in Newick notation.
+        where: name of the file for messages.
 
     Raises:
-        InputError: `where` the text stands, and what is wrong with it.
+        InputError: the text is not a Newick tree.
     """
     parents, names, node, depth = [-1], [""], 0, 0
     for sign, name in _tokens(text, where):
         depth += {"(": 1, ")": -1}.get(sign, 0)
         if depth > MAX_DEPTH:
-            raise _refused(where, f"more than {MAX_DEPTH} brackets stand within each other")
+            raise _refused(where, f"brackets are nested more than {MAX_DEPTH} deep")
         if sign in ("(", ","):
             above = node if sign == "(" else parents[node]
             if above < 0:
-                raise _refused(where, "it has several roots; put brackets around them")
+                raise _refused(where, "it has several roots; enclose them in brackets")
             parents.append(above)
             names.append("")
             node = len(parents) - 1
@@ -59,11 +65,11 @@ def read_newick(text: str, where: str) -> tuple[list[int], list[str]]:
 
 
 def _refused(where: str, reason: str) -> InputError:
-    return InputError(f"{where} is no Newick tree: {reason}. Expected something like {EXAMPLE}")
+    return InputError(f"{where} is not a Newick tree: {reason}. An example of a tree: {EXAMPLE}")
 
 
 def _tokens(text: str, where: str) -> list[tuple[str, str]]:
-    """Return the signs and names up to the first semicolon, as pairs of which one is empty."""
+    """Return the signs and names up to the first semicolon, as pairs (sign, name) of which one is empty."""
     found, place, text = [], 0, text.strip()
     while place < len(text):
         match = TOKEN.match(text, place)

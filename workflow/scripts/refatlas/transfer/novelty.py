@@ -1,67 +1,87 @@
-"""Novelty score of a cell: how unlike the reference it is, as a percentile among held-out cells."""
+"""Novelty score of a cell: how unlike the reference it is, as a percentile among held-out cells.
+
+Two scores are learned on held-out cells. The cell score combines measures of each cell by itself.
+The neighborhood score combines the cell score, smoothed over the cell's neighbours, with the
+neighbourhood expression shift; cells of small batches have none.
+"""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from refatlas.neighbors.exact_index import nearest
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.evidence import Evidence
 
-# Cells of a batch over which strangeness is averaged, the cell itself included.
+# Cells of a batch over which the cell score is averaged, the cell itself included.
 NEIGHBORS = 15
-# The measure of cells' neighbourhoods, which cells of small batches have not; all others are of
-# cells by themselves.
+# The only measure of neighbourhoods; it is missing for cells of small batches.
 NEIGHBORHOOD_SHIFT = "neighborhood_shift"
 GRID = np.linspace(0, 1, 501)
 
 
-def of_cells(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
-    """Return the measures of cells by themselves, with one more: how unlike any label a cell is, 1
-    - the delivered confidence.
-    """
-    return evidence.novelty_measures.loc[
-        :, [not _is_neighborhood_shift(name) for name in evidence.novelty_measures]
-    ].assign(doubt=1 - p.max(axis=1))
-
-
-def learn_novelty(evidence: Evidence, p: np.ndarray) -> dict:
-    """Return quantiles over held-out cells: of each measure of cells by themselves and of all these
-    together, and the same of cells with what is around them (None if no batch is large).
+def cell_measures(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
+    """Return the novelty measures of cells by themselves, with uncertainty: 1 - the delivered confidence.
 
     Args:
-        p: delivered probabilities of the cells.
+        evidence: on the cells.
+        p: delivered probabilities, shape (n_cells, n_labels).
     """
-    alone, alone_quantiles, novelty_alone = _learn_together(of_cells(evidence, p))
-    around = surroundings(evidence, alone)
-    _, around_quantiles, novelty_around = (
-        _learn_together(pd.concat([table for _, table in around])) if around else (None, None, None)
+    measures = evidence.novelty_measures
+    return measures.loc[:, [not _is_neighborhood_shift(name) for name in measures]].assign(
+        uncertainty=1 - p.max(axis=1)
     )
+
+
+def learn_novelty(evidence: Evidence, p: np.ndarray) -> dict[str, Any]:
+    """Return quantiles of all measures and scores over held-out cells.
+
+    Args:
+        evidence: on the held-out cells.
+        p: their delivered probabilities, shape (n_cells, n_labels).
+
+    Returns:
+        "cell_measures" and "neighborhood_measures": quantiles of each measure by its name;
+        "cell_score" and "neighborhood_score": those of the scores. What belongs to neighbourhoods is
+        None if no batch is large enough.
+    """
+    score, cell_quantiles, cell_score_quantiles = _learn_score(cell_measures(evidence, p))
+    batches = [table for _, table in neighborhood_measures(evidence, score)]
+    quantiles, score_quantiles = _learn_score(pd.concat(batches))[1:] if batches else (None, None)
     return {
-        "strangeness": alone_quantiles,
-        "novelty_alone": novelty_alone,
-        "strangeness_around": around_quantiles,
-        "novelty": novelty_around,
+        "cell_measures": cell_quantiles,
+        "cell_score": cell_score_quantiles,
+        "neighborhood_measures": quantiles,
+        "neighborhood_score": score_quantiles,
     }
 
 
-def _learn_together(measures: pd.DataFrame) -> tuple[np.ndarray, dict[str, list[float]], list[float]]:
-    """Return the strangeness by some measures, the measures' quantiles, and its own."""
+def _learn_score(measures: pd.DataFrame) -> tuple[np.ndarray, dict[str, list[float]], list[float]]:
+    """Return the score by some measures, the quantiles of each measure, and those of the score."""
     quantiles = {name: np.quantile(values, GRID).tolist() for name, values in measures.items()}
-    together = mean_normal_score(measures, quantiles)
-    return together, quantiles, np.quantile(together, GRID).tolist()
+    score = mean_normal_score(measures, quantiles)
+    return score, quantiles, np.quantile(score, GRID).tolist()
 
 
-def surroundings(evidence: Evidence, alone: np.ndarray) -> list[tuple[np.ndarray, pd.DataFrame]]:
-    """Return the cells of each batch that has neighbourhoods, as a mask, with their measures:
-    strangeness smoothed over neighbours, and divergence from the reference.
+def neighborhood_measures(evidence: Evidence, cell_score: np.ndarray) -> list[tuple[np.ndarray, pd.DataFrame]]:
+    """Return the measures of neighbourhoods in each batch that is large enough, with the mask of its cells.
+
+    They are the neighbourhood expression shift of each model that has it, and the smoothed cell
+    score.
 
     Args:
-        alone: strangeness of each cell by itself.
+        evidence: on the cells.
+        cell_score: score of each cell by itself, shape (n_cells,).
     """
-    divergence = evidence.novelty_measures.loc[:, [_is_neighborhood_shift(name) for name in evidence.novelty_measures]]
-    large = divergence.notna().all(axis=1).to_numpy()
+    measures = evidence.novelty_measures
+    shift = measures.loc[:, [_is_neighborhood_shift(name) for name in measures]]
+    large = shift.notna().all(axis=1).to_numpy()
     masks = [large & (evidence.groups == name) for name in np.unique(evidence.groups[large])]
-    return [(part, divergence[part].assign(smoothed=smooth(alone[part], evidence.positions[part]))) for part in masks]
+    return [
+        (mask, shift[mask].assign(smoothed_cell_score=smooth(cell_score[mask], evidence.positions[mask])))
+        for mask in masks
+    ]
 
 
 def _is_neighborhood_shift(measure: str) -> bool:
@@ -69,38 +89,48 @@ def _is_neighborhood_shift(measure: str) -> bool:
 
 
 def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return each cell's value averaged with the mean of its nearest cells: a type that the
-    reference lacks is many strange cells side by side.
+    """Return the average of each cell's value and the mean over its nearest cells, shape (n_cells,).
 
-    Half is the cell's own, because the mean alone calls a whole type novel that another state of
-    the cells has shifted by little.
+    A type that the reference lacks appears as many cells with high scores that lie together. The
+    mean alone would call a whole type novel if its state had shifted slightly.
 
     Args:
-        values: shape (n_cells,). positions: of the same cells, shape (n_cells, n_latent).
+        values: shape (n_cells,).
+        positions: of the same cells, shape (n_cells, n_latent).
     """
-    neighbors, _ = nearest(positions, positions, NEIGHBORS)
+    neighbors, _ = nearest_neighbors(positions, positions, NEIGHBORS)
     return (values + values[neighbors].mean(axis=1)) / 2
 
 
-def novelty(evidence: Evidence, p: np.ndarray, learned: dict) -> np.ndarray:
-    """Return each cell's percentile of strangeness among held-out cells: with what is around it, or
-    by itself in a batch that is too small for that.
+def novelty(evidence: Evidence, p: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
+    """Return each cell's novelty score, a percentile among held-out cells, shape (n_cells,).
+
+    It is that of the neighborhood score, or, in batches that are too small, of the cell score.
+
+    Args:
+        evidence: on the cells.
+        p: delivered probabilities, shape (n_cells, n_labels).
+        learned: from `learn_novelty`.
     """
-    alone = mean_normal_score(of_cells(evidence, p), learned["strangeness"])
-    found = percentile(alone, learned["novelty_alone"])
-    for part, around in surroundings(evidence, alone) if learned["novelty"] else ():
-        found[part] = percentile(mean_normal_score(around, learned["strangeness_around"]), learned["novelty"])
+    score = mean_normal_score(cell_measures(evidence, p), learned["cell_measures"])
+    found = percentile(score, learned["cell_score"])
+    if learned["neighborhood_score"]:
+        for mask, measures in neighborhood_measures(evidence, score):
+            scores = mean_normal_score(measures, learned["neighborhood_measures"])
+            found[mask] = percentile(scores, learned["neighborhood_score"])
     return found
 
 
 def percentile(values: np.ndarray, quantiles: list[float]) -> np.ndarray:
-    """Return which share of the held-out cells is below each value."""
+    """Return the share of held-out cells below each value, by their quantiles on GRID."""
     return np.interp(values, quantiles, GRID)
 
 
 def mean_normal_score(measures: pd.DataFrame, quantiles: dict[str, list[float]]) -> np.ndarray:
-    """Return each cell's mean normal score over all measures: its percentile among held-out cells,
-    as a standard normal's quantile (Stouffer).
+    """Return each cell's mean normal score over all measures, shape (n_cells,).
+
+    A normal score is the standard normal quantile of the cell's percentile among held-out cells;
+    their mean combines measures as Stouffer's method combines p-values.
     """
     shares = [percentile(measures[name].to_numpy(), values) for name, values in quantiles.items()]
     return ndtri(np.clip(shares, 1e-3, 1 - 1e-3)).mean(axis=0)

@@ -1,10 +1,10 @@
-"""What transfer of labels needs of a reference's latent space, made once: an index of its labelled
-cells, their labels, a logistic regression, a sample for outliers.
-"""
+"""The index of a reference's latent space that label transfer uses, made once and read by every query."""
 
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,10 @@ from refatlas.io.atomic import atomic_path
 from refatlas.io.fingerprints import sha256_of
 from refatlas.neighbors.exact_index import LEAF, ExactIndex
 from refatlas.transfer.label_table import draw_evenly
-from refatlas.transfer.logistic import fit_scaled
+from refatlas.transfer.logistic import Arrays, fit_scaled
 
 VERSION = 1
-REMAKE = "delete it, and Snakemake makes it anew (rule index_reference)"
+REMAKE = "delete it, and rule index_reference will make it again"
 STRENGTH = 1.0
 MAX_CELLS = 20_000
 MIN_PER_LABEL = 100
@@ -28,45 +28,49 @@ class ReferenceIndex:
     """The labelled cells of a reference.
 
     Attributes:
-        index: of their latent space. names: the labels, sorted. codes: the label of each cell, a
-            place in `names`.
-        logistic: of `fit_scaled`. sample: latent space of the cells that outliers are told by.
+        index: of their latent space.
+        names: the labels, sorted.
+        codes: label of each cell, a position in `names`.
+        logistic: logistic regression on the latent space, from `fit_scaled`.
+        sample: latent space of the cells that outlier factors refer to, shape (n_sample, n_latent).
     """
 
     index: ExactIndex
     names: np.ndarray
     codes: np.ndarray
-    logistic: dict[str, np.ndarray]
+    logistic: Arrays
     sample: np.ndarray
 
     def labels(self) -> pd.Series:
         """Return the cells' labels as a categorical column."""
         return pd.Series(pd.Categorical.from_codes(self.codes, self.names))
 
-    def save(self, path: str, latent: str) -> None:
-        """Write everything to an npz, with the checksum of the latent.parquet that it was made of."""
-        arrays = {f"index {field.name}": getattr(self.index, field.name) for field in fields(ExactIndex)}
+    def save(self, path: str | Path, latent: str | Path) -> None:
+        """Write the index to an npz file, with the checksum of the latent.parquet of which it was made."""
+        arrays: dict[str, Any] = {
+            f"index {field.name}": getattr(self.index, field.name) for field in fields(ExactIndex)
+        }
         arrays |= {f"logistic {name}": values for name, values in self.logistic.items()}
         arrays |= {"names": self.names.astype(str), "codes": self.codes, "sample": self.sample}
         with atomic_path(path) as part, open(part, "wb") as stream:
             np.savez(stream, version=VERSION, latent=sha256_of(latent), **arrays)
 
     @classmethod
-    def load(cls, path: str, latent: str) -> "ReferenceIndex":
-        """Return what `save` wrote, without running code.
+    def load(cls, path: str | Path, latent: str | Path) -> "ReferenceIndex":
+        """Return the index that `save` wrote, without unpickling.
 
         Raises:
             InputError: the file is damaged, of another version, or of another latent.parquet.
         """
-        # Each takes about as long as the other, and neither holds Python's lock.
+        # Both take about as long, and neither holds Python's global lock.
         with ThreadPoolExecutor(1) as beside:
             checksum = beside.submit(sha256_of, latent)
             arrays = _read(path)
         version = int(arrays.pop("version", 0))
         if version != VERSION:
-            raise InputError(f"{path}: it is of format {version}, expected {VERSION}; {REMAKE}")
+            raise InputError(f"{path}: format {version} found, expected {VERSION}; {REMAKE}")
         if str(arrays.pop("latent", "")) != checksum.result():
-            raise InputError(f"{path}: it was not made of {latent}, whose checksum is another; {REMAKE}")
+            raise InputError(f"{path}: it was not made of {latent}, whose checksum differs; {REMAKE}")
         parts = {
             kind: {name.split()[1]: arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")}
             for kind in ("index", "logistic")
@@ -80,9 +84,7 @@ class ReferenceIndex:
         return found
 
     def _fits(self) -> bool:
-        """Return whether shapes and places are such that the compiled search, which does not check
-        them, stays within the arrays.
-        """
+        """Return whether shapes and positions are valid; the compiled search does not check them."""
         index, n_cells = self.index, len(self.codes)
         n_leaves, n_latent = -(-n_cells // LEAF), index.mean.size
         shapes = {
@@ -100,7 +102,7 @@ class ReferenceIndex:
         )
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
+def _read(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays}
@@ -109,7 +111,13 @@ def _read(path: str) -> dict[str, np.ndarray]:
 
 
 def index_cells(latent: np.ndarray, labels: pd.Series, seed: int) -> ReferenceIndex:
-    """Return the index of labelled cells; `latent` has shape (n_cells, n_latent)."""
+    """Return the index of labelled cells.
+
+    Args:
+        latent: latent space, shape (n_cells, n_latent).
+        labels: label of each cell, none missing.
+        seed: seed of the draw of cells for outlier factors.
+    """
     names, codes = np.unique(labels.astype(str).to_numpy(), return_inverse=True)
     sample = latent[draw_evenly(codes, MAX_CELLS, MIN_PER_LABEL, seed)]
     return ReferenceIndex(

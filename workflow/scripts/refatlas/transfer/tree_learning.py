@@ -1,7 +1,4 @@
-"""How a tree of labels is learned over units of the reference, or taken from a user's file.
-
-Used by check_hierarchy, learn_hierarchy and update_hierarchy.
-"""
+"""Learning of trees of labels over units of the reference by scHPL, or from a user's file."""
 
 import io
 import time
@@ -9,92 +6,28 @@ import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from refatlas.errors import InputError, listed
 from refatlas.transfer.label_table import draw_evenly
+from refatlas.transfer.label_tree import EQUALS, WHOLE, LabelTree, entries_of, tree_of_file, units_of
 from refatlas.transfer.newick import read_newick
-from refatlas.transfer.tree import EQUALS, LabelTree, Rejection, TreeClassifier, entry_code, from_schpl, to_schpl
+from refatlas.transfer.schpl_trees import entry_code, from_schpl, to_schpl
+from refatlas.transfer.tree import Rejection, TreeClassifier
 
 OTHER_ROOT = "root2"
-# The unit of all cells where the user gives the tree.
-WHOLE = "reference"
-
-
-def entries_of(units: pd.Series, labels: pd.Series, min_cells: int) -> tuple[list[str], list[str], np.ndarray]:
-    """Return the units and labels of all entries, and each cell's entry: -1 without a label, or
-    with one of fewer than `min_cells` cells in its unit.
-
-    Units come by their number of labelled cells, the largest first: scHPL builds on the first one.
-    The labels of a unit are sorted.
-    """
-    sizes = pd.crosstab(units[labels.notna()], labels.dropna())
-    order = sizes.sum(axis=1).sort_index().sort_values(ascending=False, kind="stable").index
-    pairs = [(unit, label) for unit in order for label in sizes.columns if sizes.loc[unit, label] >= min_cells]
-    few = {
-        f"{label} ({unit}: {sizes.loc[unit, label]})"
-        for unit in order
-        for label in sizes.columns
-        if 0 < sizes.loc[unit, label] < min_cells
-    }
-    if few:
-        print(f"of fewer than {min_cells} cells in a unit, which take no part: {listed(sorted(few), 20)}")
-    number = {pair: i for i, pair in enumerate(pairs)}
-    return (
-        [str(u) for u, _ in pairs],
-        [str(label) for _, label in pairs],
-        np.array([number.get(pair, -1) for pair in zip(units, labels, strict=True)]),
-    )
-
-
-def tree_of_file(parents: list[int], names: list[str], labels: list[str], where: str) -> LabelTree:
-    """Return a user's tree, with the labels of the reference as entries; inner nodes may have names
-    that are no labels.
-
-    Raises:
-        InputError: a leaf is no label of the reference, or a label stands twice.
-    """
-    parts = [_labels_of(name, labels) for name in names]
-    inner = set(parents)
-    unknown = [name for node, name in enumerate(names) if node not in inner and not parts[node]]
-    if unknown:
-        raise InputError(
-            f"{where}: leaves {listed(map(repr, unknown))} are no labels of the reference; its labels are"
-            f" {listed(labels, 40)}. Rename or remove these leaves"
-        )
-    twice = [label for label in labels if sum(label in found for found in parts) > 1]
-    if twice:
-        raise InputError(f"{where}: labels {listed(map(repr, twice))} stand at more than one node; let each stand once")
-    left_out = [label for label in labels if not any(label in found for found in parts)]
-    if left_out:
-        print(
-            "labels of the reference that are not in the tree, and which it therefore never gives:"
-            f" {listed(left_out, 40)}"
-        )
-    titles = [
-        "" if found or not node else name or f"node {node}"
-        for node, (name, found) in enumerate(zip(names, parts, strict=True))
-    ]
-    nodes = [next((node for node, found in enumerate(parts) if label in found), -1) for label in labels]
-    return LabelTree(parents, titles, [WHOLE] * len(labels), list(labels), nodes)
-
-
-def _labels_of(name: str, labels: list[str]) -> list[str]:
-    """Return the labels that a node's name stands for: itself, or several with " = " between them,
-    as a learned tree has.
-    """
-    if name in labels:
-        return [name]
-    parts = name.split(EQUALS)
-    return parts if all(part in labels for part in parts) else []
 
 
 @dataclass
 class Matching:
-    """How the labels of units are matched: scHPL's threshold on differences between shares of
-    confusion, and whether labels without a match go under the root.
+    """How the labels of units are matched.
+
+    Attributes:
+        threshold: scHPL's threshold on differences between shares of confusion.
+        attach: whether labels without a match are attached to the root.
     """
 
     threshold: float = 0.25
@@ -102,11 +35,16 @@ class Matching:
 
 
 def add_unit(seen: TreeClassifier, x: np.ndarray, entries: np.ndarray, matching: Matching) -> LabelTree:
-    """Return the tree extended by the labels of another unit, by scHPL: each of the two predicts
-    the other's cells, and labels are matched by both confusions.
+    """Return the tree extended by the labels of another unit, by scHPL.
+
+    Each of the two classifiers predicts the other's cells, and labels are matched by both confusion
+    matrices.
 
     Args:
-        seen: of the tree so far. x, entries: latent space and entries of the unit's cells.
+        seen: classifier of the tree so far.
+        x: latent space of the unit's cells, shape (n_cells, n_latent).
+        entries: entry of each of these cells.
+        matching: how labels are matched.
     """
     from scHPL import update_tree
 
@@ -122,8 +60,8 @@ def add_unit(seen: TreeClassifier, x: np.ndarray, entries: np.ndarray, matching:
     truth = [np.array([[entry_code(entry)] for entry in some]) for some in (seen.entries, entries)]
     predicted = [_first_names(other, seen.x, to_schpl(other.tree, OTHER_ROOT)), _first_names(seen, x, schpl)]
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        # Printed are codes, which `tell` says as labels. Warned of is what pandas 3 will refuse,
-        # hundreds of times; the lock keeps pandas below 3.
+        # scHPL prints codes, which `report_tree` prints as labels. The warnings, hundreds of them,
+        # concern pandas 3; the locked environment has an older version.
         warnings.filterwarnings("ignore", category=FutureWarning, module="scHPL")
         schpl, _ = update_tree(
             schpl, truth[0], predicted[0], truth[1], predicted[1], matching.threshold, matching.attach
@@ -131,10 +69,8 @@ def add_unit(seen: TreeClassifier, x: np.ndarray, entries: np.ndarray, matching:
     return from_schpl(schpl, known)
 
 
-def _first_names(classifier: TreeClassifier, x: np.ndarray, schpl: list) -> np.ndarray:
-    """Return the predictions for cells as scHPL writes them, shape (n_cells, 1); a rejected cell is
-    at the root.
-    """
+def _first_names(classifier: TreeClassifier, x: np.ndarray, schpl: list[Any]) -> np.ndarray:
+    """Return scHPL's names of the predicted nodes, shape (n_cells, 1); that of a rejected cell is the root."""
     found = classifier.decide(x)
     names = np.array([node.name[0] for node in schpl[0].walk()])
     return names[np.where(found.rejected(), 0, found.node)][:, None]
@@ -143,24 +79,28 @@ def _first_names(classifier: TreeClassifier, x: np.ndarray, schpl: list) -> np.n
 def learn_tree(
     x: np.ndarray, entries: np.ndarray, start: LabelTree, n_neighbors: int, rejection: Rejection, matching: Matching
 ) -> TreeClassifier:
-    """Return the classifier of the tree that scHPL learns, unit after unit in the order of their
-    first entries; progress is printed.
+    """Return the classifier of the tree that scHPL learns unit by unit, and print the progress.
+
+    Units follow the order of their first entries.
 
     Args:
-        x: latent space, shape (n_cells, n_latent). entries: of its cells. start: the tree to begin
-            with, which may be without any node.
+        x: latent space of the training cells, shape (n_cells, n_latent).
+        entries: entry of each of these cells.
+        start: tree to begin with, which may have no node but the root.
+        n_neighbors: number of neighbours.
+        rejection: limits of rejection.
+        matching: how labels are matched.
     """
     unit_of = np.array(start.units)[entries]
     start = start.without_empty_nodes(set(entries.tolist())) if max(start.nodes) >= 0 else start
     known = {unit for unit, node in zip(start.units, start.nodes, strict=True) if node >= 0}
-    # A unit none of whose labels was matched has left no cells.
+    # If none of a unit's labels was matched, no cells of it are left.
     order = [unit for unit in dict.fromkeys(start.units) if unit not in known and (unit_of == unit).any()]
     if not known:
         first = order.pop(0)
         start = LabelTree.flat(start.units, start.labels, [e for e, unit in enumerate(start.units) if unit == first])
         known = {first}
-    # In the units' order, as scHPL adds them: its folds for the limit of reconstruction depend on
-    # it.
+    # In the order of the units, as in scHPL: its folds for the limit of reconstruction depend on it.
     seen, tree, started = np.flatnonzero(np.isin(unit_of, list(known))), start, time.monotonic()
     for i, unit in enumerate(order):
         new = np.flatnonzero(unit_of == unit)
@@ -179,8 +119,9 @@ def learn_tree(
 
 
 def describe(classifier: TreeClassifier) -> pd.DataFrame:
-    """Return one row an entry: unit, label, n_cells that took part, and the node that it is at,
-    empty if scHPL could not match it.
+    """Return the table of entries: unit, label, n_cells used, and node.
+
+    The node is empty if scHPL could not match the entry.
     """
     tree, names = classifier.tree, classifier.tree.names()
     sizes = np.bincount(classifier.entries, minlength=len(tree.labels))
@@ -195,65 +136,69 @@ def describe(classifier: TreeClassifier) -> pd.DataFrame:
 
 
 def report_tree(classifier: TreeClassifier) -> None:
-    """Print what kind of tree was learned, which labels are the same by other names, and which
-    could not be matched.
-    """
+    """Print whether the tree is flat, which labels are synonyms, and which could not be matched."""
     tree, table = classifier.tree, describe(classifier)
     if tree.is_flat():
         print(
-            f"the tree is flat, because {len(set(tree.units))} unit(s) have labels of one level; it classifies by"
-            " nearest neighbours, with rejection"
+            f"the tree is flat, because the labels of {len(set(tree.units))} unit(s) are of one level; it classifies"
+            " by nearest neighbours, with rejection"
         )
     for name in tree.names():
         if EQUALS in name:
-            print(f"the same by other names: {name}")
+            print(f"synonyms: {name}")
     lost = table[table["node"] == ""]
     if len(lost):
         print(
-            "not matched, and therefore not in the tree: "
+            "labels not matched, and therefore not in the tree: "
             + listed([f"{row.label} ({row.unit}, {row.n_cells} cells)" for row in lost.itertuples()], 40)
         )
     gone = sorted(set(lost["label"]) - set(table.loc[table["node"] != "", "label"]))
     if gone:
         print(
-            f"labels that the tree does not have from any unit: {listed(gone, 40)}; tree.attach_unmatched puts them"
-            " under the root"
+            f"labels not in the tree from any unit: {listed(gone, 40)}; tree.attach_unmatched attaches them to the root"
         )
 
 
-def units_of(cells: pd.DataFrame, by: str) -> pd.Series:
-    """Return the unit of each cell: its batch, or its dataset."""
-    return (
-        cells["batch"].astype(str)
-        if by == "batch"
-        else pd.Series(cells.index.str.split(":", n=1).str[0], index=cells.index)
-    )
-
-
 def given_tree(file: str, labels: pd.Series, all_labels: list[str], min_cells: int) -> tuple[LabelTree, np.ndarray]:
-    """Return the user's tree and each cell's entry, -1 where its label is not in the tree.
+    """Return the user's tree, and the entry of each cell, -1 if its label is not in the tree.
 
     Args:
-        labels: of the cells to learn from, which in a fold may lack some of the reference's.
-            all_labels: of the reference.
+        file: path of the Newick file.
+        labels: label of each training cell; in a fold, some of the reference's may not occur.
+        all_labels: labels of the reference.
+        min_cells: cells of labels with fewer cells have no entry.
+
+    Raises:
+        InputError: the file is not a Newick tree of the reference's labels.
     """
     parents, names = read_newick(Path(file).read_text(encoding="utf-8"), file)
     tree = tree_of_file(parents, names, all_labels, file)
     _, found, entries = entries_of(pd.Series(WHOLE, index=labels.index), labels, min_cells)
-    number = np.array(
-        [*(tree.labels.index(label) if tree.nodes[tree.labels.index(label)] >= 0 else -1 for label in found), -1]
-    )
+    entry_of = {label: entry if tree.nodes[entry] >= 0 else -1 for entry, label in enumerate(tree.labels)}
+    number = np.array([*(entry_of[label] for label in found), -1])
     return tree, number[entries]
 
 
 def learn(
-    latent: pd.DataFrame, cells: pd.DataFrame, file: str | None, all_labels: list[str], settings: dict, seed: int
+    latent: pd.DataFrame,
+    cells: pd.DataFrame,
+    file: str | None,
+    all_labels: list[str],
+    settings: dict[str, Any],
+    seed: int,
 ) -> TreeClassifier:
-    """Return the classifier of a tree; `cells` has batch and label of the cells of `latent`,
-    `settings` is the config's `tree`.
+    """Return the classifier of the tree of the reference's labels.
+
+    Args:
+        latent: latent space of the reference, indexed by cell.
+        cells: batch and label of the same cells.
+        file: path of the user's Newick file; None to learn the tree.
+        all_labels: labels of the reference.
+        settings: section tree of the configuration.
+        seed: seed of the draw of cells.
 
     Raises:
-        InputError: no label has enough cells.
+        InputError: no label has enough cells, or the file is not a tree of the reference's labels.
     """
     if file:
         start, entries = given_tree(file, cells["label"], all_labels, settings["min_cells"])
@@ -266,7 +211,7 @@ def learn(
             " tree.min_cells"
         )
     drawn = draw_evenly(entries, settings["max_cells"], settings["min_cells"], seed)
-    print(f"{len(drawn)} of {len(latent)} cells take part")
+    print(f"{len(drawn)} of {len(latent)} cells are used")
     matching = Matching(settings["match_threshold"], settings["attach_unmatched"])
     return learn_tree(
         latent.to_numpy()[drawn],
@@ -279,12 +224,22 @@ def learn(
 
 
 def extend(
-    reference: TreeClassifier, latent: pd.DataFrame, labels: pd.Series, unit: str, settings: dict, seed: int
+    reference: TreeClassifier,
+    latent: pd.DataFrame,
+    labels: pd.Series,
+    unit: str,
+    settings: dict[str, Any],
+    seed: int,
 ) -> TreeClassifier:
-    """Return the tree extended by one more unit, the query.
+    """Return the classifier of the reference's tree extended by the labels of a query.
 
     Args:
-        latent, labels: of the query's cells. unit: its name. settings: the config's `tree`.
+        reference: classifier of the reference's tree.
+        latent: latent space of the query, indexed by cell.
+        labels: label of each of these cells, missing for unlabelled cells.
+        unit: name of the query's unit.
+        settings: section tree of the configuration.
+        seed: seed of the draw of cells.
 
     Raises:
         InputError: no label of the query has enough cells.
@@ -303,3 +258,11 @@ def extend(
     codes = np.concatenate([reference.entries, entries[drawn] + len(known.labels)])
     matching = Matching(settings["match_threshold"], settings["attach_unmatched"])
     return learn_tree(x, codes, start, settings["n_neighbors"], reference.rejection, matching)
+
+
+def nodes_of_unit(tree: LabelTree, unit: str) -> set[int]:
+    """Return the nodes of a tree at which all labels are of one unit."""
+    units: dict[int, set[str]] = {}
+    for entry, node in enumerate(tree.nodes):
+        units.setdefault(node, set()).add(tree.units[entry])
+    return {node for node, found in units.items() if node >= 0 and found == {unit}}

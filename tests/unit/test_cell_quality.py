@@ -1,0 +1,121 @@
+"""Every value is checked, and quality limits do what they say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import sheet_row, small_counts
+from refatlas.errors import InputError
+from refatlas.io.raw_counts import open_counts
+from refatlas.prepare.cell_quality import quality_reasons, scan_file
+
+QC = {"min_counts": 10, "min_genes": 5, "max_mito_share": 0.3, "mads": 5, "min_batch_cells": 10, "doublets": False}
+
+
+def scanned(tmp_path, counts, name="d", **keys):
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    row = sheet_row(tmp_path / "a.h5ad", **keys)
+    return scan_file(open_counts(row["path"], row["layer"]), name, row, QC, ["", "nan", "Unknown"])
+
+
+def test_cells_and_batches_are_named_after_the_dataset(tmp_path):
+    found = scanned(tmp_path, small_counts())
+    assert found.cells.index[0] == "d:cell0"
+    assert set(found.cells["batch"]) == {"d:b1", "d:b2"}
+
+
+def test_controls_are_the_cells_that_the_sheet_names(tmp_path):
+    found = scanned(tmp_path, small_counts(), control="cell_type=A")
+    assert found.cells["control"].tolist() == [True, False] * 30
+    with pytest.raises(
+        InputError, match=r"cell column 'state' of control 'state=A' is not in the file; it has batch, cell_type"
+    ):
+        scanned(tmp_path, small_counts(), control="state=A")
+    with pytest.raises(InputError, match=r"no cell has 'C' in column 'cell_type', which control names; it has A, B"):
+        scanned(tmp_path, small_counts(), control="cell_type=C")
+
+
+def test_measures_are_those_of_the_matrix(tmp_path):
+    counts = small_counts()
+    counts.var_names = ["MT-1", *counts.var_names[1:]]
+    found = scanned(tmp_path, counts)
+    x = counts.X.toarray()
+    assert np.array_equal(found.cells["total_counts"], x.sum(1))
+    assert np.array_equal(found.cells["n_genes"], (x > 0).sum(1))
+    assert found.cells["mito_share"].to_numpy() == pytest.approx(x[:, 0] / x.sum(1))
+    assert np.array_equal(found.genes["n_cells"], (x > 0).sum(0))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.5, "not an integer"), (-1, "negative"), (np.nan, "not finite"), (np.inf, "not finite")]
+)
+def test_one_wrong_value_is_found_and_its_batch_named(tmp_path, value, said):
+    counts = small_counts()
+    x = counts.X.toarray()
+    x[45, 7] = value
+    counts.X = x
+    with pytest.raises(InputError, match=rf"{said} \(cell 'cell45', gene 'G7'\); in batch d:b2 \(1 values\)"):
+        scanned(tmp_path, counts, layer="X")
+
+
+def test_log_normalised_and_scaled_values_are_called_so(tmp_path):
+    counts = small_counts()
+    counts.X = counts.X.log1p()
+    with pytest.raises(InputError, match="normalised or log-transformed"):
+        scanned(tmp_path, counts)
+    counts.X = counts.X.toarray() - 1
+    with pytest.raises(InputError, match="seem to be scaled"):
+        scanned(tmp_path, counts)
+
+
+@pytest.mark.parametrize(
+    ("change", "keys", "said"),
+    [
+        (lambda o: o.drop(columns="batch"), {}, r"no cell column 'batch'; the file has cell_type"),
+        (lambda o: o, {"label_keys": ["celltype"]}, r"no cell column 'celltype'; the file has batch, cell_type"),
+        (lambda o: o, {"gene_key": "ensembl"}, r"gene column 'ensembl' is not in the file; it has index"),
+        (lambda o: o.assign(batch=[None] * 3 + ["b"] * 57), {}, r"3 cells have no batch"),
+        (lambda o: o.assign(cell_type="Unknown"), {}, r"no cell has a label in column 'cell_type' \(values: Unknown\)"),
+        (lambda o: o.set_axis(["twin", "twin", *o.index[2:]]), {}, r"2 cells share a name \(twin\)"),
+    ],
+)
+def test_missing_and_double_names_are_refused(tmp_path, change, keys, said):
+    counts = small_counts()
+    counts.obs = change(counts.obs)
+    with pytest.raises(InputError, match=said):
+        scanned(tmp_path, counts, **keys)
+
+
+@pytest.mark.parametrize("kind", ["category", "int", "float", "str"])
+def test_batches_of_every_type(tmp_path, kind):
+    counts = small_counts()
+    numbers = np.arange(60) % 2
+    counts.obs["batch"] = pd.Series(
+        {
+            "category": pd.Categorical(numbers),
+            "int": numbers,
+            "float": numbers.astype(float),
+            "str": numbers.astype(str),
+        }[kind],
+        index=counts.obs_names,
+    )
+    assert set(scanned(tmp_path, counts).cells["batch"]) == {"d:0", "d:1"}
+
+
+def test_duplicate_genes_are_noted(tmp_path):
+    counts = small_counts()
+    counts.var_names = ["G1", "G1", *counts.var_names[2:]]
+    assert any("summed" in note for note in scanned(tmp_path, counts).summary["notes"])
+
+
+def test_unlabeled_cells_have_no_label(tmp_path):
+    counts = small_counts()
+    counts.obs.loc[counts.obs_names[:5], "cell_type"] = ["Unknown", None, "nan", "", "A"]
+    assert scanned(tmp_path, counts).cells["label"].isna().sum() == 4
+
+
+def test_outliers_are_relative_to_their_batch_and_tiny_batches_have_none():
+    totals = np.concatenate([np.full(30, 1000) + np.arange(30), [20], np.full(3, 30), [5]])
+    cells = pd.DataFrame({"total_counts": totals, "n_genes": 50, "mito_share": 0.0, "batch": ["a"] * 31 + ["b"] * 4})
+    reasons = quality_reasons(cells, QC)
+    assert list(reasons[reasons != ""].items()) == [(30, "outlier in total counts"), (34, "too few counts")]

@@ -1,0 +1,86 @@
+"""Which cells a fold holds out, and which label it hides."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from refatlas.errors import InputError
+from refatlas.prepare.folds import plan_fold, require_training_proteins
+
+
+def cells(sizes: dict[str, int]) -> pd.DataFrame:
+    """Return kept cells of batches named dataset:batch, half of each labelled A, the others B."""
+    rows = [{"batch": batch, "label": "AB"[i % 2]} for batch, n in sizes.items() for i in range(n)]
+    table = pd.DataFrame(rows)
+    table.index = [f"{batch.split(':')[0]}:c{i}" for i, batch in enumerate(table["batch"])]
+    return table
+
+
+SIX = cells({f"d:{i}": n for i, n in enumerate((60, 50, 40, 30, 20, 10))})
+
+
+def test_one_fold_holds_out_about_a_third_in_whole_batches():
+    roles, words = plan_fold(SIX, {"fold": 0, "n_folds": 1}, "auto", 0)
+    held = set(SIX.loc[roles == "held_out", "batch"])
+    assert sorted(held) == words["held_out"] == ["d:0", "d:5"]
+    assert not held & set(SIX.loc[roles == "train", "batch"])
+
+
+def test_more_folds_keep_the_first_ones():
+    held = [plan_fold(SIX, {"fold": i, "n_folds": 3}, "auto", 0)[1]["held_out"] for i in range(3)]
+    assert held[0] == plan_fold(SIX, {"fold": 0, "n_folds": 1}, "auto", 0)[1]["held_out"]
+    assert sorted(batch for batches in held for batch in batches) == sorted(SIX["batch"].unique())
+
+
+def test_as_many_folds_as_batches_leave_each_out_once():
+    held = [plan_fold(SIX, {"fold": i, "n_folds": 6}, "auto", 0)[1]["held_out"] for i in range(6)]
+    assert sorted(held) == [[f"d:{i}"] for i in range(6)]
+    with pytest.raises(InputError, match=r"7 folds requested, but only 6 units.*set folds to at most 6"):
+        plan_fold(SIX, {"fold": 0, "n_folds": 7}, "auto", 0)
+
+
+def test_three_datasets_are_held_out_as_wholes():
+    table = cells({f"{d}:{b}": 20 for d in "xyz" for b in (1, 2)})
+    assert plan_fold(table, {"fold": 0, "n_folds": 1}, "auto", 0)[1]["held_out"] in (["x"], ["y"], ["z"])
+    assert len(plan_fold(table, {"fold": 0, "n_folds": 1}, "batch", 0)[1]["held_out"]) == 2
+
+
+def test_named_batches_with_and_without_their_dataset():
+    for name in ("d:3", "3"):
+        assert plan_fold(SIX, {"batches": [name]}, "auto", 0)[1]["held_out"] == ["d:3"]
+    with pytest.raises(InputError, match="'9' is not a batch of the reference"):
+        plan_fold(SIX, {"batches": ["9"]}, "auto", 0)
+    with pytest.raises(InputError, match="'1' is in several datasets"):
+        plan_fold(cells({"x:1": 9, "y:1": 9}), {"batches": ["1"]}, "auto", 0)
+    with pytest.raises(InputError, match="all batches of the reference"):
+        plan_fold(SIX, {"batches": [str(i) for i in range(6)]}, "auto", 0)
+
+
+def test_a_hidden_label_leaves_training_and_stays_among_the_held_out():
+    table = pd.concat([SIX.assign(label=SIX["label"].where(np.arange(len(SIX)) % 3 > 0, "C"))])
+    roles, words = plan_fold(table, {"fold": 0, "n_folds": 1, "hide": "C"}, "auto", 0)
+    assert words["hidden"] == "C"
+    assert "C" not in set(table.loc[roles == "train", "label"])
+    assert "C" in set(table.loc[roles == "held_out", "label"])
+    assert plan_fold(table, {"fold": 0, "n_folds": 1, "hide": 0}, "auto", 0)[1]["hidden"] in "ABC"
+    with pytest.raises(InputError, match="'Z' is not a label of the reference; it has A, B, C"):
+        plan_fold(table, {"fold": 0, "n_folds": 1, "hide": "Z"}, "auto", 0)
+    with pytest.raises(InputError, match="set hide to at most 3"):
+        plan_fold(table, {"fold": 0, "n_folds": 1, "hide": 5}, "auto", 0)
+
+
+def test_a_single_batch_is_split_by_cells_and_says_so():
+    table = cells({"d:1": 90})
+    roles, words = plan_fold(table, {"fold": 0, "n_folds": 1}, "auto", 0)
+    assert words["simulated"]
+    assert (roles == "held_out").sum() == 30
+
+
+def test_a_fold_that_leaves_no_proteins_is_refused():
+    cells = pd.DataFrame(
+        {"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]},
+        index=["rna:1", "cite:1", "cite:2"],
+    )
+    require_training_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
+    with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite:b\)"):
+        require_training_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])

@@ -1,0 +1,46 @@
+"""The UMAP of a large reference is as good as that of a small one, and query cells are placed on its clusters."""
+
+import numpy as np
+import pandas as pd
+from sklearn.manifold import trustworthiness
+
+from refatlas.neighbors import graph
+from refatlas.report import umap
+from refatlas.report.umap import initialization, place_cells, query_umap, reference_umap, umap_layout
+
+
+def test_query_cells_are_placed_on_a_cluster_and_not_between():
+    reference = np.array([[0.0], [0.1], [0.2], [9.0], [9.1]])
+    places = np.array([[0, 0], [0, 1], [1, 0], [50, 50], [51, 50]], dtype=float)
+    assert np.all(place_cells(reference, places, np.array([[0.05]]), k=5) < 2)
+
+
+def test_a_query_cell_of_the_reference_is_placed_between_its_neighbors():
+    reference, places = np.array([[0.0], [1.0], [50.0]]), np.array([[0.0, 0], [4, 0], [90, 90]])
+    query = pd.DataFrame([[0.5]], index=["q:a"])
+    found = query_umap(query, reference, places, k=2)
+    assert found.index.tolist() == ["q:a"]
+    assert (found.columns.tolist(), found.dtypes.unique().tolist()) == (["umap_1", "umap_2"], [np.float32])
+    assert found["umap_2"].tolist() == [0.0]
+
+
+def test_the_umap_of_many_cells_is_as_good_as_that_of_few(monkeypatch):
+    random = np.random.default_rng(0)
+    centers = random.normal(size=(12, 10))[random.integers(0, 12, 1500)]
+    cells = (centers * 3 + random.normal(size=(1500, 10))).astype(np.float32)
+    found, settings = {}, {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": 100}
+    for limit in (2000, 1000):
+        monkeypatch.setattr(graph, "EXACT_GRAPH", limit)
+        monkeypatch.setattr(umap, "EXACT_GRAPH", limit)
+        found[initialization(len(cells))] = trustworthiness(cells, umap_layout(cells, settings, 0), n_neighbors=15)
+    assert set(found) == {"spectral", "pca"}
+    assert found["pca"] > found["spectral"] - 0.02 > 0.85
+    assert initialization(50) == "random"
+
+
+def test_a_reference_of_few_cells_has_a_umap():
+    latent = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32), index=list("abcdefghijkl"))
+    found = reference_umap(latent, {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": 20}, seed=0)
+    assert found.index.tolist() == latent.index.tolist()
+    assert found.shape == (12, 2)
+    assert np.isfinite(found.to_numpy()).all()

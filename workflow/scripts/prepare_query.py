@@ -1,0 +1,43 @@
+"""Decides before any mapping whether a query can be mapped, and writes its counts in the
+reference's genes and order.
+
+The query's labels stay in cells.parquet: no model can see them.
+
+in:  the query's own files; the reference's genes.parquet; its counts.h5ad, for the names of its
+     proteins, if it has any
+out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.parquet (the query's
+     own), check.json (gene overlap, padded genes, sizes, times and checksums of the files, notes),
+     counts.h5ad (obs has the batch alone, var whether the query measured a gene, obsm the
+     reference's proteins, zeros for those not measured)
+"""
+
+import pandas as pd
+
+from refatlas.io.atomic import write_json, write_table
+from refatlas.io.fingerprints import checksums, fingerprints, require_unchanged
+from refatlas.io.model_counts import protein_names
+from refatlas.io.raw_counts import open_counts
+from refatlas.jobs.child_process import run_in_child_process
+from refatlas.prepare.cell_quality import scan_file
+from refatlas.prepare.gene_overlap import check_overlap, report_check
+from refatlas.prepare.model_input import write_query
+
+
+def main(smk) -> None:
+    name, row, settings = smk.wildcards.name, smk.params.row, smk.params.settings
+    before, genes = fingerprints(smk.input.files), pd.read_parquet(smk.input.genes)
+    file = open_counts(row["path"], row["layer"], row["metadata"])
+    found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
+    overlap = check_overlap(f"query {name!r} ({row['path']})", genes, found.genes, settings["min_gene_overlap"])
+    report_check(row["path"], found.summary, overlap)
+    proteins = protein_names(smk.input.reference or None)
+    write_query(smk.output.counts, file, row, found, genes, proteins, unchanged=before)
+    write_table(found.cells, smk.output.cells)
+    write_table(found.genes, smk.output.genes)
+    check = {**found.summary, **overlap, "files": before, "checksums": checksums(smk.input.files)}
+    require_unchanged(before)
+    write_json(check, smk.output.check)
+
+
+if "snakemake" in globals():
+    run_in_child_process(main, snakemake)  # noqa: F821

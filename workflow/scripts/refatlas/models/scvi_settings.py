@@ -1,0 +1,85 @@
+"""Settings of the model types from scvi-tools, as JSON schema; reading them imports no package."""
+
+from typing import Any
+
+from refatlas.models.settings import network, training
+
+PRETRAINED: dict[str, Any] = {
+    "description": "a pretrained model of scvi-tools, used instead of training one",
+    "type": ["object", "null"],
+    "additionalProperties": False,
+    "required": ["path"],
+    "default": None,
+    "properties": {
+        "path": {"description": "folder that holds its model.pt", "type": "string"},
+        "sha256": {
+            "description": "checksum that model.pt must have, because loading it may run any code",
+            "type": ["string", "null"],
+            "pattern": "^[0-9a-f]{64}$",
+            "default": None,
+        },
+        "trust": {"description": "load it without a checksum", "type": "boolean", "default": False},
+    },
+}
+VAE: dict[str, dict[str, Any]] = {
+    **network(n_latent=20, dropout_rate=0.1),
+    "gene_likelihood": {"description": "distribution of counts", "enum": ["nb", "zinb", "poisson"], "default": "nb"},
+}
+SCVI = {
+    "model": VAE,
+    "train": training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.25),
+    "surgery": training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
+}
+N_PER_LABEL = {
+    "description": "labelled cells of each label seen in an epoch; null for all",
+    "type": ["integer", "null"],
+    "minimum": 1,
+    "default": 100,
+}
+SCANVI = {
+    "model": VAE,
+    "pretrain": training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.25),
+    "train": {
+        **training(max_epochs=20, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
+        "n_samples_per_label": N_PER_LABEL,
+    },
+    "surgery": training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
+}
+HIDE_PROTEINS = {
+    "description": (
+        "share of the cells with proteins that are trained on a second time without them, so that queries without"
+        " proteins are mapped well"
+    ),
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "default": 0.5,
+}
+TOTALVI_OUTPUTS: dict[str, dict[str, Any]] = {
+    "rna": {"description": "write denoised RNA too", "type": "boolean", "default": False},
+    "n_samples": {
+        "description": "draws from the latent posterior that denoised values are the mean of",
+        "type": "integer",
+        "minimum": 1,
+        "default": 10,
+    },
+    "background": {
+        "description": "keep the background of unbound antibodies in proteins, as a measurement has it",
+        "type": "boolean",
+        "default": False,
+    },
+}
+TOTALVI = {
+    "model": {
+        **VAE,
+        "n_hidden": {**VAE["n_hidden"], "default": 256},
+        "dropout_rate": {**VAE["dropout_rate"], "default": 0.2},
+        "gene_likelihood": {"description": "distribution of counts of RNA", "enum": ["nb", "zinb"], "default": "nb"},
+    },
+    "train": {
+        **training(max_epochs=None, batch_size=256, lr=4e-3, patience=45, kl_warmup=0.25),
+        "hide_proteins": HIDE_PROTEINS,
+    },
+    "surgery": training(max_epochs=200, batch_size=256, lr=4e-3, patience=20, kl_warmup=0.0),
+    "outputs": TOTALVI_OUTPUTS,
+}
