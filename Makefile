@@ -53,3 +53,7 @@ lock: $(UV)
 # What a run in this folder has written.
 clean:
 	rm -rf results demo logs benchmarks .snakemake .site
+
+# Record the results of rules whose revision was raised (workflow/scripts/refatlas/revisions.py).
+golden: env
+	REFATLAS_RECORD_GOLDEN=1 .venv/bin/pytest tests/integration/test_golden.py

@@ -1,6 +1,7 @@
-"""Input that is broken, or made to break things, and what becomes of it.
+"""Damaged files, and names that could break something, for the tests.
 
-Shared by the tests; run by itself, it tries more of it and prints a table.
+Run as a program, it reads many damaged files and prints a table of the outcomes:
+PYTHONPATH=workflow/scripts:tests python tests/hostile.py --each 500
 """
 
 import argparse
@@ -8,7 +9,6 @@ import csv
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,18 +19,16 @@ import h5py
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 from conftest import sheet_row, small_counts
-
 from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
+from refatlas.io import watchdog
 from refatlas.io.raw_counts import open_counts
-from refatlas.jobs import child_process as apart
+from refatlas.jobs.child_process import CRASHES
 from refatlas.prepare.cell_quality import scan_file
 
-# Of one part of a file, as `watched` has it, and of all.
+# For reading one part of a file, as the watchdog has it, and for all of it.
 LOOP_LIMIT_S, TIME_LIMIT_S = 10, 60
-# Where a test is told what it should not do; a name of a file cannot be longer.
 SHELL = (
     "$(touch pwned)",
     "`touch pwned`",
@@ -171,17 +169,19 @@ def read_as_scan_does(path: Path, config: dict):
 
 
 def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:
-    """Return how reading a file ends in a process of its own, and the message: "right", "refused",
-    "other values" (nothing in the file tells), "looped" or "crashed" (a library, which
-    `run_in_child_process` tells), "traceback", "hung".
+    """Return the outcome of reading a file in a child process, and the message.
+
+    Outcomes: "right", "refused", "other values" (which nothing in the file reveals), "looped" or
+    "crashed" (a library, which `run_in_child_process` reports), "traceback", "hung".
     """
-    said = path.with_suffix(".said")
-    said.write_text("")
+    outcome = path.with_suffix(".outcome")
+    outcome.write_text("")
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        apart._is_apart, apart.READ_LIMIT_S = True, LOOP_LIMIT_S
-        said.write_text(json.dumps(_try(path, expected, config)))
+        watchdog.READ_LIMIT_S = LOOP_LIMIT_S
+        watchdog.enable_watchdog()
+        outcome.write_text(json.dumps(_try(path, expected, config)))
         os._exit(0)
     started = time.monotonic()
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
@@ -192,8 +192,8 @@ def end_of_reading(path: Path, expected, config: dict) -> tuple[str, str]:
         time.sleep(0.002)
     code = os.waitstatus_to_exitcode(ended[1])
     if code == 0:
-        return tuple(json.loads(said.read_text()))
-    return ("looped" if code == -signal.SIGALRM else "crashed" if -code in apart.CRASHES else "ended"), str(code)
+        return tuple(json.loads(outcome.read_text()))
+    return ("looped" if code == -signal.SIGALRM else "crashed" if -code in CRASHES else "ended"), str(code)
 
 
 def _try(path: Path, expected, config: dict) -> tuple[str, str]:
@@ -201,18 +201,19 @@ def _try(path: Path, expected, config: dict) -> tuple[str, str]:
         found = read_as_scan_does(path, config)
     except InputError as error:
         return ("refused" if str(path) in str(error) else "refused without the file's name"), str(error)
-    except BaseException as error:  # noqa: BLE001  (what it is, is what is asked)
+    except BaseException as error:  # noqa: BLE001  (any error is an outcome)
         return "traceback", f"{type(error).__name__}: {error}"
     same = found.cells.equals(expected.cells) and found.genes.equals(expected.genes)
     return ("right" if same else "other values"), ""
 
 
-TOLD = ("refused", "right", "other values", "looped", "crashed")
+UNDERSTOOD = ("refused", "right", "other values", "looped", "crashed")
 
 
 def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Counter], list[tuple[str, str, str]]]:
-    """Return how reading damaged files ended, by kind of file, and the cases whose end no user
-    could make sense of: kind, damage, and what was said.
+    """Return the outcomes of reading damaged files, by kind of file, and the bad cases.
+
+    Bad cases are those that leave a user without a message: kind, damage, outcome and message.
     """
     config = complete_config({"reference": "r.tsv", "queries": "q.tsv", "qc": {"min_counts": 0, "min_genes": 0}})
     ends, bad, random = {}, [], np.random.default_rng(seed)
@@ -225,12 +226,12 @@ def try_damaged_files(n_each: int, seed: int, kinds=FILES) -> tuple[dict[str, Co
                 path.write_bytes(broken)
                 end, message = end_of_reading(path, expected, config)
                 ends[kind][end] += 1
-                if end not in TOLD:
+                if end not in UNDERSTOOD:
                     bad.append((kind, f"{how} (seed {seed}, case {i})", f"{end}: {message}"))
     return ends, bad
 
 
-# As a folder and as files may be called, and what labels, batches and genes may be.
+# Names of the folder, labels, batches and genes.
 FOLDER = "$(touch pwned);'q\" é <b>{x}"
 LABELS = (
     *HTML[:2],
@@ -246,11 +247,12 @@ GENES = (HTML[0], "$(touch pwned)", "../../x", "nan", "g" * 10_000, "a/b", "{spl
 
 
 def write_hostile_project(folder: Path, cells: ad.AnnData, **config) -> list[str]:
-    """Write sheets, configuration and files of a reference (six donors) and a query (two) whose
-    every name is hostile; return the query's true labels.
+    """Write a project in which every name is hostile; return the query's true labels.
+
+    Sheets, configuration and files of a reference (six donors) and a query (two).
 
     Args:
-        cells: Kang's, with eight batches and eight labels; at most 150 of a batch are taken.
+        cells: Kang's, with eight batches and eight labels; at most 150 cells of a batch are used.
     """
     random = np.random.default_rng(0)
     donors, types = (list(cells.obs[column].astype(str).unique()) for column in ("batch", "cell_type"))
@@ -292,7 +294,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     ends, bad = try_damaged_files(arguments.each, arguments.seed)
-    columns = (*TOLD, "traceback", "hung", "ended", "refused without the file's name")
+    columns = (*UNDERSTOOD, "traceback", "hung", "ended", "refused without the file's name")
     print("| file | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for kind, found in ends.items():
         print(f"| {kind} | " + " | ".join(str(found[column]) for column in columns) + " |")

@@ -1,5 +1,5 @@
-"""Trees of labels in a real latent space: PCA of five donors of PBMC, of whom two do not tell the
-monocytes apart. A sixth donor is predicted.
+"""Label trees in a real latent space: PCA of five donors of PBMC, two of which have one label for both kinds of
+monocytes. A sixth donor is predicted.
 """
 
 import io
@@ -15,7 +15,8 @@ from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer import tree_learning, weighted_knn
-from refatlas.transfer.tree import TreeClassifier, entry_code, from_schpl, to_schpl
+from refatlas.transfer.schpl_trees import entry_code, from_schpl, to_schpl
+from refatlas.transfer.tree import TreeClassifier
 from refatlas.transfer.tree_learning import describe
 
 DONORS, QUERY = ("1015", "1256", "1488", "1244", "1016"), "101"
@@ -25,9 +26,7 @@ SETTINGS = tree_settings(complete_config({"reference": "r", "queries": "q", "tre
 
 @pytest.fixture(scope="module")
 def space(real):
-    """Latent space of the donors, with batch and true label, and the label as their laboratories
-    would have it.
-    """
+    """Latent space of the donors, and their cells with batch, true label, and the label as annotated."""
     counts = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     counts.obs["batch"] = counts.obs["batch"].astype(str)
     counts = counts[counts.obs["batch"].isin([*DONORS, QUERY]).to_numpy()].copy()
@@ -48,14 +47,14 @@ def parts(space):
     return latent[~query], cells[~query], latent[query], cells[query]
 
 
-def learn(scripts, latent, cells, **settings):
-    return tree_learning.learn(latent, cells, None, [], {**SETTINGS, **settings}, 0)
+def learn(latent, cells):
+    return tree_learning.learn(latent, cells, None, [], SETTINGS, 0)
 
 
 @pytest.fixture(scope="module")
-def classifier(scripts, space):
+def classifier(space):
     latent, cells, _, _ = parts(space)
-    return learn(scripts, latent, cells)
+    return learn(latent, cells)
 
 
 def parents_of(classifier, label: str) -> set[str]:
@@ -75,7 +74,7 @@ def test_the_hierarchy_between_donors_is_found(classifier):
     assert parents_of(classifier, "B cells") == {"root"}
 
 
-def test_a_held_out_donor_gets_its_finest_labels(scripts, space, classifier):
+def test_a_held_out_donor_gets_its_finest_labels(space, classifier):
     _, _, latent, cells = parts(space)
     found = classifier.decide(latent.to_numpy())
     p, labels = classifier.label_probabilities(found)
@@ -86,56 +85,53 @@ def test_a_held_out_donor_gets_its_finest_labels(scripts, space, classifier):
     # A cell that ends at a leaf is right more often than one that stops above or is rejected.
     at_leaf = found.reason == ""
     assert right[at_leaf].mean() > right[~at_leaf].mean()
-    # The vote takes "Monocytes" for a label beside the finer ones, and gives it to their cells.
+    # Weighted kNN treats "Monocytes" as a label beside the finer ones, and gives it to some of their cells.
     reference, known, _, _ = parts(space)
-    vote = weighted_knn.vote_table(known["label"], *nearest_neighbors(reference.to_numpy(), latent.to_numpy(), 50), latent.index)
-    assert right.mean() > (vote["label"].to_numpy() == cells["truth"].to_numpy()).mean() + 0.02
+    neighbors = nearest_neighbors(reference.to_numpy(), latent.to_numpy(), 50)
+    knn = weighted_knn.weighted_knn_table(known["label"], *neighbors, latent.index)
+    assert right.mean() > (knn["label"].to_numpy() == cells["truth"].to_numpy()).mean() + 0.02
 
 
 @pytest.mark.parametrize("hidden", ["B cells", "NK cells"])
-def test_cells_of_a_label_that_the_tree_lacks_stop_early(scripts, space, hidden):
+def test_cells_of_a_label_that_the_tree_lacks_stop_early(space, hidden):
     latent, cells, query, truth = parts(space)
     known = (cells["label"] != hidden).to_numpy()
-    found = learn(scripts, latent[known], cells[known]).decide(query.to_numpy())
+    found = learn(latent[known], cells[known]).decide(query.to_numpy())
     stopped, unseen = found.reason != "", (truth["truth"] == hidden).to_numpy()
     assert stopped[unseen].mean() > stopped[~unseen].mean() + 0.5
 
 
-def test_the_tree_and_its_predictions_are_schpls(scripts, space):
-    """scHPL's own learn_tree and predict_labels, on few cells of three donors, for they take a
-    hundredth of a second a cell.
-    """
+def test_the_tree_and_its_predictions_equal_those_of_schpl(space):
+    """scHPL's own learn_tree and predict_labels run on few cells of three donors: they take 10 ms per cell."""
     import scHPL
 
     latent, cells, query, _ = parts(space)
     some = cells[cells["batch"].isin([f"pbmc:{donor}" for donor in DONORS[1:4]])].groupby("batch").head(400).index
-    found = learn(scripts, latent.loc[some], cells.loc[some])
+    found = learn(latent.loc[some], cells.loc[some])
     tree, x = found.tree, found.x
     table = pd.DataFrame(
         {"unit": np.array(tree.units)[found.entries], "label": [entry_code(e) for e in found.entries]},
         index=[str(i) for i in range(len(x))],
     )
     with redirect_stdout(io.StringIO()):
-        theirs, _ = scHPL.learn_tree(ad.AnnData(x, obs=table), "unit", list(dict.fromkeys(tree.units)), "label")
-    assert from_schpl(theirs, tree) == tree
-    theirs = scHPL.train_tree(x, np.array(table["label"], dtype=str), to_schpl(tree), "knn")
-    mine, few = found.decide(query.to_numpy()[:300]), scHPL.predict_labels(query.to_numpy()[:300], theirs)
+        learned, _ = scHPL.learn_tree(ad.AnnData(x, obs=table), "unit", list(dict.fromkeys(tree.units)), "label")
+    assert from_schpl(learned, tree) == tree
+    trained = scHPL.train_tree(x, np.array(table["label"], dtype=str), to_schpl(tree), "knn")
+    decision, predicted = found.decide(query.to_numpy()[:300]), scHPL.predict_labels(query.to_numpy()[:300], trained)
     # At a node with a single child, scHPL names the node's own cells by their unit: any name of a
     # node is that node.
-    node_of = {name: i for i, node in enumerate(theirs[0].walk()) for name in node.name}
+    node_of = {name: i for i, node in enumerate(trained[0].walk()) for name in node.name}
     expected = [
-        {"Rejected (RE)": "reconstruction", "Rejection (dist)": "distance"}.get(name, node_of.get(name)) for name in few
+        {"Rejected (RE)": "reconstruction", "Rejection (dist)": "distance"}.get(name, node_of.get(name)) for name in predicted
     ]
     assert [
         reason if rejected else node
-        for node, reason, rejected in zip(mine.node, mine.reason, mine.rejected(), strict=True)
+        for node, reason, rejected in zip(decision.node, decision.reason, decision.rejected(), strict=True)
     ] == expected
 
 
-def test_a_query_extends_the_tree(scripts, space, classifier, tmp_path):
-    """A query whose B cells have another name, whose monocytes are one, and of whom no label goes
-    back.
-    """
+def test_a_query_extends_the_tree(space, classifier, tmp_path):
+    """The query's B cells have another name, and both kinds of its monocytes one label."""
     _, _, latent, cells = parts(space)
     classifier.save(str(tmp_path / "tree.npz"))
     labels = cells["truth"].replace(COARSE).replace({"B cells": "CD19+ cells"})

@@ -1,5 +1,5 @@
-"""mapQC on real donors, in the baseline's latent space: healthy controls are nearer than cells
-whose counts were given to other genes.
+"""mapQC on real donors, in the baseline's latent space: healthy controls are nearer than cells whose gene names
+were shuffled.
 """
 
 import anndata as ad
@@ -15,8 +15,8 @@ from refatlas.models.linear import Linear
 
 @pytest.fixture(scope="module")
 def spaces(real):
-    """Latent spaces and cells of six donors as reference, and of two as query, the second of them
-    with a fifth of its genes' names shuffled.
+    """Latent spaces and cells of six donors as reference and of two as query; the gene names of the second one are
+    shuffled in a fifth of its genes.
     """
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     data.X = data.X.tocsr().astype(np.float32)
@@ -34,20 +34,20 @@ def spaces(real):
     return tables[0], reference.obs[["batch"]], tables[1], query.obs[["batch"]].assign(control=~case)
 
 
-def test_controls_are_nearer_than_damaged_cells(scripts, spaces):
-    scores = mapqc.score(mapqc.joined(*spaces, seed=0), seed=0)
+def test_controls_are_nearer_than_damaged_cells(spaces):
+    scores = mapqc.cell_scores(mapqc.joined(*spaces, seed=0), seed=0)
     assert list(scores.index) == list(spaces[2].index)
     found = mapqc.summary(scores, spaces[3])
     assert found["n_judged"] > 50
-    # How many controls are distant is not asserted: in the baseline's latent space, which is not
-    # integrated, the verdict warns of this healthy donor.
+    # The share of distant controls has no floor here: the baseline's latent space is not integrated, and the verdict
+    # warns of this healthy donor.
     assert found["other_distant"] > found["control_distant"] + 0.3
     assert found["other_distant"] > 0.8
-    again = mapqc.score(mapqc.joined(*spaces, seed=0), seed=0)
+    again = mapqc.cell_scores(mapqc.joined(*spaces, seed=0), seed=0)
     assert np.array_equal(again["score"], scores["score"], equal_nan=True)
 
 
-def test_sizes_fit_small_and_large_queries(scripts):
-    sizes = mapqc.sizes
+def test_sizes_fit_small_and_large_queries():
+    sizes = mapqc.neighborhood_sizes
     assert sizes(500, 8) == {"n_nhoods": 1, "k_min": 100, "k_max": 2000}
     assert sizes(10**5, 10**4) == {"n_nhoods": 300, "k_min": 1500, "k_max": 10_000}

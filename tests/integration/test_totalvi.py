@@ -9,7 +9,6 @@ floors say that it learned, not how well it does.
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -20,9 +19,9 @@ from scipy.stats import spearmanr
 
 from conftest import REPO, sheet_row
 from refatlas.errors import InputError
-from refatlas.io.atomic import write_json, write_table
+from refatlas.io.atomic import write_table
 from refatlas.io.fingerprints import fingerprints
-from refatlas.io.model_counts import read_counts
+from refatlas.io.model_counts import protein_names, read_counts
 from refatlas.io.raw_counts import open_counts
 from refatlas.models import training
 from refatlas.models.hidden_proteins import HIDDEN
@@ -30,7 +29,8 @@ from refatlas.models.interface import JobContext
 from refatlas.models.registry import MODEL_TYPES, settings_schema
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.prepare import gene_selection
-from refatlas.prepare.cell_quality import scan_file
+from refatlas.prepare.cell_quality import Scan, scan_file
+from refatlas.prepare.model_input import write_query, write_reference
 from refatlas.transfer.model_fit import deviance_ratio
 
 pytestmark = pytest.mark.slow
@@ -55,61 +55,35 @@ def settings(kind: str, epochs: int = 40, **sections) -> dict:
 
 
 class Project:
-    """The steps of the workflow up to the counts that models see, called as the rules call them."""
+    """The steps of the workflow up to the counts that models see."""
 
-    def __init__(self, scripts, config, folder: Path) -> None:
-        self.scripts, self.config, self.folder = scripts, config, folder
+    def __init__(self, config, folder: Path) -> None:
+        self.config, self.folder, self.genes = config, folder, pd.DataFrame()
 
-    def _scan(self, name: str, row: dict) -> None:
-        found = scan_file(
-            open_counts(row["path"], row["layer"]), name, row, self.config["qc"], self.config["unlabeled"]
-        )
-        write_table(found.cells, self.folder / f"{name}_cells.parquet")
-        write_table(found.genes, self.folder / f"{name}_genes.parquet")
+    def _scan(self, name: str, row: dict) -> Scan:
+        file = open_counts(row["path"], row["layer"])
+        found = scan_file(file, name, row, self.config["qc"], self.config["unlabeled"])
+        write_table(found.genes, self._genes(name))
+        return found
 
-    def _table(self, name: str, kind: str) -> str:
-        return str(self.folder / f"{name}_{kind}.parquet")
+    def _genes(self, name: str) -> str:
+        return str(self.folder / f"{name}_genes.parquet")
 
     def reference(self, rows: dict[str, dict]) -> ad.AnnData:
-        for name, row in rows.items():
-            self._scan(name, row)
-        tables = {kind: [pd.read_parquet(self._table(name, kind)) for name in rows] for kind in ("cells", "genes")}
-        write_table(
-            gene_selection.select_genes(list(rows.values()), *tables.values(), self.config["genes"]),
-            self._table("selected", "genes"),
+        cells = {name: self._scan(name, row).cells for name, row in rows.items()}
+        tables = [pd.read_parquet(self._genes(name)) for name in rows]
+        self.genes = gene_selection.select_genes(
+            list(rows.values()), list(cells.values()), tables, self.config["genes"]
         )
-        files = {kind: [self._table(name, kind) for name in rows] for kind in ("cells", "genes")}
-        given = Inputs(selected=self._table("selected", "genes"), pretrained=[], scans=[], **files)
-        self.scripts("build_reference").main(
-            SimpleNamespace(
-                input=given,
-                params=SimpleNamespace(rows=rows, pretrained=[]),
-                output=SimpleNamespace(counts=str(self.folder / "counts.h5ad")),
-            )
-        )
-        return read_counts(self.folder / "counts.h5ad")
-
-    def query(self, name: str, row: dict) -> ad.AnnData:
-        self._scan(name, row)
-        given = Inputs(
-            selected=self._table("selected", "genes"),
-            cells=self._table(name, "cells"),
-            genes=self._table(name, "genes"),
-            reference=str(self.folder / "counts.h5ad"),
-        )
-        given["check"] = str(self.folder / f"{name}_check.json")
-        write_json({"files": fingerprints([row["path"]])}, given["check"])
-        path = self.folder / f"{name}.h5ad"
-        self.scripts("build_query").main(
-            SimpleNamespace(input=given, params=SimpleNamespace(row=row), output=SimpleNamespace(counts=str(path)))
-        )
+        path, files = str(self.folder / "counts.h5ad"), fingerprints([row["path"] for row in rows.values()])
+        write_reference(path, rows, cells, {name: self._genes(name) for name in rows}, self.genes, {}, files)
         return read_counts(path)
 
-
-class Inputs(dict):
-    """Named inputs, as Snakemake gives them."""
-
-    __getattr__ = dict.__getitem__
+    def query(self, name: str, row: dict) -> ad.AnnData:
+        path, found = str(self.folder / f"{name}.h5ad"), self._scan(name, row)
+        proteins, file = protein_names(self.folder / "counts.h5ad"), open_counts(row["path"], row["layer"])
+        write_query(path, file, row, found, self.genes, proteins, fingerprints([row["path"]]))
+        return read_counts(path)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +105,8 @@ def data(real, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def project(data, scripts, config):
-    return Project(scripts, config, data)
+def project(data, config):
+    return Project(config, data)
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +292,7 @@ def test_another_process_loads_the_same_models(model, mapped, reference, hidden,
 import sys, numpy as np
 from pathlib import Path
 from refatlas.models.registry import MODEL_TYPES
-from refatlas.io.model_counts import read_counts
+from refatlas.io.model_counts import protein_names, read_counts
 for name in ("reference", "query"):
     folder = Path(sys.argv[1]) / name
     counts = read_counts(folder / "counts.h5ad")

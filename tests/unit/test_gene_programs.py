@@ -49,8 +49,8 @@ def test_programs_without_enough_genes_are_refused_with_the_largest_overlap():
     with pytest.raises(
         InputError,
         match=(
-            r"p\.gmt: no program has 2 of the reference's 3 genes; the largest overlap is 1, of b\. Its genes are G3, Z,"
-            r" those of the reference G1"
+            r"p\.gmt: no program has 2 of the reference's 3 genes; the largest overlap is 1, of b\."
+            r" Its genes are G3, Z, those of the reference G1"
         ),
     ):
         program_mask({"a": {"X"}, "b": {"G3", "Z"}}, ["G1", "G2", "G3"], 2, "p.gmt")

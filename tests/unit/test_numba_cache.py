@@ -44,7 +44,7 @@ def test_another_process_finds_what_one_has_compiled(tmp_path):
 MEMBERSHIPS = """
 import numpy as np
 from umap import umap_
-from refatlas.evaluate.sampled_integration import memberships
+from refatlas.evaluate.kbet import memberships
 
 random = np.random.default_rng(0)
 distances = np.sort(random.gamma(3, 1, (200, 15)).astype(np.float32), axis=1)

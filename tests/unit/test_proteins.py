@@ -1,10 +1,6 @@
-"""Proteins come out the same from every format; what are no counts of proteins is refused; names of
-the same protein are matched, and no others.
-"""
+"""Proteins are the same from every format; other values are refused; names are matched."""
 
 import gzip
-import json
-from types import SimpleNamespace
 
 import anndata as ad
 import h5py
@@ -17,9 +13,7 @@ from conftest import sheet_row, small_counts
 from refatlas.errors import InputError
 from refatlas.io.model_counts import counts_writer, protein_names, read_counts
 from refatlas.io.raw_counts import open_counts
-from refatlas.models.denoised_proteins import largest, measured_proteins, protein_facts, shared_batches
-from refatlas.models.hidden_proteins import HIDDEN, with_hidden_proteins
-from refatlas.prepare import demo, folds, gene_selection
+from refatlas.prepare import demo
 from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.proteins import (
     align_proteins,
@@ -234,10 +228,9 @@ def test_a_protein_keeps_the_place_that_it_found_when_a_later_file_has_another_n
 
 def test_a_match_in_words():
     said = describe_protein_match(["cd3", "CD99"], ["CD3", "CD4"])
-    assert (
-        said
-        == "1 of the reference's 2 proteins measured; matched under another name: cd3 as CD3; to be imputed: CD4; not in the"
-        " reference: CD99"
+    assert said == (
+        "1 of the reference's 2 proteins measured; matched under another name: cd3 as CD3; to be imputed: CD4;"
+        " not in the reference: CD99"
     )
 
 
@@ -251,122 +244,3 @@ def test_stored_proteins_keep_their_names(tmp_path):
     assert protein_names(tmp_path / "with.h5ad") == NAMES
     assert read_counts(tmp_path / "with.h5ad").obsm["proteins"].tolist() == [[1, 0, 2]]
     assert protein_names(tmp_path / "without.h5ad") == protein_names(None) == []
-
-
-def measured_counts(values, batches):
-    counts = ad.AnnData(
-        np.zeros((len(values), 1)), obs=pd.DataFrame({"batch": batches}, index=[f"c{i}" for i in range(len(values))])
-    )
-    counts.obsm["proteins"], counts.uns["protein_names"] = (
-        np.array(values, dtype=np.float32),
-        np.array(["P", "Q"], dtype=object),
-    )
-    return counts
-
-
-def test_what_was_measured_follows_from_the_counts_of_each_batch():
-    reference = measured_counts([[1, 0], [0, 0], [2, 3], [0, 0]], ["x", "x", "y", "x"])
-    query = measured_counts([[0, 0], [0, 4]], ["q", "q"])
-    assert measured_proteins(reference).to_numpy().tolist() == [[True, False], [True, True]]
-    facts = protein_facts(query, reference)
-    assert facts.loc["P"].tolist() == [1, 1, 0, "imputed"]
-    assert facts.loc["Q"].tolist() == [0.25, 0.5, 1, "denoised"]
-    assert shared_batches(measured_proteins(reference), reference.obs["batch"]) == [(["x", "y"], ["P"]), (["y"], ["Q"])]
-
-
-def test_at_most_ten_batches_are_conditioned_on_the_largest():
-    batches = pd.Series([f"b{i:02d}" for i in range(12) for _ in range(i + 1)])
-    assert largest(batches, [f"b{i:02d}" for i in range(12)]) == [f"b{i:02d}" for i in range(11, 1, -1)]
-
-
-def test_a_fold_that_leaves_no_proteins_is_refused(scripts):
-    cells = pd.DataFrame(
-        {"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]},
-        index=["rna:1", "cite:1", "cite:2"],
-    )
-    folds.require_training_proteins(cells, pd.Series(["train", "held_out", "train"], index=cells.index), ["cite:a"])
-    with pytest.raises(InputError, match=r"without cite:b the reference has no proteins \(they are in cite:b\)"):
-        folds.require_training_proteins(cells, pd.Series(["train", "train", "held_out"], index=cells.index), ["cite:b"])
-
-
-def test_a_share_of_the_cells_with_proteins_comes_again_without_them():
-    counts = measured_counts([[1, 0], [0, 0], [2, 3], [4, 0], [0, 5]], ["x", "z", "y", "x", "y"])
-    shown = with_hidden_proteins(counts, 0.5, seed=0)
-    again = shown[counts.n_obs :]
-    assert again.n_obs == 2
-    assert not again.obsm["proteins"].any()
-    assert set(again.obs["batch"]) <= {f"x{HIDDEN}", f"y{HIDDEN}"}
-    assert np.array_equal(shown.obsm["proteins"][: counts.n_obs], counts.obsm["proteins"])
-    assert list(shown.uns["protein_names"]) == ["P", "Q"]
-    assert with_hidden_proteins(counts, 0.0, seed=0) is counts
-    assert counts.obsm["proteins"][0, 0] == 1
-
-
-class Inputs(dict):
-    """Named inputs, as Snakemake gives them."""
-
-    __getattr__ = dict.__getitem__
-
-
-@pytest.mark.parametrize("proteins", [True, False])
-def test_a_fold_has_the_proteins_of_the_cells_it_trains_on_and_holds_out_if_it_shall(
-    tmp_path, scripts, config, counts, proteins
-):
-    """Dataset a measured CD3, CD4 and CD8, dataset b the last two under other names and CD19; a's
-    batch b1 is held out.
-    """
-    other = small_counts(seed=3)
-    other.obsm["adt"] = pd.DataFrame(
-        np.full((60, 3), 7.0), index=other.obs_names, columns=["cd4_TotalSeqB", "CD8", "CD19"]
-    )
-    rows, found = {}, {}
-    for name, data in (("a", counts), ("b", other)):
-        data.write_h5ad(tmp_path / f"{name}.h5ad")
-        rows[name] = sheet_row(tmp_path / f"{name}.h5ad", protein_key="adt")
-        found[name] = scan_file(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
-        found[name].cells.to_parquet(tmp_path / f"{name}_cells.parquet")
-        found[name].genes.to_parquet(tmp_path / f"{name}_genes.parquet")
-    genes = gene_selection.select_genes(
-        list(rows.values()),
-        [f.cells.copy() for f in found.values()],
-        [f.genes for f in found.values()],
-        config["genes"],
-    )
-    genes.to_parquet(tmp_path / "selected.parquet")
-    roles, words = folds.plan_fold(
-        pd.concat([f.cells[f.cells["keep"]] for f in found.values()]), {"batches": ["a:b1"]}, "auto", 0
-    )
-    roles.to_frame().to_parquet(tmp_path / "fold.parquet")
-    (tmp_path / "fold.json").write_text(json.dumps(words))
-    files = {kind: [str(tmp_path / f"{name}_{kind}.parquet") for name in rows] for kind in ("cells", "genes")}
-    given = Inputs(
-        **files,
-        pretrained=[],
-        scans=[],
-        selected=str(tmp_path / "selected.parquet"),
-        fold=str(tmp_path / "fold.parquet"),
-        plan=str(tmp_path / "fold.json"),
-        reference=str(tmp_path / "counts.h5ad"),
-    )
-    scripts("build_reference").main(
-        SimpleNamespace(
-            input=given,
-            params=SimpleNamespace(rows=rows, pretrained=[]),
-            output=SimpleNamespace(counts=given["reference"]),
-        )
-    )
-    out = SimpleNamespace(counts=str(tmp_path / "held.h5ad"), cells=str(tmp_path / "held.parquet"))
-    scripts("hold_out").main(
-        SimpleNamespace(
-            input=given, params=SimpleNamespace(rows=list(rows.values()), seed=[0], proteins=proteins), output=out
-        )
-    )
-    reference, held = read_counts(tmp_path / "counts.h5ad"), read_counts(tmp_path / "held.h5ad")
-    assert list(reference.uns["protein_names"]) == list(held.uns["protein_names"]) == ["CD3", "CD4", "CD8", "CD19"]
-    assert np.unique(reference[reference.obs["dataset"] == "b"].obsm["proteins"], axis=0).tolist() == [[0, 7, 7, 7]]
-    if not proteins:
-        assert not held.obsm["proteins"].any()
-        return
-    barcodes = held.obs_names.str.removeprefix("a:")
-    assert np.array_equal(held.obsm["proteins"][:, :3], counts.obsm["adt"].loc[barcodes].to_numpy())
-    assert not held.obsm["proteins"][:, 3].any()

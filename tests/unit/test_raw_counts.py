@@ -125,3 +125,47 @@ def test_blocks_hold_at_most_the_values_asked_for(tmp_path, counts):
     sizes = [block.nnz for _, block in open_counts(str(tmp_path / "a.h5ad")).blocks(n_values=200)]
     assert max(sizes) <= 200
     assert sum(sizes) == counts.X.nnz
+
+
+def no_memory(*arguments, **keys):
+    raise MemoryError("cannot allocate an array")
+
+
+def test_a_lack_of_memory_is_not_reported_as_a_damaged_file(tmp_path, counts, monkeypatch):
+    counts.obsm["adt"] = pd.DataFrame(np.ones((60, 1)), index=counts.obs_names, columns=["CD3"])
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    counts.obs.to_csv(tmp_path / "cells.csv")
+    file = open_counts(str(tmp_path / "a.h5ad"))
+    monkeypatch.setattr(file.rows, "read", no_memory)
+    file.proteins["adt"] = no_memory
+    for read in (
+        lambda: list(file.blocks()),
+        file.to_anndata,
+        lambda: file.read_proteins("adt"),
+    ):
+        with pytest.raises(MemoryError, match="cannot allocate an array"):
+            read()
+    monkeypatch.setattr("refatlas.io.raw_counts._read_metadata", no_memory)
+    with pytest.raises(MemoryError):
+        open_counts(str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "cells.csv"))
+    monkeypatch.setattr("refatlas.io.raw_counts._open", no_memory)
+    with pytest.raises(MemoryError):
+        open_counts(str(tmp_path / "a.h5ad"))
+
+
+def test_any_other_error_of_a_library_names_the_file(tmp_path, counts, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("wrong B-tree signature")
+
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    file = open_counts(str(tmp_path / "a.h5ad"))
+    monkeypatch.setattr(file.rows, "read", fail)
+    file.proteins["adt"] = fail
+    for read in (lambda: list(file.blocks()), lambda: file.read_proteins("adt")):
+        with pytest.raises(InputError, match=r"a.h5ad: cannot be read .*wrong B-tree signature"):
+            read()
+
+
+def test_a_path_object_is_opened_like_its_text(tmp_path, counts):
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    assert open_counts(tmp_path / "a.h5ad").path == str(tmp_path / "a.h5ad")

@@ -1,12 +1,11 @@
-"""A model type is added as the manual says: one file, one line in the registry, and it runs through
-every rule.
-"""
+"""A model type is added by one file and one line in the registry, and runs through every rule."""
 
 import json
 import shutil
 
-import conftest
 import pandas as pd
+
+import conftest
 from conftest import REPO, small_counts, write_sheets
 
 TOY = '''
@@ -28,8 +27,8 @@ class Toy:
         self.weights, self.known, self.training = weights, batches, Training()
 
     @classmethod
-    def fit(cls, counts, spec, base=None):
-        weights = np.random.default_rng(spec["seed"]).normal(size=(counts.n_vars, spec["model"]["n_latent"]))
+    def fit(cls, counts, settings, job, base=None):
+        weights = np.random.default_rng(job.seed).normal(size=(counts.n_vars, settings["model"]["n_latent"]))
         return cls(weights, sorted(counts.obs["batch"].astype(str).unique()))
 
     @classmethod
@@ -44,7 +43,7 @@ class Toy:
     def latent(self, counts):
         return np.asarray(log_normalized(counts.X) @ self.weights, dtype=np.float32)
 
-    def map_query(self, counts, spec):
+    def map_query(self, counts, settings, job):
         return Toy(self.weights, sorted({*self.known, *counts.obs["batch"].astype(str)}))
 
     def predict(self, counts):
@@ -57,7 +56,7 @@ class Toy:
     def batches(self):
         return self.known
 
-    def tables(self, counts, reference=None, spec=None):
+    def tables(self, counts, reference=None, settings=None):
         return {"weights": pd.DataFrame(self.weights, index=pd.Index(counts.var_names, name="gene"))}
 
     def figures(self, tables):
@@ -72,8 +71,8 @@ def test_a_new_type_is_one_file_and_one_line(tmp_path, monkeypatch):
     shutil.copy(REPO / "Snakefile", repo)
     models = repo / "workflow/scripts/refatlas/models"
     (models / "toy.py").write_text(TOY)
-    registry = (models / "__init__.py").read_text()
-    (models / "__init__.py").write_text(
+    registry = (models / "registry.py").read_text()
+    (models / "registry.py").write_text(
         registry.replace(
             "MODEL_TYPES = {\n",
             'MODEL_TYPES = {\n    "toy": ModelType("refatlas.models.toy:Toy", uses_gpu=False, has_tables=True),\n',
@@ -101,12 +100,13 @@ def test_a_new_type_is_one_file_and_one_line(tmp_path, monkeypatch):
         "2",
         "labels",
         "results/evaluation/transfer.csv",
-        "results/atlas/models/mine/reference/tables",
+        "results/reference/models/mine/tables",
     )
     labels = pd.read_csv(folder / "results/queries/q/labels.csv")
     assert {"mine_label", "mine_logistic_confidence", "linear_classifier_label"} <= set(labels.columns)
-    assert len(pd.read_csv(folder / "results/atlas/models/mine/reference/tables/weights.csv")) == 60
-    assert json.loads((folder / "results/atlas/models/mine/queries/q/mapping.json").read_text())[
-        "reference_batches"
-    ] == ["a:b1", "a:b2"]
+    assert len(pd.read_csv(folder / "results/reference/models/mine/tables/weights.csv")) == 60
+    assert json.loads((folder / "results/queries/q/models/mine/mapping.json").read_text())["reference_batches"] == [
+        "a:b1",
+        "a:b2",
+    ]
     assert "mine" in set(pd.read_csv(folder / "results/evaluation/transfer.csv")["model"])

@@ -18,24 +18,26 @@ gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
 VERSION = "0.2.0"
+# Every job compares its package with this version (refatlas/jobs/run.py).
+ENVIRONMENT = {"REFATLAS_VERSION": VERSION}
 SCRIPTS = workflow.current_basedir.join("../scripts")
 if isinstance(SCRIPTS, LocalSourceFile):
-    # A checkout runs with the package beside its scripts, also where another one is installed; and so do its jobs, whose
-    # search path Snakemake would put behind the installed packages.
-    path = os.path.abspath(SCRIPTS.get_path_or_uri(secret_free=True))
-    sys.path.insert(0, path)
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [path, os.environ.get("PYTHONPATH")])
+    # In a local copy of the repository, the package beside the scripts takes precedence over an installed one. So it
+    # does in jobs, where Snakemake would search this folder last.
+    folder = os.path.abspath(SCRIPTS.get_path_or_uri(secret_free=True))
+    sys.path.insert(0, folder)
+    ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [folder, os.environ.get("PYTHONPATH")])
     )
-# What the package of a job is compared with.
-os.environ["REFATLAS_VERSION"] = VERSION
+os.environ.update(ENVIRONMENT)
 
 try:
     import refatlas
 except ModuleNotFoundError:
     raise WorkflowError(
-        f"the package refatlas is not installed, and the workflow does not lie on this machine; install version {VERSION} "
-        "of it into the environment of Snakemake, from the same repository"
+        "the Python package refatlas is not installed, and Snakemake does not fetch it from a repository with the "
+        f"rules; install the wheel of refatlas {VERSION} into the environment that runs Snakemake, or clone the "
+        "repository and give the path of its workflow/Snakefile (docs/reuse.md)"
     ) from None
 if refatlas.__version__ != VERSION:
     raise WorkflowError(
@@ -71,6 +73,7 @@ from refatlas.resources import (
     describing_mem_mb,
     mapping_mem_mb,
     minutes,
+    minutes_by_type,
     scaled_mem_mb,
     training_mem_mb,
 )
@@ -160,11 +163,7 @@ def fingerprints_of(row):
 
 def reference_of(query):
     """The {split} of the reference that a {query} is mapped onto."""
-    return (
-        "reference"
-        if query.startswith("queries/")
-        else query.removesuffix(f"/{HELD_OUT}")
-    )
+    return "reference" if query.startswith("queries/") else os.path.dirname(query)
 
 
 def of_reference(path):
@@ -333,26 +332,44 @@ def setting_files_of(wildcards):
     return list(MODEL_TYPES[settings["type"]].files_in(settings).values())
 
 
-# Small jobs that follow each other travel in one submission to a cluster. Jobs on a GPU stay alone: no GPU waits for
-# work of the CPU. A workstation ignores groups.
+# Small jobs that follow each other share one submission to a cluster. Jobs on a GPU are submitted alone: no GPU waits for
+# work of the CPU. A workstation ignores groups. If one job of a group fails, Snakemake removes the results of all of
+# them, so that long jobs, and those that may refuse their input on purpose, are in no group.
 def trains_on_gpu(wildcards):
     """Whether a job trains or maps a model on a GPU."""
     return bool(gpus_of(wildcards))
 
 
 def group_of_split(wildcards):
-    """The jobs that prepare a reference: of the atlas, or of one fold."""
+    """The jobs that prepare the counts of a reference: of the atlas, or of one fold."""
     split = wildcards.get("split") or f"evaluation/{wildcards.fold}"
-    return f"prepare_{split.replace('/', '_')}"
+    return f"prepare_{os.path.basename(split)}"
+
+
+def group_of_fold(wildcards):
+    """The jobs from a fold's reference to the labels of its held-out cells by each source; none for the atlas."""
+    split = wildcards.get("split") or reference_of(wildcards.query)
+    return None if split == "reference" else f"map_{os.path.basename(split)}"
 
 
 def group_of_query(wildcards):
-    """The jobs from a query's latent spaces to its labels; of held-out cells, to the calibration."""
+    """The jobs from a query's latent spaces to its labels; of held-out cells, to those by each source."""
     query = wildcards.get("query") or f"queries/{wildcards.name}"
-    name = query.removeprefix("queries/")
-    return "evaluation" if name == query else f"query_{name}"
+    if query.startswith("evaluation/"):
+        return group_of_fold(wildcards)
+    return f"query_{query.removeprefix('queries/')}"
 
 
-def group_of_index(wildcards):
-    """The index of a fold's reference goes with the evaluation; that of the atlas is a submission of its own."""
-    return None if wildcards.split == "reference" else "evaluation"
+def group_of_delivery(wildcards):
+    """That of the query; none where a verdict may stop the run, because a failed group loses the verdict as well."""
+    return group_of_query(wildcards) if CONFIG["verdict"]["stop"] == "never" else None
+
+
+def group_of_scores(wildcards):
+    """That of the query; of held-out cells, that of the calibration."""
+    return "evaluation" if wildcards.query.startswith("evaluation/") else group_of_query(wildcards)
+
+
+def unless_on_gpu(group):
+    """A function that returns that group for a model without use for a GPU, and none for the others."""
+    return lambda w: None if trains_on_gpu(w) else group(w)

@@ -22,13 +22,17 @@ rule map_query:
         "<benchmarks>/map_query/{query}/{model}.tsv"
     priority: 50
     group:
-        lambda w: None if trains_on_gpu(w) else group_of_query(w)
+        unless_on_gpu(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:
         gpu=gpus_of,
         mem_mb=mapping_mem_mb(MODELS),
-        runtime=minutes(240, per_input_mb=4, of="query"),
+        runtime=minutes_by_type(
+            MODELS,
+            on_gpu=minutes(240, per_input_mb=4, of="query"),
+            on_cpu=minutes(60, per_input_mb=0.2, of="query"),
+        ),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         revision=revision("map_query"),
@@ -166,7 +170,7 @@ rule deliver_labels:
     benchmark:
         "<benchmarks>/deliver_labels/{name}.tsv"
     group:
-        group_of_query
+        group_of_delivery
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -269,7 +273,7 @@ rule score_transfer:
     benchmark:
         "<benchmarks>/score_transfer/{query}.tsv"
     group:
-        group_of_query
+        group_of_scores
     conda:
         "../../envs/refatlas.yaml"
     resources:

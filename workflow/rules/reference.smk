@@ -21,14 +21,14 @@ rule train_reference:
         "<benchmarks>/train_reference/{split}/{model}.tsv"
     priority: 50
     group:
-        lambda w: None if trains_on_gpu(w) else group_of_split(w)
+        unless_on_gpu(group_of_fold)
     conda:
         "../../envs/refatlas.yaml"
     threads: processes_of
     resources:
         gpu=training_gpus_of,
         mem_mb=training_mem_mb(MODELS, CONFIG["memory"]),
-        runtime=minutes(720),
+        runtime=minutes_by_type(MODELS, on_gpu=minutes(720), on_cpu=minutes(240)),
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         revision=revision("train_reference"),
@@ -75,7 +75,7 @@ rule index_reference:
     benchmark:
         "<benchmarks>/index_reference/{split}/{model}.tsv"
     group:
-        group_of_index
+        group_of_fold
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -46,7 +46,7 @@ rule learn_hierarchy:
     benchmark:
         "<benchmarks>/learn_hierarchy/{split}/{model}.tsv"
     group:
-        group_of_index
+        group_of_fold
     conda:
         "../../envs/refatlas.yaml"
     resources:

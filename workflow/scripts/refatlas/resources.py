@@ -61,6 +61,20 @@ def minutes(base: float, per_input_mb: float = 0, of: str | None = None) -> Call
     return runtime
 
 
+def minutes_by_type(models: dict[str, dict], *, on_gpu: Callable, on_cpu: Callable) -> Callable:
+    """Return the run time of a rule that trains or applies models: types without use for a GPU are much faster.
+
+    Args:
+        models: settings by name. on_gpu, on_cpu: the run times of the two, from `minutes`.
+    """
+
+    def runtime(wildcards, input, attempt):
+        uses_gpu = MODEL_TYPES[models[wildcards.model]["type"]].uses_gpu
+        return (on_gpu if uses_gpu else on_cpu)(wildcards, input, attempt)
+
+    return runtime
+
+
 def loaded_mb(*counts: str) -> int:
     """Return the memory in MB of a job that applies or trains a model with these files of counts in memory."""
     return math.ceil(IMPORTED_MB + COPIES * sum(_counts_mb(path) for path in counts))

@@ -49,7 +49,7 @@ def integration_table(
     scored = labelled(cells)
     arrays = [frame.loc[scored.index].to_numpy() for frame in (latent, unintegrated)]
     table = add_totals(scores(*arrays, scored, settings, seed, threads))
-    n_sampled = table["n_sampled"].fillna(len(scored)).astype(int)
+    n_sampled = table["n_sampled"].astype(float).fillna(len(scored)).astype(int)
     return table.assign(n_sampled=n_sampled, n_cells=len(scored), k=K, scib_metrics=version("scib-metrics"))
 
 

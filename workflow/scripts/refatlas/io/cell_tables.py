@@ -77,6 +77,6 @@ def mark_training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
 
 
 def latent_table(latent: np.ndarray, counts: "ad.AnnData") -> pd.DataFrame:
-    """Return a latent space as a table indexed by cell, with columns latent_1, latent_2, …"""
+    """Return a latent space as a table indexed by cell, with columns latent_1 and so on."""
     columns = [f"latent_{i + 1}" for i in range(latent.shape[1])]
     return pd.DataFrame(latent, index=pd.Index(counts.obs_names, name="cell"), columns=columns)

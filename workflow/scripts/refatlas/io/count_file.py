@@ -80,7 +80,7 @@ class CountFile:
             raise unreadable_error(self.path, error) from error
 
     def to_anndata(self) -> "ad.AnnData":
-        """Return all counts as an AnnData, in memory: X as CSR of float32, cells in obs, genes in var.
+        """Return all counts as an AnnData in memory: X is CSR of float32.
 
         For a file that is larger than memory, use `blocks`.
 

@@ -12,7 +12,7 @@ from refatlas.errors import InputError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # Messages of libraries that give no error number: torch, for main memory and for a GPU's.
 NO_MEMORY = ("can't allocate memory", "out of memory")
-# A disk with less space than this is full for every result; some libraries only report that writing failed.
+# A disk with less space than this is full: some libraries only report that writing failed.
 LEAST_BYTES = 2**16
 
 

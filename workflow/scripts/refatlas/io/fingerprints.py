@@ -21,13 +21,13 @@ def sha256_of(path: str | Path) -> str:
 
 
 def fingerprints(paths: Iterable[str]) -> dict[str, list[int]]:
-    """Return size in bytes and modification time in nanoseconds of the files that exist, by path."""
+    """Return size (bytes) and modification time (ns) of the files that exist, by path."""
     found = {path: os.stat(path) for path in map(str, paths) if os.path.exists(path)}
     return {path: [status.st_size, status.st_mtime_ns] for path, status in found.items()}
 
 
 def read_fingerprints(reports: Iterable[str]) -> dict[str, list[int]]:
-    """Return the fingerprints of all files named in scan.json or check.json, which must be unchanged.
+    """Return the fingerprints of all files in scan.json or check.json, which must be unchanged.
 
     Args:
         reports: paths of scan.json of datasets, or check.json of queries.

@@ -101,7 +101,7 @@ def _contiguous(array: h5py.Dataset) -> RangeReader:
 
 
 def _unshuffled(content: np.ndarray, dtype: np.dtype, length: int) -> np.ndarray:
-    """Return values from HDF5's shuffle filter: all first bytes, then all second bytes, and so on."""
+    """Return shuffled values, stored as all first bytes, then all second bytes, and so on."""
     values = np.empty((length, dtype.itemsize), dtype=np.uint8)
     # Byte by byte: a transposed copy takes more than twice as long.
     for place, part in enumerate(content.reshape(dtype.itemsize, length)):

@@ -184,6 +184,6 @@ def temporary_array(length: int, dtype: DTypeLike) -> np.ndarray:
         report_full_disk(Path(folder) / "temporary file", "set TMPDIR to a folder with more room"),
         tempfile.TemporaryFile(prefix="refatlas-") as file,
     ):
-        # Reserved first: writing to a mapped file on a full disk would kill the process without a message.
+        # Reserved first: writing to a mapped file on a full disk would kill the process.
         os.posix_fallocate(file.fileno(), 0, int(length) * np.dtype(dtype).itemsize)
         return np.memmap(file, dtype=dtype, mode="w+", shape=(int(length),))

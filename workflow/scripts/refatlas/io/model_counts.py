@@ -1,4 +1,4 @@
-"""The counts that models see (cells × selected genes) as h5ad, written once and read by every model.
+"""The counts that models see: cells × selected genes, as h5ad.
 
 X is CSR. Its data have the smallest unsigned integer type that holds all values. Data and indices
 are in chunks of 8,192 values, shuffled and gzipped: about a sixth of the bytes of float32 and int32.
@@ -107,7 +107,7 @@ class CountsWriter(MatrixWriter):
             proteins: cells × proteins; without columns, nothing is written.
         """
         if proteins.shape[1]:
-            # An array and its names: a protein's name may contain a "/", which a data frame in an h5ad may not.
+            # Not a data frame: its columns' names could not contain a "/" in an h5ad.
             values = proteins.to_numpy(dtype=np.float32)
             ad.io.write_elem(self.file["obsm"], "proteins", values, dataset_kwargs={"compression": COMPRESSION})
             names = proteins.columns.to_numpy(dtype=str).astype(object)

@@ -114,7 +114,7 @@ def _mtx_rows(path: str, n_cells: int, n_genes: int) -> Rows:
 
 
 def _mtx_header(path: str) -> tuple[tuple[int, ...], int]:
-    """Return rows, columns and number of values of a MatrixMarket file, and its lines before them."""
+    """Return rows, columns and number of values of a MatrixMarket file, and its header lines."""
     opener: Any = gzip.open if path.endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8") as file:
         header, n_lines = file.readline(), 1

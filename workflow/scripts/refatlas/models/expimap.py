@@ -110,9 +110,10 @@ class ExpiMap(ScArchesModel):
         return {"new_n_ext": settings["n_ext"], "use_hsic": True, "hsic_one_vs_all": True}
 
     def latent(self, counts: AnnData) -> np.ndarray:
-        """Return the posterior mean of the reference's programs, shape (n_cells, n_programs), float32.
+        """Return the posterior mean of the reference's programs, float32.
 
-        Programs that a query learned are left out: the reference does not have them.
+        Its shape is (n_cells, n_programs). Programs that a query learned are left out: the
+        reference does not have them.
         """
         return super().latent(counts)[:, : len(self.extra["programs"])]
 
@@ -128,7 +129,7 @@ class ExpiMap(ScArchesModel):
         return found
 
     def program_names(self) -> list[str]:
-        """Return the names of all latent dimensions; those that a query learned are new_1, new_2, …"""
+        """Return the names of all latent dimensions; a query's own are new_1, new_2, …"""
         return [*self.extra["programs"], *(f"new_{i + 1}" for i in range(self.wrapped.n_ext_))]
 
     def weights(self) -> np.ndarray:
@@ -157,7 +158,7 @@ class ExpiMap(ScArchesModel):
     def tables(
         self, counts: AnnData, reference: AnnData | None = None, settings: Settings | None = None
     ) -> dict[str, pd.DataFrame]:
-        """Return the programs, the cells' scores, and the programs that distinguish groups of cells.
+        """Return the programs, the cells' scores, and which programs distinguish groups.
 
         programs: index program; genes (selected genes in it), weighted (genes with a weight, 0 if
             switched off), active, direction (of the raw latent dimension).

@@ -1,4 +1,4 @@
-"""Gene programs: named sets of genes from a GMT file, and which genes of a reference are in them."""
+"""Gene programs: named sets of genes from a GMT file, and their genes in a reference."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -22,7 +22,7 @@ def classifier_table(model: Model, counts: "AnnData") -> pd.DataFrame:
 
 
 def late_fall(training: Training, n_epochs: int = 10) -> float:
-    """Return the share by which surgery's loss fell in its last epochs; 0 if nothing was trained."""
+    """Return by which share surgery's loss fell in its last epochs; 0 without training."""
     if training.monitor is None or training.history.empty:
         return 0.0
     losses = training.history[training.monitor].to_numpy()

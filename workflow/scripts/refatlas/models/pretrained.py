@@ -1,4 +1,4 @@
-"""Models of scvi-tools that were trained elsewhere: reading, checking, and renaming their registry."""
+"""Pretrained models of scvi-tools: reading, checking, and renaming their registry."""
 
 import hashlib
 import io

@@ -52,7 +52,7 @@ class ScArchesModel:
 
     @classmethod
     def make(cls, counts: AnnData, extra: dict[str, Any], **init: Any) -> Self:
-        """Return an untrained model for these counts; `init` are arguments of the library's class."""
+        """Return an untrained model for these counts; `init` goes to the library's class."""
         with scarches_silenced():
             return cls(getattr(import_scarches().models, cls.library_class)(cls.prepare(counts, extra), **init), extra)
 
@@ -201,11 +201,11 @@ class ScArchesModel:
             return np.concatenate([self.encode(*block).cpu().numpy() for block in self.blocks(counts)])
 
     def expected(self, counts: AnnData) -> np.ndarray:
-        """Return the decoder's mean at each cell's own depth and batch, shape (n_cells, n_genes)."""
+        """Return the decoder's mean at the cells' depth and batch, shape (n_cells, n_genes)."""
         return self.expected_shares(counts) * np.asarray(count_matrix(counts).sum(axis=1)).reshape(-1, 1)
 
     def expected_shares(self, counts: AnnData) -> np.ndarray:
-        """Return the decoder's mean as shares of a cell's counts, shape (n_cells, n_model_genes)."""
+        """Return the decoder's mean as shares of the counts, shape (n_cells, n_model_genes)."""
         with torch.no_grad():
             return np.concatenate(
                 [

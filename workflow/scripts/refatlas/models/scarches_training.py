@@ -1,7 +1,7 @@
 """Training of models of scArches: minibatches, recording and early stopping as for other types.
 
-The loaders of scArches densify cell by cell, its early stopping counts epochs of the KL warm-up, and
-its "best state" is a reference to the last one.
+The loaders of scArches densify cell by cell, its early stopping counts epochs of the KL warm-up,
+and its "best state" is a reference to the last one.
 """
 
 import json
@@ -19,10 +19,10 @@ from refatlas.models.recorder import Recorder, warmup_epochs
 
 
 class Minibatches:
-    """The cells of a scArches data set in random minibatches of nearly equal size, densified one by one.
+    """The cells of a scArches data set in random minibatches of nearly equal size.
 
-    No minibatch is a single cell unless there is only one: distances within it would have no
-    gradient.
+    One minibatch at a time is densified. No minibatch is a single cell unless there is only one:
+    distances within it would have no gradient.
 
     Args:
         dataset: of scArches.

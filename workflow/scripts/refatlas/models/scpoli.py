@@ -1,4 +1,4 @@
-"""scPoli (De Donno 2023): an embedding of each batch instead of one-hot codes, and label prototypes."""
+"""scPoli (De Donno 2023): embeddings of batches instead of one-hot codes, and label prototypes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ class ScPoli(ScArchesModel):
 
     @classmethod
     def prepare(cls, counts: AnnData, extra: dict[str, Any]) -> AnnData:
-        """Return the cells with labels, UNLABELED where there is none, as for all of a query's cells."""
+        """Return the cells with labels, UNLABELED where there is none, as in a query."""
         cells = super().prepare(counts, extra)
         labels = counts.obs["label"].astype(object) if "label" in counts.obs else None
         cells.obs["label"] = (
@@ -124,9 +124,10 @@ class ScPoli(ScArchesModel):
         return cdist(self.latent(counts), self.wrapped.model.prototypes_labeled["mean"].cpu().numpy())
 
     def predict(self, counts: AnnData) -> pd.DataFrame:
-        """Return the softmax of the negative distances to the prototypes, shape (n_cells, n_labels).
+        """Return the softmax of the negative distances to the prototypes.
 
-        Distances are those of the posterior's mean; the library draws from the posterior.
+        Its shape is (n_cells, n_labels). Distances are those of the posterior's mean; the library
+        draws from the posterior.
         """
         return pd.DataFrame(softmax(-self.distances(counts), axis=1), index=counts.obs_names, columns=self.labels())
 

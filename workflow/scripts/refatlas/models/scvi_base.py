@@ -108,7 +108,7 @@ class ScviToolsModel:
         return type(self)(mapped, training)
 
     def expected(self, counts: AnnData) -> np.ndarray:
-        """Return the decoder's mean at each cell's own depth and batch, shape (n_cells, n_genes)."""
+        """Return the decoder's mean at the cells' depth and batch, shape (n_cells, n_genes)."""
         return self.model.get_normalized_expression(self.registered(counts), library_size="latent", return_numpy=True)
 
     def predict(self, counts: AnnData) -> pd.DataFrame | None:

@@ -41,7 +41,7 @@ class _LogLikelihood(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, mu: torch.Tensor, theta: torch.Tensor, pi: torch.Tensor | None, eps: float
     ) -> torch.Tensor:
-        """Return log-likelihoods; mu, theta and pi have the shape of x, theta may be one row, expanded."""
+        """Return log-likelihoods; all have the shape of x, theta may be one row, expanded."""
         row = theta[:1] if theta.stride(0) == 0 else theta
         place = torch.from_numpy(np.flatnonzero(x.numpy() != 0))  # half the time of torch.nonzero
         nonzero = _NonZeroTerms(x, mu, row, place, eps)
@@ -76,9 +76,10 @@ class _LogLikelihood(torch.autograd.Function):
 
 
 class _NonZeroTerms:
-    """Terms of counts above 0: x log(mu / (theta + mu)) + log(gamma(x + theta) / (gamma(theta) x!)).
+    """Terms of the log-likelihood that are 0 for counts of 0.
 
-    Each method returns one value per non-zero count.
+    They are x log(mu / (theta + mu)) + log(gamma(x + theta) / (gamma(theta) x!)). Each method
+    returns one value per non-zero count.
     """
 
     def __init__(self, x: torch.Tensor, mu: torch.Tensor, row: torch.Tensor, place: torch.Tensor, eps: float) -> None:

@@ -77,7 +77,7 @@ class TotalVI(ScviToolsModel):
     def tables(
         self, counts: AnnData, reference: AnnData | None = None, settings: Settings | None = None
     ) -> dict[str, pd.DataFrame]:
-        """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` if asked for."""
+        """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` on request."""
         defaults = {name: setting["default"] for name, setting in TOTALVI_OUTPUTS.items()}
         outputs = settings["outputs"] if settings else defaults
         return denoised_tables(self.model, counts, counts if reference is None else reference, outputs)

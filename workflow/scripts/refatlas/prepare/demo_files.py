@@ -1,4 +1,4 @@
-"""Paths of the demo's files, which rule make_demo writes. Light: Snakemake imports it at every start."""
+"""Paths of the demo's files. Light: Snakemake imports it at every start."""
 
 DEMO = {
     "blood": "demo/atlas_blood.h5ad",

@@ -181,9 +181,7 @@ def tree_of_file(parents: list[int], names: list[str], labels: list[str], where:
         )
     missing = [label for label in labels if not any(label in held for held in found)]
     if missing:
-        print(
-            f"labels of the reference that are not in the tree, which cannot be predicted by it: {listed(missing, 40)}"
-        )
+        print(f"labels of the reference that are not in the tree and that it never predicts: {listed(missing, 40)}")
     titles = [
         "" if held or not node else name or f"node {node}"
         for node, (name, held) in enumerate(zip(names, found, strict=True))

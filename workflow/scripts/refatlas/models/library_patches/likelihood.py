@@ -63,7 +63,7 @@ def _patched(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tenso
 
 
 def _applies(values: dict[Any, torch.Tensor], options: dict[str, Any]) -> bool:
-    """Return whether the values are a CPU minibatch with one mean per count, by torch's functions."""
+    """Return whether these are a CPU minibatch, with one mean per count and torch's functions."""
     x, theta = values["x"], values["theta"]
     alike = all(v.device.type == "cpu" and v.is_floating_point() and v.dtype == x.dtype for v in values.values())
     shaped = x.ndim == 2 and all(v.shape == x.shape or (v is theta and v.shape == x.shape[1:]) for v in values.values())

@@ -1,6 +1,4 @@
-"""The expression of neighbourhoods against the reference's: a type that the reference lacks is
-told, what a whole batch has in common is not.
-"""
+"""Neighbourhood expression shift: types that the reference lacks are detected, batch effects are not."""
 
 import anndata as ad
 import numpy as np
@@ -13,7 +11,13 @@ from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer import neighborhood_shift as module
-from refatlas.transfer.neighborhood_shift import MIN_CELLS, neighborhood_shift, shift_from_reference
+from refatlas.transfer.neighborhood_shift import (
+    MIN_CELLS,
+    QueryCells,
+    ReferenceCells,
+    neighborhood_shift,
+    shift_from_reference,
+)
 
 N_GENES = 300
 
@@ -56,9 +60,10 @@ def of(reference, counts, measured=None):
     return shift_from_reference(reference[1], reference[0], counts, reference[1].latent(counts), seed=0)
 
 
-def test_a_type_close_to_a_known_one_is_told_by_its_neighbourhood_where_single_cells_do_not(reference):
+def test_neighbourhoods_detect_a_type_close_to_a_known_one_where_single_cells_do_not(reference):
     counts, types = cells({0: 100, 1: 100, 2: 100, 3: 100}, seed=1)
-    single = nearest_neighbors(reference[1].latent(reference[0]), reference[1].latent(as_query(counts)), 15)[1].mean(axis=1)
+    latent, query_latent = (reference[1].latent(cells) for cells in (reference[0], as_query(counts)))
+    single = nearest_neighbors(latent, query_latent, 15)[1].mean(axis=1)
     assert roc_auc_score(types == 3, of(reference, counts)) > 0.9
     assert roc_auc_score(types == 3, single) < 0.75
 
@@ -70,7 +75,7 @@ def test_what_all_types_of_a_batch_share_is_left_out(reference):
     )
     one_type = of(reference, cells({0: 450}, seed=2, shared=shared)[0])
     assert np.median(moved) < 1.2 * np.median(usual)
-    # With one label there is no telling the batch from the type.
+    # With a single label, a batch effect cannot be distinguished from a type.
     assert np.median(one_type) > 1.5 * np.median(usual)
 
 
@@ -81,14 +86,14 @@ def test_genes_that_the_query_lacks_count_on_neither_side(reference):
     assert np.median(some) < 1.5 * np.median(all_genes)
 
 
-def test_small_batches_have_none(reference):
+def test_cells_of_small_batches_have_no_shift(reference):
     counts, _ = cells({0: 100, 1: 100}, seed=4)
     query = as_query(counts)
     query.obs["batch"] = np.where(np.arange(200) < MIN_CELLS - 1, "small", "tiny")
     assert np.isnan(shift_from_reference(reference[1], reference[0], query, reference[1].latent(query), seed=0)).all()
 
 
-def test_it_is_what_its_definition_says(monkeypatch):
+def test_it_follows_its_definition(monkeypatch):
     for name, value in {
         "MIN_CELLS": 40,
         "NEIGHBORS": 4,
@@ -99,16 +104,17 @@ def test_it_is_what_its_definition_says(monkeypatch):
     }.items():
         monkeypatch.setattr(module, name, value)
     random = np.random.default_rng(0)
-    places, latent = random.normal(size=(60, 2)), random.normal(size=(40, 2))
-    theirs, ours, labels = random.random((60, 8)), random.random((40, 8)), random.integers(0, 3, 60)
+    positions, latent = random.normal(size=(60, 2)), random.normal(size=(40, 2))
+    reference_expression, expression, labels = random.random((60, 8)), random.random((40, 8)), random.integers(0, 3, 60)
     found = neighborhood_shift(
-        (places, sparse.csr_matrix(theirs), labels), (latent, sparse.csr_matrix(ours), np.full(40, "b"))
+        ReferenceCells(positions, sparse.csr_matrix(reference_expression), labels),
+        QueryCells(latent, sparse.csr_matrix(expression), np.full(40, "b")),
     )
     differences, given = [], []
     for cell in latent:
         own = np.argsort(np.linalg.norm(latent - cell, axis=1))[:4]
-        near = np.argsort(np.linalg.norm(places - latent[own].mean(axis=0), axis=1))[:5]
-        differences.append(ours[own].mean(axis=0) - theirs[near].mean(axis=0))
+        near = np.argsort(np.linalg.norm(positions - latent[own].mean(axis=0), axis=1))[:5]
+        differences.append(expression[own].mean(axis=0) - reference_expression[near].mean(axis=0))
         given.append(np.bincount(labels[near], minlength=3).argmax())
     differences, given = np.array(differences), np.array(given)
     differences -= np.median(

@@ -1,12 +1,12 @@
-"""A saved index of a reference is read as it was, and refused if it is damaged or of another reference."""
+"""A saved index is read as it was, and refused if it is damaged or of another reference."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from refatlas.errors import InputError
-from refatlas.transfer import reference_index, weighted_knn
-from refatlas.transfer.reference_index import ReferenceIndex
+from refatlas.transfer.reference_index import ReferenceIndex, index_cells
+from refatlas.transfer.weighted_knn import logistic_table, weighted_knn_labels, weighted_knn_table
 
 RANDOM = np.random.default_rng(0)
 
@@ -25,25 +25,25 @@ def single(x) -> np.ndarray:
 
 
 @pytest.fixture
-def saved(scripts, tmp_path):
+def saved(tmp_path):
     """An index and the latent.parquet that it was made of."""
     latent = pd.DataFrame(single(RANDOM.normal(size=(900, 4))), columns=list("abcd"))
     labels = pd.Series(np.where(latent["a"] > 0, "up", "down"))
     latent.to_parquet(tmp_path / "latent.parquet")
-    made = reference_index.index_cells(latent.to_numpy(), labels, 0)
+    made = index_cells(latent.to_numpy(), labels, 0)
     made.save(str(tmp_path / "index.npz"), str(tmp_path / "latent.parquet"))
     return tmp_path, made, labels
 
 
-def test_a_saved_index_votes_as_the_cells_themselves(saved, scripts):
+def test_a_saved_index_gives_the_labels_of_the_cells_themselves(saved):
     folder, made, labels = saved
-    again, transfer = ReferenceIndex.load(str(folder / "index.npz"), str(folder / "latent.parquet")), weighted_knn
+    again = ReferenceIndex.load(str(folder / "index.npz"), str(folder / "latent.parquet"))
     cells, query = made.index.in_order(), single(RANDOM.normal(size=(130, 4)))
-    expected = transfer.vote_table(labels, *by_definition(cells, query, 20), pd.RangeIndex(130))
-    pd.testing.assert_frame_equal(transfer.vote_in_blocks(again, query, pd.RangeIndex(130), 20, 2, block=31), expected)
+    expected = weighted_knn_table(labels, *by_definition(cells, query, 20), pd.RangeIndex(130))
+    pd.testing.assert_frame_equal(weighted_knn_labels(again, query, pd.RangeIndex(130), 20, 2, block=31), expected)
     pd.testing.assert_frame_equal(
-        transfer.logistic_table(again.logistic, query, pd.RangeIndex(130)),
-        transfer.logistic_table(made.logistic, query, pd.RangeIndex(130)),
+        logistic_table(again.logistic, query, pd.RangeIndex(130)),
+        logistic_table(made.logistic, query, pd.RangeIndex(130)),
     )
     assert np.array_equal(again.sample, made.sample)
 
@@ -62,15 +62,15 @@ def test_an_index_of_another_reference_or_format_is_refused(saved):
     folder, path = saved[0], str(saved[0] / "index.npz")
     with np.load(path) as arrays:
         parts = dict(arrays)
-    for change, said in (
-        ({"version": 0}, "of format 0, expected 1"),
+    for change, message in (
+        ({"version": 0}, "format 0 found, expected 1"),
         ({"codes": parts["codes"][1:]}, "do not fit each other"),
         ({"index ids": parts["index ids"] + 1}, "do not fit each other"),
         ({"index low": parts["index low"][:, 1:]}, "do not fit each other"),
         ({"odd": 1}, "lacks a part"),
     ):
         np.savez(path, **parts | change)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             ReferenceIndex.load(path, str(folder / "latent.parquet"))
     np.savez(path, **parts)
     pd.DataFrame({"a": [1.0]}).to_parquet(folder / "latent.parquet")

@@ -1,4 +1,4 @@
-"""Counts that stay in their file: the same rows as in memory, and the choice of where they are."""
+"""Counts that stay in their file have the same rows as counts in memory."""
 
 import anndata as ad
 import h5py
@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from refatlas import resources
-from refatlas.errors import InputError
-from refatlas.io import model_counts as store
+from refatlas.io import model_counts, row_reader
 from refatlas.io.model_counts import memory_mb, read_counts, shallow_copy
 from refatlas.io.row_reader import RowReader, on_disk, row_blocks, take_rows
 from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
-from refatlas.models.registry import MODEL_TYPES
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def stored(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "counts.h5ad"
     cells.write_h5ad(path)
     with h5py.File(path, "a") as file:
-        store.write_matrix(file, cells.X)
+        model_counts.write_matrix(file, cells.X)
     return str(path)
 
 
@@ -51,7 +48,7 @@ def test_what_stays_on_disk_is_otherwise_the_same(stored):
     "rows", [[], [5], [699, 0, 3, 3, 650], list(range(700)), list(range(0, 700, 30)), list(range(699, -1, -1))]
 )
 def test_rows_come_in_the_order_asked_for(stored, monkeypatch, rows):
-    monkeypatch.setattr(store, "BLOCK", 64)
+    monkeypatch.setattr(row_reader, "BLOCK", 64)
     here, rows = read_counts(stored).X, np.array(rows, dtype=int)
     for matrix in (here, read_counts(stored, from_disk=True).X):
         found = take_rows(matrix, rows)
@@ -60,7 +57,7 @@ def test_rows_come_in_the_order_asked_for(stored, monkeypatch, rows):
 
 
 def test_no_more_than_a_block_is_read_at_once(stored, monkeypatch):
-    monkeypatch.setattr(store, "BLOCK", 64)
+    monkeypatch.setattr(row_reader, "BLOCK", 64)
     rows, asked = RowReader.of(read_counts(stored, from_disk=True).X), []
     monkeypatch.setattr(
         rows,
@@ -81,7 +78,7 @@ def test_blocks_are_all_rows_in_their_order(stored):
     assert [b.shape for b in row_blocks(sparse.csr_matrix((0, 4)))] == [(0, 4)]
 
 
-def test_columns_are_ones_own_and_the_matrix_is_shared(stored):
+def test_columns_are_its_own_and_the_matrix_is_shared(stored):
     counts = read_counts(stored, from_disk=True)
     other = shallow_copy(counts)
     other.obs["label"] = "C"
@@ -90,7 +87,7 @@ def test_columns_are_ones_own_and_the_matrix_is_shared(stored):
 
 
 def test_memory_is_that_of_values_positions_and_cells(stored):
-    assert memory_mb(stored) == pytest.approx((read_counts(stored).X.nnz * 8 + 700 * store.OBS_BYTES) / 1e6)
+    assert memory_mb(stored) == pytest.approx((read_counts(stored).X.nnz * 8 + 700 * model_counts.OBS_BYTES) / 1e6)
 
 
 def test_the_baseline_is_the_same_from_disk(stored):
@@ -102,44 +99,3 @@ def test_the_baseline_is_the_same_from_disk(stored):
     (here, counts), (there, counts_there) = models
     np.testing.assert_allclose(here.latent(counts), there.latent(counts_there), atol=1e-5)
     np.testing.assert_allclose(here.predict(counts), there.predict(counts_there), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("from_disk", "mem_mb", "kind", "expected"),
-    [
-        ("auto", 3000, "scvi", False),
-        ("auto", 1400, "scvi", True),
-        ("always", 3000, "scanvi", True),
-        ("never", 1400, "scvi", False),
-        ("always", 1400, "trvae", False),
-    ],
-)
-def test_counts_stay_on_disk_where_they_do_not_fit(scripts, stored, capsys, from_disk, mem_mb, kind, expected):
-    assert resources.stays_on_disk("mine", kind, stored, from_disk, mem_mb) == expected
-    said = capsys.readouterr().out
-    assert ("trains from disk" in said) == expected
-    assert ("Warning: mine: training takes about" in said) == (mem_mb == 1400 and not expected)
-
-
-@pytest.mark.parametrize(
-    ("from_disk", "kind", "remedy"),
-    [("never", "scvi", "from_disk to auto"), ("auto", "trvae", "scanvi"), ("always", "totalvi", "genes.n_top")],
-)
-def test_what_cannot_fit_the_machine_is_refused(scripts, stored, monkeypatch, from_disk, kind, remedy):
-    script = scripts("train_reference")
-    monkeypatch.setattr(script, "machine_mb", lambda: 0.1)
-    with pytest.raises(InputError, match=rf"models: mine: the counts take 0 MB, and this machine has 0 MB; .*{remedy}"):
-        script.stays_on_disk("mine", kind, stored, from_disk, 3000)
-    assert script.stays_on_disk("mine", "scvi", stored, "auto", 3000)
-
-
-def test_machine_has_memory(scripts):
-    assert 100 < resources.machine_mb() < 1e8
-
-
-def test_types_that_train_from_disk_are_known():
-    assert {kind for kind, known in MODEL_TYPES.items() if known.from_disk} == {"linear", "scvi", "scanvi"}
-
-
-def test_memory_is_set_in_the_config(config):
-    assert config["memory"] == {"from_disk": "auto", "max_mb": 32000}

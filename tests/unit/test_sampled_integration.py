@@ -12,21 +12,15 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_samples
 
 from refatlas.config.schema_files import load_schema
-from refatlas.evaluate import integration
-from refatlas.evaluate import sampled_integration as sampled_metrics
-from refatlas.evaluate.sampled_integration import (
-    Estimate,
-    SampledMetrics,
-    diffusion_map,
-    largest_eigenpairs,
-    sampled_median,
-    stratified_mean,
-)
-from refatlas.neighbors import exact_index as knn
+from refatlas.evaluate import estimates, exact_metrics, integration, silhouettes
+from refatlas.evaluate.estimates import Estimate, UndefinedMetricError, sampled_median, stratified_mean
+from refatlas.evaluate.kbet import diffusion_map, largest_eigenpairs
+from refatlas.evaluate.sampled_integration import SampledMetrics
+from refatlas.neighbors import graph
 from refatlas.neighbors.exact_index import nearest_neighbors
 
 METRICS = load_schema("config")["properties"]["integration"]["properties"]["metrics"]["default"]
-# scib-metrics computes in single precision, and ends its search for LISI's kernel at an entropy
+# scib-metrics computes in single precision, and stops its search for LISI's kernel at an entropy
 # within 1e-5.
 TOLERANCE = {"clisi": 1e-5, "ilisi": 1e-5, "pcr_comparison": 5e-6}
 REPEATS = 200
@@ -44,7 +38,7 @@ def space(real):
 
 
 @pytest.fixture(scope="module")
-def full(space, scripts):
+def full(space):
     """scib-metrics' functions, with exact neighbours where kBET takes approximate ones, which take
     a minute to compile.
     """
@@ -75,8 +69,8 @@ def test_all_cells_give_the_value_of_scib_metrics(full, every_cell, metric):
 
 @pytest.mark.parametrize("metric", ["silhouette_label", "isolated_labels", "ilisi", "clisi", "kbet"])
 def test_intervals_hold_the_value_of_all_cells(monkeypatch, every_cell, metric):
-    monkeypatch.setattr(sampled_metrics, "FIRST_OF_ALL", 100)
-    monkeypatch.setattr(sampled_metrics, "FIRST_OF_STRATUM", 20)
+    monkeypatch.setattr(estimates, "FIRST_OF_ALL", 100)
+    monkeypatch.setattr(estimates, "FIRST_OF_STRATUM", 20)
     found, full_value = [], getattr(every_cell, metric)().value
     with monkeypatch.context() as patch:
         patch.setattr(every_cell, "limit", 0.05)
@@ -90,7 +84,7 @@ def test_intervals_hold_the_value_of_all_cells(monkeypatch, every_cell, metric):
 
 def test_a_graph_by_nn_descent_changes_scores_little(monkeypatch, space, every_cell):
     exact = every_cell.graph_connectivity().value, every_cell.kbet().value, every_cell.graph[1]
-    monkeypatch.setattr(knn, "EXACT_GRAPH", 1000)
+    monkeypatch.setattr(graph, "EXACT_GRAPH", 1000)
     found = SampledMetrics(*space, limit=1e-9)
     assert found.graph_connectivity().value == pytest.approx(exact[0], abs=0.002)
     assert found.kbet().value == pytest.approx(exact[1], abs=0.02)
@@ -125,34 +119,32 @@ def test_silhouettes_of_some_cells_are_those_among_all():
     x, codes = np.random.default_rng(0).normal(3, 1, (60, 4)), np.append(np.arange(59) % 3, 3)
     rows = np.array([59, 0, 7])
     expected = (silhouette_samples(x, codes)[rows] + 1) / 2
-    assert sampled_metrics.silhouettes(rows, x, codes) == pytest.approx(expected)
+    assert silhouettes.silhouettes(rows, x, codes) == pytest.approx(expected)
     assert expected[0] == 0.5
 
 
 def test_connectivity_counts_cells_that_reach_each_other():
     # 0 and 1 see each other, 2 sees 1 and is seen by none of its label; 3 and 4 see each other.
     neighbors = np.array([[0, 1], [1, 0], [2, 1], [3, 4], [4, 3]])
-    assert sampled_metrics.graph_connectivity(neighbors, np.array([0, 0, 0, 1, 1])) == pytest.approx((2 / 3 + 1) / 2)
+    assert exact_metrics.graph_connectivity(neighbors, np.array([0, 0, 0, 1, 1])) == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_a_single_batch_has_no_batch_scores():
     x, labels, batches = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2, np.zeros(20, int)
-    with pytest.raises(ValueError, match="single batch"):
-        sampled_metrics.pcr_comparison(x, x, batches)
-    with pytest.raises(ValueError, match="single batch"):
-        sampled_metrics.bras(x, labels, batches)
+    with pytest.raises(UndefinedMetricError, match="single batch"):
+        exact_metrics.pcr_comparison(x, x, batches)
+    with pytest.raises(UndefinedMetricError, match="single batch"):
+        silhouettes.bras(x, labels, batches)
 
 
-def test_small_references_are_scored_in_full_and_large_ones_by_sampled_cells(space, full, scripts):
+def test_small_references_are_scored_in_full_and_large_ones_by_sampled_cells(space, full):
     latent, unintegrated, labels, batches = space
-    cells, script = pd.DataFrame({"label": labels, "batch": batches}), integration
+    cells = pd.DataFrame({"label": labels, "batch": batches})
     settings = {"metrics": ["silhouette_label", "bras"], "max_half_width": 0.02}
     small, large = (
-        script.add_totals(script.scores(latent, unintegrated, cells, settings | {"max_cells": n}, 0, 1)).set_index(
-            "metric"
-        )
-        for n in (2000, 1999)
+        integration.scores(latent, unintegrated, cells, settings | {"max_cells": n}, 0, 1) for n in (2000, 1999)
     )
+    small, large = (integration.add_totals(table).set_index("metric") for table in (small, large))
     assert small.loc["silhouette_label", "value"] == full["silhouette_label"]()
     assert small["half_width"].eq(0).all()
     assert 0 < large.loc["silhouette_label", "half_width"] <= 0.02
@@ -190,3 +182,19 @@ def test_a_diffusion_map_of_several_components_does_not_follow_from_rounding(see
     values, vectors = values[largest], vectors[:, largest]
     exact = vectors * np.array([1 if value > 1 - 1e-9 else value / (1 - value) for value in values])
     np.testing.assert_allclose(pdist(found), pdist(exact), rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("single", "undefined"),
+    [
+        ("batch", ["ilisi", "bras", "pcr_comparison"]),
+        ("label", ["clisi", "silhouette_label", "isolated_labels"]),
+    ],
+)
+def test_metrics_of_a_single_batch_or_label_are_undefined(single, undefined):
+    x, names = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+    labels, batches = (np.zeros(200) if name == single else names for name in ("label", "batch"))
+    metrics = SampledMetrics(x, x, labels, batches, limit=0.02)
+    for name in undefined:
+        with pytest.raises(UndefinedMetricError, match=f"single {single}"):
+            getattr(metrics, name)()

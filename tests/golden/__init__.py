@@ -1,0 +1,1 @@
+"""Golden values: what each rule's results were when its revision was recorded."""

@@ -1,0 +1,87 @@
+"""Jobs that share a submission to a cluster, planned by dry runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import REPO, site_profile, small_counts, write_sheets
+
+PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"'}
+TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
+
+
+def submissions(folder: Path, *arguments: str) -> list[list[str]]:
+    """Return the rules of each submission that a run with the SLURM profile would make."""
+    profile = site_profile(folder / "profile", **PARTITIONS)
+    command = [sys.executable, REPO / "tests/submissions.py", "--snakefile", REPO / "Snakefile", "--directory", folder]
+    run = subprocess.run(
+        [*command, "--workflow-profile", profile, *arguments], capture_output=True, text=True, cwd="/", check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return [line.split() for line in run.stdout.splitlines()]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of one dataset and one query with labels, two models and the baseline, and two folds."""
+    for i, name in enumerate(("a", "q")):
+        small_counts(seed=i).write_h5ad(tmp_path / f"{name}.h5ad")
+
+    def write(**config):
+        models = {"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi"}}
+        reference, queries = [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}]
+        return write_sheets(tmp_path, reference, queries, models=models, **({"evaluation": {"folds": 2}} | config))
+
+    write()
+    return tmp_path, write
+
+
+def with_query(planned: list[list[str]]) -> list[str]:
+    (found,) = [rules for rules in planned if "assess_query" in rules]
+    return found
+
+
+def test_the_demo_is_at_most_thirty_submissions(tmp_path):
+    (tmp_path / "config").mkdir()
+    for file in (REPO / "config").iterdir():
+        (tmp_path / "config" / file.name).write_bytes(file.read_bytes())
+    planned = submissions(tmp_path)
+    assert sum(map(len, planned)) == 60
+    assert 20 < len(planned) <= 30
+
+
+def test_a_job_on_a_gpu_is_submitted_alone(project):
+    folder, _ = project
+    planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
+    # Of each of two models: the atlas and two folds, and what is mapped onto each of them. The baseline shares.
+    assert planned.count(["train_reference"]) == 2 * 3 + 1
+    assert planned.count(["map_query"]) == 2 * 3
+    shared = [rule for rules in planned if len(rules) > 1 for rule in rules]
+    assert shared.count("train_reference") == 2
+    assert shared.count("map_query") == 3
+    assert not {"describe_reference", "describe_query"} & set(shared)
+
+
+def test_what_follows_the_models_of_a_query_is_one_submission(project):
+    folder, write = project
+    configfile = ("--configfile", str(folder / "config.yaml"))
+    of_query = ["assess_query", "deliver_labels", "embed_query", "map_query", "transfer_labels"]
+    assert with_query(submissions(folder, *configfile)) == of_query
+    # A failed submission loses the results of all of its jobs: a verdict that stops the run must outlast it.
+    write(verdict={"stop": "fail"})
+    planned = submissions(folder, *configfile)
+    assert with_query(planned) == [rule for rule in of_query if rule != "deliver_labels"]
+    assert ["deliver_labels"] in planned
+
+
+def test_trees_of_labels_share_the_submissions_of_folds_and_queries(project):
+    folder, write = project
+    write(tree={"models": ["linear", "scvi"]})
+    planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
+    assert planned.count(["learn_hierarchy"]) == 2
+    assert with_query(planned).count("classify_by_tree") == 2
+    (fold, other) = [rules for rules in planned if rules.count("index_reference") == 3]
+    assert fold == other
+    assert fold.count("learn_hierarchy") == 2
