@@ -154,8 +154,8 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.C
         folder,
         "--configfile",
         folder / "config.yaml",
-        "--resources",
-        "gpu=2",
+        # They would replace those of a profile.
+        *([] if "--workflow-profile" in arguments else ["--resources", "gpu=2"]),
         *arguments,
     ]
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", check=False)

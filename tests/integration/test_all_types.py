@@ -1,5 +1,5 @@
-"""Every type that has more to tell, through every rule on CITE-seq cells: two batches make the
-reference, with a fold; the third comes as a query, a tree of labels beside.
+"""Every model type with tables or losses of its own, through every rule on CITE-seq cells: two batches make the
+reference, with a fold and a label tree; the third is a query.
 """
 
 import json
@@ -61,26 +61,21 @@ def test_every_type_gives_labels(folder):
     assert delivered["accuracy"].iloc[0] > 0.6
 
 
-def test_types_tell_what_they_have_to_tell_and_of_the_atlas_alone(folder):
-    told = {
-        str(path.relative_to(folder / "results/atlas/models"))
-        for path in (folder / "results").rglob("tables/*")
-        if "atlas" in path.parts
-    }
+def test_types_write_their_tables_for_the_atlas_and_not_for_folds(folder):
+    query = folder / "results/queries/pbmc5k/models"
+    tables = {str(path.relative_to(folder / "results")) for path in (folder / "results").rglob("tables/*")}
     assert {
-        "cite/reference/tables/proteins.parquet",
-        "cite/queries/pbmc5k/tables/protein_facts.csv",
-        "programs/queries/pbmc5k/tables/enrichment.csv",
-        "programs/reference/tables/enrichment.png",
-        "prototypes/queries/pbmc5k/tables/sample_embeddings.csv",
-        "prototypes/reference/tables/sample_embeddings.png",
-    } <= told
-    assert not list((folder / "results/fold_1").rglob("tables"))
-    facts = pd.read_csv(folder / "results/atlas/models/cite/queries/pbmc5k/tables/protein_facts.csv")
+        "reference/models/cite/tables/proteins.parquet",
+        "queries/pbmc5k/models/cite/tables/protein_facts.csv",
+        "queries/pbmc5k/models/programs/tables/enrichment.csv",
+        "reference/models/programs/tables/enrichment.png",
+        "queries/pbmc5k/models/prototypes/tables/sample_embeddings.csv",
+        "reference/models/prototypes/tables/sample_embeddings.png",
+    } <= tables
+    assert not list((folder / "results/evaluation").rglob("tables"))
+    facts = pd.read_csv(query / "cite/tables/protein_facts.csv")
     assert (facts["values"] == "imputed").all()
-    embeddings = pd.read_csv(
-        folder / "results/atlas/models/prototypes/queries/pbmc5k/tables/sample_embeddings.csv", index_col="batch"
-    )
+    embeddings = pd.read_csv(query / "prototypes/tables/sample_embeddings.csv", index_col="batch")
     assert embeddings["origin"].to_dict() == {
         "pbmc:pbmc10k_v3": "reference",
         "pbmc:malt10k_v3": "reference",
@@ -99,9 +94,9 @@ def test_the_report_shows_losses_and_further_figures(folder):
         assert title in page
 
 
-def test_surgery_is_told_for_every_type(folder):
+def test_surgery_is_described_for_every_type(folder):
     for model in MODELS:
-        facts = json.loads((folder / f"results/atlas/models/{model}/queries/pbmc5k/mapping.json").read_text())
+        facts = json.loads((folder / f"results/queries/pbmc5k/models/{model}/mapping.json").read_text())
         assert facts["query_batches"] == ["pbmc5k:pbmc5k_v3"]
         assert facts["mean_shift"] > 0
         assert set(facts["reference_batches"]) == {"pbmc:pbmc10k_v3", "pbmc:malt10k_v3"}

@@ -1,5 +1,5 @@
-"""The shipped configuration from its simulated files to the report, with two epochs a training:
-every format, two label levels.
+"""The shipped configuration from its simulated files to the report, with two epochs per training: every format,
+two label levels.
 """
 
 import hashlib
@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
+import refatlas
 from conftest import REPO, snakemake
+from refatlas.revisions import REVISIONS
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_labels_of_both_queries_at_both_levels(folder):
 
 
 def test_the_fold_holds_out_a_whole_dataset(folder):
-    plan = pd.read_json(folder / "results/fold_1/fold.json", typ="series")
+    plan = pd.read_json(folder / "results/evaluation/fold_1/fold.json", typ="series")
     assert plan["held_out"] in (["blood"], ["marrow"], ["spleen"])
     scores = (
         pd.read_csv(folder / "results/evaluation/transfer.csv")
@@ -64,11 +66,10 @@ def test_the_fold_holds_out_a_whole_dataset(folder):
     assert scores["accuracy"].between(0.5, 1).all()
 
 
-def test_mast_cells_that_the_reference_has_not_are_the_strangest(folder):
+def test_mast_cells_that_the_reference_lacks_have_the_highest_novelty_score(folder):
     labels = pd.read_csv(folder / "results/queries/inflamed/labels.csv").set_index("cell")
     truth = pd.read_parquet(folder / "results/queries/inflamed/cells.parquet").set_index("barcode")["label"]
-    strange = labels["novelty"].groupby(truth).median()
-    assert strange.idxmax() == "mast"
+    assert labels["novelty"].groupby(truth).median().idxmax() == "mast"
 
 
 def test_three_formats_make_one_reference(folder):
@@ -76,7 +77,7 @@ def test_three_formats_make_one_reference(folder):
     assert "counts: layers/counts" in logs["blood"]
     assert "10x h5" in logs["marrow"]
     assert "matched by symbol" in logs["spleen"]
-    genes = pd.read_parquet(folder / "results/atlas/genes.parquet")
+    genes = pd.read_parquet(folder / "results/reference/genes.parquet")
     assert len(genes) == 3000
     assert (genes["n_datasets"] == 3).all()
 
@@ -93,7 +94,7 @@ def test_the_demo_is_neither_trivial_nor_hopeless(folder):
 
 
 def test_poor_cells_were_dropped_from_the_reference_and_flagged_in_queries(folder):
-    cells = pd.concat([pd.read_parquet(path) for path in (folder / "results/datasets").rglob("cells.parquet")])
+    cells = pd.concat([pd.read_parquet(path) for path in (folder / "results/reference/datasets").rglob("cells.parquet")])
     assert 0 < (~cells["keep"]).mean() < 0.05
     labels = pd.read_csv(folder / "results/queries/inflamed/labels.csv")
     assert (labels["status"] == "low_quality").any()
@@ -104,7 +105,7 @@ def test_the_panel_lacks_a_fifth_of_the_genes(folder):
     assert check["gene_overlap"] == pytest.approx(0.8, abs=0.04)
 
 
-def test_totals_stand_only_where_all_metrics_do(folder):
+def test_totals_are_given_only_where_all_metrics_are(folder):
     table = pd.read_csv(folder / "results/evaluation/integration.csv")
     assert table["n_cells"].between(4000, 4500).all()
     assert table["half_width"].dropna().between(0, 0.01).all()
@@ -112,14 +113,15 @@ def test_totals_stand_only_where_all_metrics_do(folder):
     assert set(table["metric"]) == {"ilisi", "clisi", "bio", "batch", "total"}
 
 
-def test_every_result_says_where_it_comes_from(folder):
+def test_provenance_names_inputs_jobs_and_versions(folder):
     found = json.loads((folder / "results/provenance.json").read_text())
     (checksum,) = (fact["sha256"] for fact in found["files"]["queries"]["inflamed"].values())
     assert checksum == hashlib.sha256((folder / "demo/query_inflamed.h5ad").read_bytes()).hexdigest()
     assert len(found["files"]["datasets"]["spleen"]) == 4
     jobs = {tuple(sorted(job["wildcards"].items())): job for job in found["jobs"] if job["rule"] == "map_query"}
-    job = jobs[("model", "scanvi"), ("query", "inflamed"), ("split", "atlas")]
-    assert job["params"]["spec"]["surgery"]["max_epochs"] == 2
+    job = jobs[("model", "scanvi"), ("query", "queries/inflamed")]
+    assert job["params"]["settings"]["surgery"]["max_epochs"] == 2
+    assert (job["version"], job["revision"]) == (refatlas.__version__, REVISIONS["map_query"])
     assert job["device"]
     assert job["peak_mb"] > 100
     importing = {

@@ -1,5 +1,5 @@
-"""Real cells under hostile names, from the folder's to the genes', through the workflow to
-labels.csv and the report as a browser shows it.
+"""Real cells under hostile names of folder, files, batches, labels and genes, through the workflow to labels.csv and
+the report as a browser shows it.
 """
 
 import json
@@ -19,10 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(real, tmp_path_factory):
-    """A folder with the results, and the query's true labels.
-
-    The report without UMAPs of many rounds, and without folds: those are tested elsewhere.
-    """
+    """A folder with the results, and the query's true labels. UMAPs are short, and there are no folds."""
     folder = tmp_path_factory.mktemp("hostile") / FOLDER
     folder.mkdir()
     cheap = {
@@ -50,7 +47,7 @@ def test_no_name_was_a_command_or_a_path(project):
     assert not list(folder.parent.rglob("*pwned")) + [path for path in folder.rglob("*") if path.name == "pwned"]
     assert sorted(path.name for path in folder.parent.iterdir()) == [FOLDER]
     assert {path.name for path in folder.iterdir()} >= {"results", "logs"}
-    scan = json.loads((folder / "results/datasets/NA/scan.json").read_text())
+    scan = json.loads((folder / "results/reference/datasets/NA/scan.json").read_text())
     assert all(name.startswith("NA:") and name.endswith(tuple(BATCHES)) for name in scan["batches"])
 
 
@@ -59,7 +56,7 @@ def test_the_browser_shows_html_in_names_as_text(project, tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium on this machine")
-    # Without the page's own ban of scripts: the names alone must do nothing.
+    # Without the page's content security policy: names must be harmless by themselves.
     page = tmp_path / "page.html"
     page.write_text(
         re.sub(

@@ -5,16 +5,16 @@ would set in it.
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from conftest import REPO, site_profile, small_counts, snakemake, write_sheets
+from conftest import REPO, planned, site_profile, small_counts, snakemake, write_sheets
 
-GPU_JOBS = {"train_reference_scvi": 2, "map_query_scvi_q": 1}
-PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
+GPU_JOBS = {"train_reference_scvi": 2, "map_query_scvi": 1}
+QUERY = "query_q_assess_query_deliver_labels_map_query_transfer_labels"
+SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false", "node_cores": "2"}
 STAND_IN = """
 configfile: "config.yaml"
 include: "{repo}/workflow/rules/common.smk"
@@ -24,10 +24,31 @@ rule train_reference:
     resources: gpu=gpus_of, mem_mb=600, runtime=3
     shell: "printenv CUDA_VISIBLE_DEVICES > {{output}} || true"
 
+rule count_attempts:
+    output: "started.txt"
+    group: "killed"
+    resources: mem_mb=scaled_mem_mb(base=500), runtime=minutes(3)
+    shell: "echo once more >> attempts.txt && touch {{output}}"
+
 rule take_memory:
+    input: "started.txt"
     output: "memory.txt"
+    group: "killed"
     resources: mem_mb=scaled_mem_mb(base=500), runtime=minutes(3)
     shell: "python -c 'import time; x = [0] * (50 * 2**20); time.sleep(3)' && echo {{resources.mem_mb}} > {{output}}"
+
+rule part:
+    output: "part_{{i}}.txt"
+    group: "wide"
+    resources: mem_mb=600, runtime=3
+    shell: "touch {{output}}"
+
+rule join_parts:
+    input: expand("part_{{i}}.txt", i=range(3))
+    output: "parts.txt"
+    group: "wide"
+    resources: mem_mb=500, runtime=2
+    shell: "touch {{output}}"
 """
 
 
@@ -41,13 +62,11 @@ def on_cluster(folder: Path, profile: Path, *arguments: str) -> subprocess.Compl
 
 
 def jobs_since(cluster, known: set[str]) -> dict[str, dict]:
-    """Return what SLURM says of new jobs, by "rule wildcards"; of a job that was tried again the
-    last attempt.
+    """Return SLURM's records of new jobs, by "rule" or "rule_model", groups by "group_rules"; of a job that was tried
+    again the last attempt.
     """
     shown = {job: cluster.show(job) for job in cluster.finished() if job not in known}
-    return {
-        re.sub("rule_|_wildcards", "", said["Comment"], count=2).replace("atlas_", ""): said for said in shown.values()
-    }
+    return {re.sub("^rule_|wildcards_|_reference$|queries/q_", "", j["Comment"]): j for j in shown.values()}
 
 
 def allotted(job: dict, kind: str) -> int:
@@ -80,29 +99,19 @@ def folder(tmp_path_factory, cluster) -> Path:
 
 
 @pytest.fixture(scope="module")
-def jobs(folder, cluster) -> Iterator[dict[str, dict]]:
-    """The jobs of both models' training and mapping, and of the baseline's vote; files are read
-    before, without the cluster, to save time.
+def jobs(folder, cluster) -> dict[str, dict]:
+    """The submissions from both models' training to the query's labels; files are read before,
+    without the cluster, to save time.
     """
-    snakemake(folder, "--cores", "2", "results/atlas/counts.h5ad", "results/atlas/queries/q/counts.h5ad")
+    snakemake(folder, "--cores", "2", "results/reference/counts.h5ad", "results/queries/q/counts.h5ad")
     known = set(cluster.finished())
-    profile = site_profile(folder / "profile", **PARTITIONS)
-    on_cluster(
-        folder,
-        profile,
-        *(f"results/atlas/models/{file}.parquet" for file in ("scvi/queries/q/latent", "linear/queries/q/labels")),
-    )
+    on_cluster(folder, site_profile(folder / "profile", **SITE), "results/queries/q/labels.csv")
     return jobs_since(cluster, known)
 
 
-def test_gpu_rules_get_their_gpus_and_cpu_rules_none(jobs, cluster):
-    assert set(jobs) == {
-        *GPU_JOBS,
-        "train_reference_linear",
-        "map_query_linear_q",
-        "index_reference_linear",
-        "transfer_labels_linear_q",
-    }
+def test_gpu_rules_get_their_gpus_alone_and_the_other_jobs_of_a_query_are_one_submission(jobs, cluster):
+    indices = ["index_reference_scvi", "index_reference_linear"]
+    assert set(jobs) == {*GPU_JOBS, "train_reference_linear", *indices, QUERY}
     for name, job in jobs.items():
         n_gpus = GPU_JOBS.get(name, 0)
         assert job["JobState"] == "COMPLETED"
@@ -118,30 +127,36 @@ def test_partitions_come_from_the_profile_alone(jobs):
     assert not [path for path in (REPO / "workflow/rules").iterdir() if "partition" in path.read_text()]
 
 
-def test_cores_memory_and_time_are_those_that_the_rules_ask_for(jobs, folder):
-    counts_mb = (folder / "results/atlas/counts.h5ad").stat().st_size / 2**20
-    for model, n in {"scvi": 2, "linear": 1}.items():
-        trained = jobs[f"train_reference_{model}"]
-        assert (allotted(trained, "cpu"), trained["TimeLimit"]) == (n, "12:00:00")
-        assert allotted(trained, "mem") == pytest.approx(n * (3000 + 12 * counts_mb), abs=2)
-    voted = jobs["transfer_labels_linear_q"]
-    assert (allotted(voted, "cpu"), voted["TimeLimit"]) == (2, "01:00:00")
-    assert allotted(voted, "mem") == pytest.approx(1000, abs=10)
+def test_cores_and_time_are_those_that_the_rules_request(jobs):
+    requested = {name: (allotted(job, "cpu"), minutes(job["TimeLimit"])) for name, job in jobs.items()}
+    assert requested["train_reference_scvi"] == (2, 720)
+    assert requested["train_reference_linear"] == (1, 240)
+    # The largest number of cores, and the sum of the times.
+    assert requested[QUERY] == (2, 60 + 120 + 120 + 30)
 
 
-def test_training_works_in_a_batch_job_and_logs_are_where_the_manual_says(jobs, folder):
-    assert "epoch 2/2" in (folder / "logs/train_reference/atlas/scvi.log").read_text()
-    assert len(pd.read_csv(folder / "results/atlas/models/scvi/reference/training.csv")) == 2
+def test_memory_is_what_the_rules_request(jobs):
+    assert allotted(jobs["train_reference_scvi"], "mem") == 2 * allotted(jobs["train_reference_linear"], "mem")
+    assert 2000 <= allotted(jobs["train_reference_linear"], "mem") < 2100
+    assert 2000 <= allotted(jobs[QUERY], "mem") < 2500
+
+
+def test_logs_and_records_are_where_the_manual_says(jobs, folder):
+    assert "epoch 2/2" in (folder / "logs/train_reference/reference/scvi.log").read_text()
+    assert len(pd.read_csv(folder / "results/reference/models/scvi/training.csv")) == 2
     # Lightning takes SLURM's tasks, of which there is one, for its processes, if it is not kept
     # from it.
-    assert "trained by 2 processes together" in (folder / "results/atlas/models/scvi/reference/training.md").read_text()
-    assert "epoch 2/2" in (folder / "logs/map_query/atlas/scvi/q.log").read_text()
+    assert "trained by 2 processes together" in (folder / "results/reference/models/scvi/training.md").read_text()
+    assert "epoch 2/2" in (folder / "logs/map_query/queries/q/scvi.log").read_text()
+    for file in ("map_query/queries/q/linear", "transfer_labels/queries/q", "assess_query/q", "deliver_labels/q"):
+        assert (folder / f"logs/{file}.log").exists()
+        assert (folder / f"benchmarks/{file}.tsv").exists()
     assert not list((folder / ".snakemake/slurm_logs").rglob("*.log"))
 
 
-def test_a_table_of_what_was_asked_for_and_used(jobs, folder, cluster, capsys):
+def test_a_table_of_what_was_requested_and_used(jobs, folder, cluster, capsys):
     run = subprocess.run(
-        [sys.executable, REPO / "benchmarks/slurm_jobs.py", folder / "benchmarks"],
+        [sys.executable, REPO / "measurements/slurm_jobs.py", folder / "benchmarks"],
         capture_output=True,
         text=True,
         check=True,
@@ -149,25 +164,38 @@ def test_a_table_of_what_was_asked_for_and_used(jobs, folder, cluster, capsys):
     rows = {line.split()[0]: line.split() for line in run.stdout.splitlines()}
     assert rows["train_reference"][1:3] == ["2", "2"]
     assert float(rows["train_reference"][3]) == allotted(jobs["train_reference_scvi"], "mem")
+    assert rows["transfer_labels"][1:3] == ["1", "2"]
     used = {name: cluster.used_mb(job["JobId"]) for name, job in jobs.items()}
     with capsys.disabled():
-        print("\njob                          asked MB  used MB  minutes asked  seconds used")
+        print("\njob                          requested MB  used MB  minutes requested  seconds used")
         for name, job in jobs.items():
             print(
-                f"{name:27}  {allotted(job, 'mem'):8}  {used[name]:7.0f}  {minutes(job['TimeLimit']):13.0f} "
+                f"{name:27.27}  {allotted(job, 'mem'):12}  {used[name]:7.0f}  {minutes(job['TimeLimit']):17.0f} "
                 f" {60 * minutes(job['RunTime']):12.0f}"
             )
     assert all(100 < used[name] < allotted(job, "mem") for name, job in jobs.items())
 
 
+def test_results_are_those_of_a_run_without_a_cluster_and_are_up_to_date(jobs, folder):
+    target = "results/queries/q/labels.csv"
+    triggers = ("--rerun-triggers", "mtime", "params", "input")
+    assert planned(snakemake(folder, "--dry-run", *triggers, target)) == {}
+    on_slurm = {path: (folder / path).read_bytes() for path in (target, "results/queries/q/verdict.json")}
+    (folder / "results/queries/q/models/linear/latent.parquet").unlink()
+    run = snakemake(folder, "--cores", "2", *triggers, target)
+    assert set(planned(run)) == {"map_query", "transfer_labels", "assess_query", "deliver_labels"}
+    assert {path: (folder / path).read_bytes() for path in on_slurm} == on_slurm
+
+
 @pytest.fixture(scope="module")
 def stand_ins(folder, cluster) -> dict[str, dict]:
-    """Short jobs instead of training, at a site that asks for GPUs by gres and model, and a job
-    that takes more memory than it asked for.
+    """Short jobs at a site that requests GPUs by gres and model and bounds the memory of submissions, one of
+    which takes more memory than it requested.
     """
     known = set(cluster.finished())
-    profile = site_profile(folder / "gres", **PARTITIONS, gpu_flag='"gres"', gpu_model='"pretend"')
-    targets = [folder / name for name in ("gpu_of_scvi.txt", "gpu_of_linear.txt", "memory.txt")]
+    gres = {"gpu_flag": '"gres"', "gpu_model": '"pretend"', "node_mem_mb": "1300"}
+    targets = [folder / name for name in ("gpu_of_scvi.txt", "gpu_of_linear.txt", "memory.txt", "parts.txt")]
+    profile = site_profile(folder / "gres", **SITE, **gres)
     run = on_cluster(folder, profile, "--snakefile", folder / "Snakefile", *(path.name for path in targets))
     (folder / "screen.txt").write_text(run.stdout + run.stderr)
     return jobs_since(cluster, known)
@@ -188,11 +216,18 @@ def test_a_site_of_gres_and_models(stand_ins, folder):
     assert (folder / "gpu_of_linear.txt").read_text() == ""
 
 
-def test_a_job_killed_for_memory_is_tried_again_with_twice_as_much_of_it_and_of_time(stand_ins, folder):
+def test_a_submission_killed_for_memory_is_tried_again_as_one_with_twice_as_much_of_it_and_of_time(stand_ins, folder):
+    killed = stand_ins["killed_count_attempts_take_memory"]
     assert (folder / "memory.txt").read_text() == "1000\n"
-    assert allotted(stand_ins["take_memory"], "mem") == 1000
-    assert stand_ins["take_memory"]["TimeLimit"] == "00:06:00"
-    logs = list((folder / ".snakemake/slurm_logs/rule_take_memory").glob("*.log"))
+    assert (folder / "attempts.txt").read_text() == "once more\n" * 2
+    assert (allotted(killed, "mem"), minutes(killed["TimeLimit"])) == (1000, 12)
+    logs = list((folder / ".snakemake/slurm_logs/group_killed_count_attempts_take_memory").glob("*.log"))
     assert len(logs) == 1
     assert "exceeded memory limit" in logs[0].read_text()
     assert str(logs[0]) in (folder / "screen.txt").read_text()
+
+
+def test_parallel_jobs_that_exceed_the_memory_of_a_node_take_turns(stand_ins):
+    wide = stand_ins["wide_join_parts_part"]
+    # Two of the three at once, then the third, then what joins them.
+    assert (allotted(wide, "mem"), allotted(wide, "cpu"), minutes(wide["TimeLimit"])) == (1200, 2, 3 + 3 + 2)

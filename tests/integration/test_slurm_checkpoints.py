@@ -13,7 +13,7 @@ from test_checkpoints import Run
 
 from conftest import site_profile, small_counts, snakemake, write_sheets
 
-PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
+SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
 # More than are ever trained: what ends training here is SLURM, and the test.
 TRAIN = {"max_epochs": 20_000, "patience": 20_000}
 
@@ -71,9 +71,9 @@ def test_training_continues_after_requeue_signal_and_time_limit(tmp_path, cluste
         "checkpoint": {"minutes": 1 / 60},
     }
     write_sheets(tmp_path, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "a.h5ad"}], **config)
-    snakemake(tmp_path, "--cores", "2", "results/atlas/counts.h5ad")
-    outputs, log = tmp_path / "results/atlas/models/scvi/reference", tmp_path / "logs/train_reference/atlas/scvi.log"
-    file, profile = outputs / ".checkpoint/state.ckpt", site_profile(tmp_path / "profile", **PARTITIONS)
+    snakemake(tmp_path, "--cores", "2", "results/reference/counts.h5ad")
+    outputs, log = tmp_path / "results/reference/models/scvi", tmp_path / "logs/train_reference/reference/scvi.log"
+    file, profile = outputs / ".checkpoint/state.ckpt", site_profile(tmp_path / "profile", **SITE)
     run = Run(
         tmp_path,
         "--workflow-profile",

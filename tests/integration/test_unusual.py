@@ -1,8 +1,6 @@
-"""Input that is unusual but legal goes through every step; input that is not is refused by the step
-that meets it first.
+"""Unusual but legal input passes every step; illegal input is refused by the first step that reads it.
 
-The steps are called as functions in one process, with one epoch of training, so that many cases
-cost seconds.
+The steps are called as functions in one process, with one epoch of training, so that many cases take seconds.
 """
 
 from types import SimpleNamespace
@@ -22,13 +20,14 @@ from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.prepare import gene_overlap, gene_selection, model_input
 from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.model_input import selected_counts
-from refatlas.transfer import reference_index, weighted_knn
 from refatlas.transfer.label_table import pick
 from refatlas.transfer.model_fit import deviance_ratio
+from refatlas.transfer.reference_index import index_cells
+from refatlas.transfer.weighted_knn import logistic_table, outlier_factors, weighted_knn_table
 
 
 def one_epoch(kind: str, **sections) -> dict:
-    """Return the settings of a type with a single epoch of each training, and others by section."""
+    """Return the settings of a type with one epoch for each training; further settings by section."""
     settings = {"type": kind}
     for section, schema in MODEL_TYPES[kind].settings_schema().items():
         settings[section] = {name: setting["default"] for name, setting in schema.items()} | sections.get(section, {})
@@ -41,9 +40,9 @@ class Pipeline:
     """A reference made of one file, and queries mapped onto it."""
 
     def __init__(
-        self, scripts, config, folder, counts, kinds=("scvi", "scanvi", "linear", "scpoli", "trvae", "expimap")
+        self, config, folder, counts, kinds=("scvi", "scanvi", "linear", "scpoli", "trvae", "expimap")
     ) -> None:
-        self.scripts, self.config, self.folder = scripts, config, folder
+        self.config, self.folder = config, folder
         counts.write_h5ad(folder / "reference.h5ad")
         row = sheet_row(folder / "reference.h5ad")
         self.found = scan_file(open_counts(row["path"]), "ref", row, config["qc"], config["unlabeled"])
@@ -85,14 +84,7 @@ class Pipeline:
         found = scan_file(
             open_counts(row["path"], row["layer"]), "query", row, self.config["qc"], self.config["unlabeled"]
         )
-        check = gene_overlap
-        check.require_overlap(
-            "query 'query' (query.h5ad)",
-            self.genes[self.genes["selected"]],
-            found.genes,
-            check.missing_genes(self.genes, found.genes),
-            0.75,
-        )
+        gene_overlap.check_overlap("query 'query' (query.h5ad)", self.genes, found.genes, 0.75)
         query = self._store(row, found, found.cells[["batch"]], "query", np.ones(len(found.cells), dtype=bool))
         return {kind: self._labels(kind, query) for kind in self.models}
 
@@ -108,23 +100,21 @@ class Pipeline:
                 for table in mapped.tables(query.copy(), self.counts.copy()).values()
                 if table.index.name == "cell"
             )
-        transfer, indexing, labels = weighted_knn, reference_index, self.counts.obs["label"].astype(object)
-        made = indexing.index_cells(latents[0], labels, 0)
-        assert np.isfinite(transfer.outlier_factors(made.sample, latents[1])).all()
-        tables = [
-            transfer.vote_table(labels, *nearest_neighbors(*latents, 50), query.obs_names),
-            transfer.logistic_table(made.logistic, latents[1], query.obs_names),
-        ]
-        return pick(tables[0], "knn").join(pick(tables[1], "logistic"), rsuffix="_logistic")
+        labels = self.counts.obs["label"].astype(object)
+        index = index_cells(latents[0], labels, 0)
+        assert np.isfinite(outlier_factors(index.sample, latents[1])).all()
+        knn = weighted_knn_table(labels, *nearest_neighbors(*latents, 50), query.obs_names)
+        logistic = logistic_table(index.logistic, latents[1], query.obs_names)
+        return pick(knn, "knn").join(pick(logistic, "logistic"), rsuffix="_logistic")
 
 
 @pytest.fixture(scope="module")
-def reference(scripts, config, tmp_path_factory):
+def reference(config, tmp_path_factory):
     counts = small_counts(n_cells=257, n_genes=90)
     counts.var_names = ["HLA-A/B", "naïve-β", *counts.var_names[2:]]
     counts.obs.loc[counts.obs_names[:1], "cell_type"] = "rare"
     counts.obs.loc[counts.obs_names[:1], "batch"] = "single"
-    return Pipeline(scripts, config, tmp_path_factory.mktemp("unusual"), counts)
+    return Pipeline(config, tmp_path_factory.mktemp("unusual"), counts)
 
 
 def query(n_cells=12, seed=5):
@@ -208,10 +198,10 @@ def test_missing_genes_are_padded_down_to_the_floor_and_refused_below(reference)
         reference.map(query()[:, [n for n in query().var_names if n not in names[:30]]].copy())
 
 
-def test_a_reference_of_one_batch(scripts, config, tmp_path):
+def test_a_reference_of_one_batch(config, tmp_path):
     counts = small_counts(n_cells=150, n_genes=90)
     counts.obs["batch"] = "only"
-    pipeline = Pipeline(scripts, config, tmp_path, counts, kinds=("scvi",))
+    pipeline = Pipeline(config, tmp_path, counts, kinds=("scvi",))
     check(pipeline.map(small_counts(n_cells=9, n_genes=90)), 9)
 
 
@@ -228,32 +218,30 @@ def test_ids_against_symbols_are_recognised(reference):
     check(reference.map(counts), 12)
 
 
-def test_symbols_against_ids_are_told(scripts):
+def test_symbols_against_ids_are_reported():
     selected = pd.DataFrame({"gene_id": ["ENSG00000000001"], "symbol": [None]}, index=["ENSG00000000001"])
     table = pd.DataFrame({"gene_id": [None], "symbol": ["A"], "name": ["A"]})
     with pytest.raises(InputError, match="The reference has Ensembl ids"):
         gene_overlap.require_overlap("query 'q' (q.h5ad)", selected, table, ["ENSG00000000001"], 0.75)
 
 
-def test_models_that_need_labels_say_so(scripts):
+def test_models_that_need_labels_refuse_a_reference_with_one():
     counts = SimpleNamespace(obs=pd.DataFrame({"label": ["A", None]}))
     with pytest.raises(InputError, match="type scanvi needs at least two labels in the reference, found A"):
         training.require_labels("scanvi", "scanvi", counts)
 
 
 def test_fractional_counts_are_refused_by_the_workflow_before_training(real, tmp_path):
-    """The published file whose batch Lawlor_C1 holds fractions: refused with the batch's name, and
-    nothing half-written.
-    """
+    """Batch Lawlor_C1 of this published file holds fractions: the error names the batch, and no file is left behind."""
     row = {"dataset": "pancreas", "path": real("cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad")}
     write_sheets(tmp_path, [row], [{"query": "q", "path": real("kang_ctrl_stim_1975c_6998g.h5ad")}])
     run = snakemake(tmp_path, check=False)
     assert run.returncode != 0
-    said = run.stdout + run.stderr
-    assert "does not hold raw counts" in said
-    assert "pancreas:Lawlor_C1" in said
-    assert "Baron" not in said.split("in batch")[1].split("The values")[0]
-    assert "Traceback" not in said
+    output = run.stdout + run.stderr
+    assert "does not hold raw counts" in output
+    assert "pancreas:Lawlor_C1" in output
+    assert "Baron" not in output.split("in batch")[1].split("The values")[0]
+    assert "Traceback" not in output
     assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
 
 

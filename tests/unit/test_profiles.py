@@ -39,8 +39,12 @@ def test_every_rule_requests_more_memory_when_it_is_retried():
 def test_the_shipped_profile_names_no_site():
     profile = filled_in(REPO / "profiles/slurm")
     assert profile["default-resources"] == ["mem_mb=2000", "runtime=60"]
-    assert "set-resources" not in profile
-    assert "slurm-status-command" not in profile
+    assert not {"set-resources", "slurm-status-command", "resources"} & set(profile)
+
+
+def test_file_times_of_code_trigger_nothing_in_either_profile():
+    for name in ("default", "slurm"):
+        assert filled_in(REPO / "profiles" / name)["rerun-triggers"] == ["mtime", "params", "input"]
 
 
 def test_each_setting_of_a_site_has_its_effect(tmp_path):
@@ -50,6 +54,8 @@ def test_each_setting_of_a_site_has_its_effect(tmp_path):
     assert "map_query:slurm_partition='gpu' if wildcards.model != 'linear' else 'cpu-long'" in profile["set-resources"]
     assert "map_query:gpu_model='a100' if wildcards.model != 'linear' else None" in profile["set-resources"]
     assert (profile["slurm-status-command"], profile["jobs"]) == ("squeue", "7")
+    profile = filled_in(site_profile(tmp_path, node_cores="48", node_mem_mb="180000"))
+    assert (profile["cores"], profile["resources"]) == ("48", ["mem_mb=180000"])
     profile = filled_in(site_profile(tmp_path, **names, gpu_flag='"gres"'))
     assert {"map_query:gpu=0", "map_query:gres='gpu:a100:1' if wildcards.model != 'linear' else None"} <= set(
         profile["set-resources"]

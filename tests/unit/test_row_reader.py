@@ -7,7 +7,8 @@ import pytest
 from scipy import sparse
 
 from refatlas.io import model_counts, row_reader
-from refatlas.io.model_counts import memory_mb, read_counts, shallow_copy
+from refatlas.io.counts_size import OBS_BYTES, memory_mb
+from refatlas.io.model_counts import read_counts, shallow_copy
 from refatlas.io.row_reader import RowReader, on_disk, row_blocks, take_rows
 from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
@@ -87,7 +88,7 @@ def test_columns_are_its_own_and_the_matrix_is_shared(stored):
 
 
 def test_memory_is_that_of_values_positions_and_cells(stored):
-    assert memory_mb(stored) == pytest.approx((read_counts(stored).X.nnz * 8 + 700 * model_counts.OBS_BYTES) / 1e6)
+    assert memory_mb(stored) == pytest.approx((read_counts(stored).X.nnz * 8 + 700 * OBS_BYTES) / 1e6)
 
 
 def test_the_baseline_is_the_same_from_disk(stored):

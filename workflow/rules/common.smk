@@ -332,9 +332,11 @@ def setting_files_of(wildcards):
     return list(MODEL_TYPES[settings["type"]].files_in(settings).values())
 
 
-# Small jobs that follow each other share one submission to a cluster. Jobs on a GPU are submitted alone: no GPU waits for
-# work of the CPU. A workstation ignores groups. If one job of a group fails, Snakemake removes the results of all of
-# them, so that long jobs, and those that may refuse their input on purpose, are in no group.
+# Small jobs that depend on each other share one submission to a cluster. Jobs on a GPU are submitted alone: no GPU waits
+# for a CPU. A workstation ignores groups.
+# If one job of a group fails, Snakemake removes the results of all of them. Therefore jobs that refuse bad files are in
+# no group. At the end of a group, Snakemake renews the file times of its results. Therefore make_demo is in no group:
+# scan_dataset records the file times of its input.
 def trains_on_gpu(wildcards):
     """Whether a job trains or maps a model on a GPU."""
     return bool(gpus_of(wildcards))
@@ -349,7 +351,10 @@ def group_of_split(wildcards):
 def group_of_fold(wildcards):
     """The jobs from a fold's reference to the labels of its held-out cells by each source; none for the atlas."""
     split = wildcards.get("split") or reference_of(wildcards.query)
-    return None if split == "reference" else f"map_{os.path.basename(split)}"
+    if split == "reference":
+        return None
+    # A single fold shares the submission of the calibration.
+    return "evaluation" if len(FOLDS) == 1 else f"map_{os.path.basename(split)}"
 
 
 def group_of_query(wildcards):

@@ -8,8 +8,6 @@ rule make_demo:
         "<logs>/make_demo.log",
     benchmark:
         "<benchmarks>/make_demo.tsv"
-    group:
-        "scan"
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -166,7 +166,7 @@ rule collect_integration:
     benchmark:
         "<benchmarks>/collect_integration.tsv"
     group:
-        "report"
+        "integration"
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -14,8 +14,6 @@ rule scan_dataset:
     benchmark:
         "<benchmarks>/scan_dataset/{dataset}.tsv"
     priority: 100
-    group:
-        "scan"
     conda:
         "../../envs/refatlas.yaml"
     threads: 2

@@ -135,6 +135,8 @@ rule score_integration:
         "<logs>/score_integration/{model}.log",
     benchmark:
         "<benchmarks>/score_integration/{model}.tsv"
+    group:
+        "integration"
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refatlas.errors import InputError, listed
-from refatlas.io.model_counts import memory_mb, n_cells_of
+from refatlas.io.counts_size import memory_mb, n_cells_of
 from refatlas.models.registry import MODEL_TYPES
 
 # What importing scvi-tools and scArches takes, and how often a model type holds the counts that it loads: some
@@ -84,7 +84,7 @@ def _counts_mb(path: str) -> float:
     """Return what counts take in memory; a guess by the file's size where it is damaged, which the job will report."""
     try:
         return memory_mb(path)
-    except (OSError, KeyError):
+    except (ImportError, OSError, KeyError):
         return 8 * _size(path) / 1e6
 
 
@@ -92,7 +92,7 @@ def streamed_mb(counts: str) -> int:
     """Return the memory in MB of a job that trains a model on counts that stay in their file."""
     try:
         kept_mb = BYTES_PER_CELL * n_cells_of(counts) / 1e6
-    except (OSError, KeyError):
+    except (ImportError, OSError, KeyError):
         kept_mb = _size(counts) / 1e6
     return math.ceil(IMPORTED_MB + POOLS_MB + kept_mb)
 

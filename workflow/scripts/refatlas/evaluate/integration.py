@@ -47,8 +47,8 @@ def integration_table(
         and the version of scib_metrics.
     """
     scored = labelled(cells)
-    arrays = [frame.loc[scored.index].to_numpy() for frame in (latent, unintegrated)]
-    table = add_totals(scores(*arrays, scored, settings, seed, threads))
+    x, before = (frame.loc[scored.index].to_numpy() for frame in (latent, unintegrated))
+    table = add_totals(scores(x, before, scored, settings, seed, threads))
     n_sampled = table["n_sampled"].astype(float).fillna(len(scored)).astype(int)
     return table.assign(n_sampled=n_sampled, n_cells=len(scored), k=K, scib_metrics=version("scib-metrics"))
 

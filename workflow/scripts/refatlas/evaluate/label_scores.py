@@ -1,4 +1,4 @@
-"""How good labels are: scores of one source against known labels."""
+"""Scores of the labels of one source against known labels."""
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,15 @@ N_BINS = 10
 
 
 def reliability(correct: np.ndarray, confidence: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
-    """Return for bins of equal width of confidence: from, n_cells, mean confidence, accuracy; empty
-    bins left out.
+    """Return the reliability of confidences in bins of equal width, without empty bins.
+
+    Args:
+        correct: whether each label is correct, shape (n_cells,).
+        confidence: of each label, shape (n_cells,).
+        n_bins: number of bins between 0 and 1.
+
+    Returns:
+        One row per bin: from (its lower end), n_cells, confidence (mean), accuracy.
     """
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     table = pd.DataFrame({"from": bins / n_bins, "confidence": confidence, "accuracy": correct})
@@ -28,43 +35,58 @@ def reliability(correct: np.ndarray, confidence: np.ndarray, n_bins: int = N_BIN
 
 
 def expected_calibration_error(correct: np.ndarray, confidence: np.ndarray, n_bins: int = N_BINS) -> float:
-    """Return the mean gap of accuracy and confidence over bins of equal width, weighted by their
-    cells (Guo 2017).
+    """Return the mean gap between accuracy and confidence over bins, weighted by their cells (Guo 2017).
+
+    Arguments as of `reliability`.
     """
     bins = reliability(correct, confidence, n_bins)
     return float(np.average((bins["accuracy"] - bins["confidence"]).abs(), weights=bins["n_cells"]))
 
 
 def risk_coverage_area(correct: np.ndarray, confidence: np.ndarray) -> float:
-    """Return the area under the risk-coverage curve: the mean error rate of the surest cells, over
-    all shares of cells (Geifman 2017).
+    """Return the area under the risk-coverage curve (Geifman 2017).
+
+    It is the mean error rate of the most confident cells, over all shares of cells.
+
+    Args:
+        correct: whether each label is correct, shape (n_cells,).
+        confidence: of each label, shape (n_cells,).
     """
     errors = 1 - correct[np.argsort(-confidence, kind="stable")]
     return float((np.cumsum(errors) / np.arange(1, len(errors) + 1)).mean())
 
 
-def score_unseen(unseen: np.ndarray, doubt: np.ndarray) -> dict:
-    """Return how well doubt tells cells of unseen labels: AUROC, and the share of other cells
-    flagged when 95 % of the unseen are; NaN without either kind. Cells without a value (NaN)
-    take no part.
+def score_unseen(unseen: np.ndarray, score: np.ndarray) -> dict:
+    """Return how well a score detects cells of unseen labels; NaN if all cells or none are such.
+
+    Args:
+        unseen: whether the label of each cell is unseen, shape (n_cells,).
+        score: higher for cells that are more likely to be unseen; cells without a value are left
+            out.
+
+    Returns:
+        "auroc_unseen", and "fpr95_unseen": the share of other cells above the threshold at which 95 %
+        of the unseen cells are detected.
     """
-    has_value = ~np.isnan(doubt)
-    unseen, doubt = unseen[has_value], doubt[has_value]
+    has_value = ~np.isnan(score)
+    unseen, score = unseen[has_value], score[has_value]
     if not unseen.any() or unseen.all():
         return {"auroc_unseen": np.nan, "fpr95_unseen": np.nan}
-    false, true, _ = roc_curve(unseen, doubt)
-    return {"auroc_unseen": float(roc_auc_score(unseen, doubt)), "fpr95_unseen": float(false[np.argmax(true >= 0.95)])}
+    false, true, _ = roc_curve(unseen, score)
+    return {"auroc_unseen": float(roc_auc_score(unseen, score)), "fpr95_unseen": float(false[np.argmax(true >= 0.95)])}
 
 
 def score_labels(truth: pd.Series, label: pd.Series, confidence: pd.Series, known: set[str]) -> dict:
     """Return the scores of a source's labels.
 
-    Accuracy, macro-F1 (over the labels that occur in the truth), calibration error and risk are
-    those of cells whose true label the reference has.
+    Accuracy, macro-F1 (over the true labels), calibration error and risk are those of cells whose
+    true label the reference has.
 
     Args:
-        truth: true labels, none missing. label, confidence: of the same cells. known: the
-            reference's labels.
+        truth: true labels, none missing.
+        label: predicted labels of the same cells.
+        confidence: of the predicted labels.
+        known: labels of the reference.
     """
     seen = truth.isin(known).to_numpy()
     scores = {
@@ -86,7 +108,7 @@ def score_labels(truth: pd.Series, label: pd.Series, confidence: pd.Series, know
 
 
 def score_each_label(truth: pd.Series, label: pd.Series) -> pd.DataFrame:
-    """Return precision, recall, F1 and cells of each true label."""
+    """Return precision, recall, F1 and number of cells of each true label."""
     names = sorted(set(truth))
     values = precision_recall_fscore_support(truth, label, labels=names, zero_division=0)
     return pd.DataFrame(dict(zip(("precision", "recall", "f1", "n_cells"), values, strict=True)) | {"label": names})[
@@ -95,9 +117,7 @@ def score_each_label(truth: pd.Series, label: pd.Series) -> pd.DataFrame:
 
 
 def confusion(truth: pd.Series, label: pd.Series) -> pd.DataFrame:
-    """Return the number of cells of each true label (rows) and given label (columns), long: truth,
-    label, n_cells; zeros left out.
-    """
+    """Return the confusion matrix in long form: truth, label, n_cells; zeros are left out."""
     names = sorted(set(truth) | set(label))
     table = pd.DataFrame(
         confusion_matrix(truth, label, labels=names),

@@ -65,7 +65,7 @@ CHECKS = (
         0.1,
         0.3,
         0.9,
-        "genes are expressed unlike in the reference",
+        "genes are expressed differently than in the reference",
         "check that gene names belong to their counts and that tissue and species are the reference's",
     ),
     Check(
@@ -74,7 +74,7 @@ CHECKS = (
         1.0,
         2.0,
         0.0,
-        "cells have another number of counts than the reference's",
+        "cells have a different number of counts than those of the reference",
         "check that these are raw, not down-sampled or normalised counts; sequence deeper",
     ),
     Check(
@@ -83,11 +83,17 @@ CHECKS = (
         0.8,
         1.6,
         0.0,
-        "cells have another number of detected genes than the reference's",
+        "cells have a different number of detected genes than those of the reference",
         "check sequencing depth and protocol",
     ),
     Check(
-        "doublets", "high", 0.1, 0.2, 0.5, "cells resemble sums of two types", "find and remove doublets before mapping"
+        "doublets",
+        "high",
+        0.1,
+        0.2,
+        0.5,
+        "cells resemble doublets of two types",
+        "find and remove doublets before mapping",
     ),
     Check(
         "deviance_ratio:",
@@ -113,7 +119,7 @@ CHECKS = (
         0.002,
         None,
         0.0,
-        "cells unlike the reference lie side by side, as a type that the reference lacks would",
+        "cells unlike the reference lie together, as those of a type that the reference lacks would",
         "look at the cells of status novel and at their marker genes, and add their type to the reference",
     ),
     Check(
@@ -131,7 +137,7 @@ CHECKS = (
         0.15,
         None,
         0.3,
-        "query cells keep apart from reference cells of the same label",
+        "query cells stay separate from reference cells of the same label",
         "expect a batch effect that surgery did not remove, or another state of the cells",
     ),
     Check(

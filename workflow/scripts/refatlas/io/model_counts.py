@@ -23,8 +23,6 @@ CHUNK = 8192
 # Values that are copied at once when data are widened.
 COPIED = 128 * CHUNK
 COMPRESSION: Literal["lzf"] = "lzf"
-# Memory of a cell's name and columns.
-OBS_BYTES = 300
 
 
 class MatrixWriter:
@@ -177,25 +175,9 @@ def shallow_copy(counts: ad.AnnData) -> ad.AnnData:
     )
 
 
-def memory_mb(path: str | Path) -> float:
-    """Return how many MB the counts in a file take when they are loaded.
-
-    Values take 4 bytes, their columns 4 (8 beyond 2^31 values), and a cell OBS_BYTES.
-    """
-    with h5py.File(path, "r") as file:
-        n_values, n_cells = len(file["X/data"]), len(file["X/indptr"]) - 1
-    return (n_values * (8 if n_values < 2**31 else 12) + n_cells * OBS_BYTES) / 1e6
-
-
 def protein_names(path: str | Path | None) -> list[str]:
     """Return the proteins in counts that `counts_writer` wrote; none for no file."""
     if path is None:
         return []
     with h5py.File(path, "r") as file:
         return list(file["uns/protein_names"].asstr()[:]) if "uns/protein_names" in file else []
-
-
-def n_cells_of(path: str | Path) -> int:
-    """Return the number of cells in counts that `counts_writer` wrote."""
-    with h5py.File(path, "r") as file:
-        return len(file["X/indptr"]) - 1
