@@ -1,6 +1,8 @@
 # make env: the locked environment in .venv.   make demo: run the shipped configuration.   make test: all tests.
 UV_VERSION := 0.13.8
 UV := .tools/bin/uv
+# Without --quiet, which would hide warnings from --strict.
+MKDOCS := NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --site-dir .site
 
 .PHONY: env demo test check docs format lock golden clean
 
@@ -34,11 +36,11 @@ check: env
 	.venv/bin/snakemake --lint
 	.venv/bin/python envs/make_conda.py --check
 	.venv/bin/python docs/generate_reference.py --check
-	.venv/bin/mkdocs build --quiet --strict --site-dir .site
+	@$(MKDOCS) > .site.log 2>&1 || { cat .site.log; exit 1; }
 
 docs: env
 	.venv/bin/python docs/generate_reference.py
-	.venv/bin/mkdocs build --strict --site-dir .site
+	$(MKDOCS)
 
 format: env
 	.venv/bin/ruff check --fix .
@@ -52,7 +54,7 @@ lock: $(UV)
 
 # What a run in this folder has written.
 clean:
-	rm -rf results demo logs benchmarks .snakemake .site
+	rm -rf results demo logs benchmarks .snakemake .site .site.log
 
 # Record the results of rules whose revision was raised (workflow/scripts/refatlas/revisions.py).
 golden: env

@@ -1,14 +1,15 @@
-"""Types the manual's first run on a cluster ("On a cluster" in config/README.md), line by line and
-as written, on a SLURM of one node, this machine.
+"""Run the commands of the manual's first run on a cluster (docs/atlas-builder-slurm.md), line by line,
+on a SLURM of one node, this machine.
 
-usage: .venv/bin/python benchmarks/first_cluster_run.py
+usage: .venv/bin/python measurements/first_cluster_run.py
 
-To be run as root in a fresh clone: it leaves profiles/mysite, demo/ and results/ there. The SITE
-lines are set for the test cluster: partitions cpu and gpu, no accounting (so that sacctmgr's
-line fails, as the manual says). Prints each line, what it said (its end, if it is long), its exit
-code and seconds.
+Run it as root in a fresh clone: it leaves profiles/mysite, demo/ and results/ there. The SITE lines
+are set for the test cluster: partitions cpu and gpu, the cores of this machine, no accounting (so
+that sacctmgr's line fails, as the manual says). Prints each line, the end of its output, its exit
+code and seconds; at the end the number of submissions, and the state, requests and use of each.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -17,16 +18,17 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "tests"))
-from slurm_cluster import running_cluster  # noqa: E402
+from slurm_cluster import Cluster, running_cluster  # noqa: E402
 
-SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false"}
+SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false", "node_cores": str(os.cpu_count())}
 SHOWN_LINES = 25
 
 
 def manual_lines() -> list[str]:
-    """Return the commands of the manual's section, without their remarks."""
-    section = (REPO / "config/README.md").read_text().split("\n## On a cluster\n")[1]
-    return [line.split("  #")[0].rstrip() for line in section.split("```")[1].strip().splitlines()]
+    """Return the commands of the manual's section, without their comments."""
+    section = (REPO / "docs/atlas-builder-slurm.md").read_text().split("\n## First run\n")[1]
+    block = section.split("```sh\n")[1].split("```")[0]
+    return [line.split("  #")[0].rstrip() for line in block.strip().splitlines()]
 
 
 def set_site() -> None:
@@ -40,27 +42,39 @@ def set_site() -> None:
     path.write_text(text)
 
 
+def run(line: str, prelude: str) -> int:
+    """Run one line in a shell, print the end of its output, and return its exit code."""
+    started = time.monotonic()
+    ended = subprocess.run(
+        ["bash", "-c", prelude + line], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    shown = "\n".join(ended.stdout.splitlines()[-SHOWN_LINES:])
+    print(f"$ {line}\n{shown}\n-> {ended.returncode} after {time.monotonic() - started:.0f} s\n", flush=True)
+    return ended.returncode
+
+
+def print_submissions(cluster: Cluster) -> None:
+    """Print the number of submissions, and of each its state, requests, use and jobs."""
+    ended = cluster.finished()
+    print(f"{len(ended)} submissions")
+    for job in ended:
+        shown = cluster.show(job)
+        facts = (shown[key] for key in ("JobState", "Partition", "TRES", "TimeLimit", "RunTime", "Comment"))
+        print(job, f"{cluster.used_mb(job):.0f} MB used", *facts)
+
+
 def main() -> None:
     if len(sys.argv) > 1:
         sys.exit(__doc__)
     codes, prelude = {}, ""
-    with running_cluster():
+    with running_cluster() as cluster:
         for line in manual_lines():
-            started = time.monotonic()
-            said = subprocess.run(
-                ["bash", "-c", prelude + line], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-            codes[line] = said.returncode
-            print(
-                f"$ {line}\n"
-                + "\n".join(said.stdout.splitlines()[-SHOWN_LINES:])
-                + f"\n-> {said.returncode} after {time.monotonic() - started:.0f} s\n",
-                flush=True,
-            )
+            codes[line] = run(line, prelude)
             if "activate" in line:
                 prelude = "source .venv/bin/activate && "
             if line.startswith("cp -r"):
                 set_site()
+        print_submissions(cluster)
     failed = [line for line, code in codes.items() if code and not line.startswith("sacctmgr")]
     sys.exit(f"failed: {failed}" if failed else 0)
 

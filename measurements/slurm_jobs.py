@@ -1,11 +1,11 @@
-"""What the jobs of a run asked for, and what they used: memory, time and cores, a row a rule.
+"""Print the cores, memory and time that the jobs of a run requested and used, one row per rule.
 
-Reads the benchmark files of a run with profiles/slurm, or with --benchmark-extended, so it needs
-neither SLURM nor its accounting. What was used is the rule's own
-process; Snakemake around it takes some 400 MB and 10 s more in each job. A rule that used far less
-than it asked for waits longer than it must: `set-resources` in the profile.
+Reads the benchmark files of a run with profiles/slurm, or with --benchmark-extended. It needs
+neither SLURM nor its accounting. What was used is that of the job's own process. Snakemake around it
+takes some 400 MB and 10 s more in each submission. A rule that requests far more than it uses waits
+longer than it must: set `amounts` in the profile. Jobs that shared a submission have a row each.
 
-    python benchmarks/slurm_jobs.py [FOLDER, by default benchmarks]
+usage: python measurements/slurm_jobs.py [FOLDER, by default benchmarks]
 """
 
 import ast
@@ -16,9 +16,7 @@ import pandas as pd
 
 
 def read_job(path: Path) -> dict | None:
-    """Return one job's row of its benchmark file: rule, what it asked for, what it used; None if it
-    does not tell what was asked for.
-    """
+    """Return what one job requested and used, by its benchmark file; None if that lacks the requests."""
     job = pd.read_csv(path, sep="\t").iloc[-1]
     if "resources" not in job:
         return None
@@ -34,7 +32,7 @@ def read_job(path: Path) -> dict | None:
 
 
 def summary(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a rule: number of jobs, and of each figure the largest."""
+    """Return one row per rule: the number of jobs, and the maximum of each figure."""
     table = jobs.groupby("rule").max()
     table.insert(0, "jobs", jobs.groupby("rule").size())
     return table.sort_values("used_mb", ascending=False)
@@ -45,7 +43,7 @@ if __name__ == "__main__":
     jobs = [job for path in sorted(folder.rglob("*.tsv")) if (job := read_job(path))]
     if not jobs:
         raise SystemExit(
-            f"no benchmark file in {folder} tells what was asked for; run with profiles/slurm, or with"
+            f"no benchmark file in {folder} has what was requested; run with profiles/slurm, or with"
             " --benchmark-extended"
         )
     print(summary(pd.DataFrame(jobs)).reset_index().to_string(index=False, float_format="{:.1f}".format))

@@ -1,12 +1,12 @@
-"""A SLURM cluster of one node, this machine, for tests: two pretend GPUs, memory limits that hold,
-no accounting database.
+"""A SLURM cluster of one node, this machine, for tests: two pretended GPUs, enforced memory limits, no
+accounting database.
 
-Partitions cpu and gpu, and urgent, whose jobs take the place of theirs: these get SIGTERM, ten
-seconds later SIGKILL, and are queued again.
+Partitions: cpu, gpu, and urgent, whose jobs preempt those of the other two. A preempted job gets
+SIGTERM, ten seconds later SIGKILL, and is queued again.
 
-It needs root and Debian's packages slurm-wlm, slurm-wlm-hdf5-plugin and munge, and /etc/slurm for
-as long as it lives (jobs lose SLURM_CONF); what was there is put back.
-Sessions on the same machine take turns. A test takes the fixture `cluster` of conftest.py.
+It needs root and Debian's packages slurm-wlm, slurm-wlm-hdf5-plugin and munge. It occupies /etc/slurm
+while it runs, because jobs lose SLURM_CONF, and restores what was there. Sessions on the same machine
+take turns. Tests use the fixture `cluster` of conftest.py.
 """
 
 import fcntl
@@ -81,11 +81,11 @@ env > {root}/environment/$SLURM_JOB_ID.${{SLURM_STEP_ID:-batch}}
 
 
 class CannotStart(Exception):
-    """Why there can be no cluster on this machine."""
+    """The reason why no cluster can run on this machine."""
 
 
 class Cluster:
-    """What SLURM says of its jobs. `root` holds its logs and records."""
+    """SLURM's records of its jobs. `root` holds its logs and files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -100,28 +100,24 @@ class Cluster:
         return {record["JobId"]: record for record in records}
 
     def show(self, job: str) -> dict[str, str]:
-        """Return what `scontrol show job` says of a job; also of one that has ended."""
+        """Return the fields of `scontrol show job`, also for a job that has ended."""
         text = subprocess.run(
             ["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=True
         ).stdout
         return dict(field.split("=", 1) for field in text.split(" ") if "=" in field)
 
     def environment(self, job: str, step: str = "0") -> dict[str, str]:
-        """Return the environment that a step's task started in; the step `batch` is the batch
-        script.
-        """
+        """Return the environment in which a step's task started; the step "batch" is the batch script."""
         lines = (self.root / "environment" / f"{job}.{step}").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def used_mb(self, job: str) -> float:
-        """Return the most memory that SLURM found in use by a job's batch script, plus the most by
-        its step, each sampled every second.
-        """
+        """Return the peak memory of a job's batch script plus that of its step, each sampled every second."""
         return sum(most_memory(path) for path in (self.root / "profile").rglob(f"{job}_*.h5"))
 
 
 def most_memory(path: Path) -> float:
-    """Return the most memory in MB in SLURM's record of one step."""
+    """Return the peak memory in MB in SLURM's record of one step."""
     used = [0.0]
 
     def look(_, item) -> None:
@@ -166,8 +162,8 @@ def turn() -> Iterator[None]:
 
 @contextmanager
 def configuration(files: dict[str, str]) -> Iterator[None]:
-    """Put files into SLURM's folder of configuration, and what was there back afterwards; also what
-    an earlier session was killed with.
+    """Write SLURM's configuration files, and restore afterwards what was there, also after an earlier session that was
+    killed.
     """
     CONFIGURATION.mkdir(exist_ok=True)
     kept = {CONFIGURATION / name: CONFIGURATION / f"{name}.before_tests" for name in files}
@@ -196,8 +192,9 @@ def _restore(kept: dict[Path, Path]) -> None:
 
 @contextmanager
 def daemon(*command: str, log: Path) -> Iterator[subprocess.Popen]:
-    """Run a daemon in the foreground, and end it, by SIGKILL if it does not end by itself; it ends
-    with us also when we are killed.
+    """Run a daemon in the foreground and terminate it afterwards, if need be with SIGKILL.
+
+    It also ends when this process is killed.
     """
     environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
     command = ("setpriv", "--pdeathsig", "TERM", *command)
@@ -231,7 +228,7 @@ def wait_for(what: str, ready, seconds: float = START_SECONDS) -> None:
 
 
 def node_is_idle() -> bool:
-    """Whether the node takes jobs and has none."""
+    """Whether the node accepts jobs and runs none."""
     run = subprocess.run(["sinfo", "--noheader", "--format=%t"], capture_output=True, text=True, check=False)
     return set(run.stdout.split()) == {"idle"}
 
@@ -248,7 +245,7 @@ def cancel_all() -> None:
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Start the cluster, and stop it again, whatever happened."""
+    """Start the cluster, and stop it afterwards in any case."""
     with ExitStack() as stack:
         stack.enter_context(turn())
         if reason := missing():
@@ -284,7 +281,7 @@ def memory_mb() -> int:
 
 
 def start(stack: ExitStack, root: Path) -> None:
-    """Start the three daemons one after the other; the stack will end them."""
+    """Start the three daemons one after the other; the stack terminates them."""
     munge = root / "munge"
     (munge / "key").write_bytes(os.urandom(128))
     (munge / "key").chmod(0o600)

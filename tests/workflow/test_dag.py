@@ -1,6 +1,4 @@
-"""Which jobs are planned, and which mistakes stop the workflow before any job; all by dry run on
-real or small files.
-"""
+"""Which jobs are planned, and which mistakes stop the workflow before any job; by dry runs on small files."""
 
 import os
 import shutil
@@ -206,7 +204,7 @@ def test_a_pretrained_model_is_taken_for_the_atlas_and_trained_in_folds(project)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             lambda p: write_sheets(
@@ -221,11 +219,11 @@ def test_a_pretrained_model_is_taken_for_the_atlas_and_trained_in_folds(project)
         (lambda p: (p / "results").write_text("in the way"), "is a file"),
     ],
 )
-def test_mistakes_stop_the_workflow_at_its_start(project, change, said):
+def test_mistakes_stop_the_workflow_at_its_start(project, change, message):
     change(project)
     run = snakemake(project, "--cores", "1", check=False)
     assert run.returncode != 0
-    assert said in run.stdout + run.stderr
+    assert message in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
     assert not (project / "results").is_dir()
 
@@ -319,7 +317,7 @@ def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(p
     write_sheets(project, rows, [{"query": "q", "path": "q.h5ad"}], models=models)
     run = snakemake(project, "--dry-run", check=False)
     assert (
-        "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv names any; set protein_key"
+        "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv has any; set protein_key"
         in run.stdout + run.stderr
     )
     write_sheets(
@@ -339,6 +337,42 @@ def test_a_dataset_replaced_by_an_older_file_is_scanned_again(project):
     small_counts(seed=7).write_h5ad(project / "a.h5ad")
     os.utime(project / "a.h5ad", (1e9, 1e9))
     assert planned(snakemake(project, "--dry-run", target)) == {"scan_dataset": 1}
+
+
+def test_an_unknown_query_is_named_with_its_sheet(project):
+    for target in ("results/queries/missing/labels.csv", "results/queries/missing/models/scvi/latent.parquet"):
+        run = snakemake(project, "--dry-run", target, check=False)
+        assert run.returncode != 0
+        assert "'missing' is no query of queries.tsv; add a row for it" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        ("results/reference/datasets/a/scan.json", {"scan_dataset"}),
+        ("results/reference/models/scvi/model.pt", {"train_reference"}),
+        ("results/reference/models/scvi/index.npz", {"index_reference"}),
+        ("results/queries/q/models/scvi/latent.parquet", {"map_query"}),
+        ("results/queries/q/scores.csv", {"score_transfer"}),
+        ("results/evaluation/fold_1/fold.json", {"plan_fold"}),
+        ("results/evaluation/fold_1/models/scvi/model.pt", {"train_reference"}),
+        ("results/evaluation/fold_1/heldout/counts.h5ad", {"hold_out"}),
+        ("results/evaluation/fold_1/heldout/models/scvi/latent.parquet", {"map_query"}),
+        ("results/evaluation/fold_1/heldout/delivered.parquet", {"calibrate"}),
+        ("results/evaluation/fold_1/heldout/measures.json", {"measure_held_out"}),
+        ("results/atlas/scvi.h5ad", {"export_atlas"}),
+    ],
+)
+def test_each_result_is_a_target(template, target, jobs):
+    assert set(planned(snakemake(template, "--dry-run", "--force", target))) == jobs
+
+
+def test_queries_and_datasets_may_have_names_of_folders(project):
+    """A query named as a fold or as the held-out cells: its files have folders of their own."""
+    rows = [{"query": name, "path": "q.h5ad", "label_key": "cell_type"} for name in ("fold_1", "heldout", "reference")]
+    write_sheets(project, [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"], rows)
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["prepare_query"], jobs["map_query"], jobs["deliver_labels"]) == (3, 3 * 4, 3)
 
 
 def test_an_input_of_tomorrow_is_refused_before_any_job(project):

@@ -102,13 +102,16 @@ sys.modules.update(dict.fromkeys({blocked!r}))
     return folder
 
 
-def write_module(folder: Path, snakefile: str, **directives: str) -> None:
-    """Write a workflow that uses refatlas as a module, with its directives as code."""
-    lines = [f"    {name}:\n        {value}" for name, value in {"snakefile": snakefile, **directives}.items()]
+def write_module(
+    folder: Path, snakefile: str, configfile: str = "config.yaml", names: str = "* as refatlas_*", **directives: str
+) -> None:
+    """Write a workflow that uses refatlas as a module, with the module's directives as code."""
+    directives = {"snakefile": snakefile, "config": "config", **directives}
+    lines = [f"    {name}:\n        {value}\n" for name, value in directives.items()]
+    rules = names.replace("*", "* from refatlas", 1)
+    folder.mkdir(exist_ok=True)
     (folder / "Snakefile").write_text(
-        'configfile: "config.yaml"\n\n\nmodule refatlas:\n'
-        + "\n".join(lines)
-        + "\n    config:\n        config\n\n\nuse rule * from refatlas as refatlas_*\n"
+        f"configfile: {configfile!r}\n\n\nmodule refatlas:\n{''.join(lines)}\n\nuse rule {rules}\n"
     )
 
 
@@ -239,33 +242,16 @@ def test_planning_needs_no_package_of_the_jobs(project):
     assert planned(run)["train_reference"] == 6, succeeded(run)
 
 
-def test_a_project_deployed_from_the_workflow_catalog_plans_everything(project, repository, wheel):
-    """As snakedeploy writes it: the configuration copied, and all rules used under their own names."""
-    deployed = project / "deployed"
-    shutil.copytree(repository / "config", deployed / "config")
-    (deployed / "workflow").mkdir()
-    (deployed / "workflow" / "Snakefile").write_text(f"""
-from snakemake.utils import min_version
-
-min_version("6.10.0")
-
-
-configfile: "config/config.yaml"
-
-
-module refatlas:
-    snakefile:
-        {git(repository)}
-    config:
-        config
-
-
-use rule * from refatlas
-""")
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--rerun-triggers", "mtime", "params", "input"]
-    env = {**os.environ, "PYTHONPATH": str(wheel), "XDG_CACHE_HOME": str(project / "cache")}
-    run = subprocess.run(command, capture_output=True, text=True, cwd=deployed, env=env, check=False)
-    assert planned(run)["make_demo"] == 1, succeeded(run)
+def test_a_project_deployed_from_the_workflow_catalog_plans_everything(tmp_path, repository, wheel):
+    """As snakedeploy writes it: configuration and profiles are copied, and rules keep their names."""
+    for name in ("config", "profiles"):
+        shutil.copytree(repository / name, tmp_path / name)
+    write_module(tmp_path / "workflow", git(repository), configfile="config/config.yaml", names="*")
+    command = [sys.executable, "-m", "snakemake", "--dry-run"]
+    env = {**os.environ, "PYTHONPATH": str(wheel), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+    assert planned(run)["make_demo"] == 1
+    succeeded(run)
 
 
 def test_the_wheel_has_all_that_the_package_reads(wheel, tmp_path):

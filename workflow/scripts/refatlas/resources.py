@@ -130,7 +130,7 @@ def describing_mem_mb() -> Callable:
     """Return the memory of describe_reference and describe_query, which load all counts that they read."""
 
     def mem_mb(wildcards, input, attempt):
-        loaded = [input.counts, *([input.reference] if "reference" in input.keys() else [])]
+        loaded = [input.counts, *([input.reference] if getattr(input, "reference", None) else [])]
         return loaded_mb(*loaded) * 2 ** (attempt - 1)
 
     return mem_mb

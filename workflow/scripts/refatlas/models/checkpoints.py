@@ -21,14 +21,11 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from refatlas.errors import InputError
 from refatlas.io.atomic import atomic_path
 from refatlas.models.random_state import random_state
-
-if TYPE_CHECKING:
-    from refatlas.models.recorder import Recorder
 
 FOLDER = ".checkpoint"
 PACKAGES = ("torch", "lightning", "scvi-tools", "scarches")
@@ -72,6 +69,15 @@ def identity(settings: dict[str, Any], seed: int, inputs: Iterable[str]) -> dict
         "inputs": json.dumps(files, sort_keys=True),
         "versions": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
     }
+
+
+class StageRecord(Protocol):
+    """What a checkpoint keeps of a stage of training that has ended; a Recorder has it."""
+
+    stage: str
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values from which the record can be restored."""
 
 
 class Checkpoints:
@@ -127,7 +133,7 @@ class Checkpoints:
         self.notes.append(f"the job was interrupted; {stage} continued from a checkpoint: {place}")
         return found
 
-    def finish(self, recorder: "Recorder") -> None:
+    def finish(self, recorder: StageRecord) -> None:
         """Remember a stage that has ended, for the next checkpoint."""
         if self.folder is None:
             return

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas.errors import InputError, listed, shown
-from refatlas.io.cell_tables import SEPARATOR, UNLABELED, as_text
+from refatlas.io.cell_tables import UNLABELED, as_text
 from refatlas.io.count_file import CountFile
 
 # Arrays of text take the memory of their longest value for each value.
@@ -70,13 +70,6 @@ def read_labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> p
 
 def _require_usable_labels(labels: list[str], where: str, key: str) -> None:
     require_text(labels, where, MAX_LENGTH)
-    # With the spaces around it: "a |" followed by " | " would be read as another set of labels.
-    broken = [label for label in labels if SEPARATOR in f" {label} "]
-    if broken:
-        raise InputError(
-            f"{where} {broken[0]!r} in column {key!r} contains {SEPARATOR!r}, which separates the labels of a"
-            " prediction set; rename it"
-        )
     if UNLABELED in labels:
         raise InputError(
             f"{where} {UNLABELED!r} in column {key!r} is what models call cells without a label; rename it, or name it"
