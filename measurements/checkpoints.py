@@ -1,10 +1,9 @@
-"""What checkpoints cost in training, and how soon a job that was ended by SIGTERM trains again.
+"""The cost of checkpoints in training, and the time until a job that was ended by SIGTERM trains again.
 
-usage: .venv/bin/python benchmarks/checkpoints.py
+usage: .venv/bin/python measurements/checkpoints.py
 
-Sides take turns: no checkpoints, one every ten minutes (the default), one every second. CPU time of
-one thread, so that other work on the machine counts little; the way back is in seconds of the
-clock.
+Sides are measured in turn: no checkpoints, one every ten minutes (the default), one every second. CPU time of one
+thread, which depends little on other work on the machine; the restart is measured by the clock.
 """
 
 import platform
@@ -33,9 +32,7 @@ SIDES, REPEATS, EPOCHS = {"none": None, "every 10 minutes": 600, "every second":
 
 
 class Timed(Checkpoints):
-    """Checkpoints that know how long they took: seconds of CPU time, and copies and writes one by
-    one.
-    """
+    """Checkpoints that record the CPU seconds of each copy and each write."""
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
@@ -63,9 +60,7 @@ def train(counts: ad.AnnData, checkpoints: Checkpoints | None, n_epochs: int) ->
 
 
 def overhead(counts: ad.AnnData, folder: Path) -> None:
-    """Print each side's CPU time over that of no checkpoints, and the share of it that checkpoints
-    measured themselves.
-    """
+    """Print each side's CPU time relative to no checkpoints, and the share that checkpoints measured themselves."""
     spent, shares, parts = {side: [] for side in SIDES}, {side: [] for side in SIDES}, {"_take": [], "_write": []}
     for turn in range(REPEATS):
         for side, seconds in SIDES.items():
@@ -92,16 +87,16 @@ def overhead(counts: ad.AnnData, folder: Path) -> None:
     )
 
 
-def until(job: subprocess.Popen, said: str) -> float:
-    """Read what a job prints until it says something; return the time."""
+def until(job: subprocess.Popen, text: str) -> float:
+    """Read the output of a job up to a text; return the time."""
     for line in job.stdout:
-        if said in line:
+        if text in line:
             return time.monotonic()
-    raise RuntimeError(f"the job ended before it said {said!r}")
+    raise RuntimeError(f"the job ended before it printed {text!r}")
 
 
-def way_back(counts: ad.AnnData, folder: Path) -> None:
-    """Print how long a job takes to end after SIGTERM, and a new one to its first epoch."""
+def restart(counts: ad.AnnData, folder: Path) -> None:
+    """Print the time from SIGTERM to the end of the job, and of a new job to its first epoch."""
     counts.write_h5ad(folder / "counts.h5ad")
     command = [sys.executable, __file__, "job", str(folder)]
     ended, begun, trained = [], [], []
@@ -118,13 +113,13 @@ def way_back(counts: ad.AnnData, folder: Path) -> None:
             job.wait()
             ended.append(time.monotonic() - sent)
             assert job.returncode == 128 + signal.SIGTERM
-    said = [
+    seconds = [
         f"{np.median(values):.1f} s ({min(values):.1f}–{max(values):.1f})"
         for values in (ended, begun, trained[1:], trained[:1])
     ]
     print(
-        f"SIGTERM to the end of the job {said[0]}; start of the next job to its training {said[1]}, to the end of its"
-        f" first epoch {said[2]}; a job without a checkpoint {said[3]}"
+        f"SIGTERM to the end of the job {seconds[0]}; start of the next job to its training {seconds[1]}, to the end of"
+        f" its first epoch {seconds[2]}; a job without a checkpoint {seconds[3]}"
     )
 
 
@@ -133,6 +128,8 @@ def main() -> None:
         folder = Path(sys.argv[2])
         train(ad.read_h5ad(folder / "counts.h5ad"), Checkpoints(folder / "job", {}, 600), 1000)
         return
+    if len(sys.argv) > 1:
+        sys.exit(__doc__)
     counts = synthetic()
     print(
         f"{N_CELLS:,} synthetic cells × {N_GENES:,} genes, {EPOCHS} epochs, one thread; torch {torch.__version__},"
@@ -140,7 +137,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         overhead(counts, Path(folder))
-        way_back(counts, Path(folder))
+        restart(counts, Path(folder))
 
 
-main()
+if __name__ == "__main__":
+    main()

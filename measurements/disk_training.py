@@ -1,18 +1,16 @@
-"""Training from disk against training in memory: cells per second, peak memory, and what becomes of
-the model.
+"""Training from disk against training in memory: cells per second, peak memory, and quality of the model.
 
-usage: .venv/bin/python benchmarks/disk_training.py speed|memory|quality KANG_H5AD WORK [CELLS ...]
+usage: .venv/bin/python measurements/disk_training.py speed|memory|quality KANG_H5AD WORK [CELLS ...]
 
-speed: sides take turns in one process; EPOCHS whole epochs of scVI and of scANVI, validation
-included, so that waiting for the first pool counts as it does in a short training. By the clock,
-and by
-    the CPU time of all threads, which other work on the machine does not count in.
-memory: a process for each side and size, which trains MEMORY_STEPS of scVI (two pools are in memory
-from the first on) and computes the latent space.
-quality: held-out ELBO and labels of real cells, three seeds; the file is sorted by donor and label,
-and blocks are so small that a pool is a part of the cells.
-Synthetic cells are real ones drawn anew, their counts replaced by Poisson counts of these means, in
-the format of the store; they are sorted by donor.
+speed: sides in turn in one process; EPOCHS epochs of scVI and of scANVI with validation, so that the wait for the first
+    pool is included as in a short training. By the clock, and by the CPU time of all threads, which depends little on
+    other work on the machine.
+memory: one process for each side and size, which trains MEMORY_STEPS steps of scVI (two pools are in memory from the
+    first step) and computes the latent space.
+quality: held-out ELBO and labels of real cells, three seeds. The file is sorted by donor and label, and blocks are so
+    small that a pool is a part of the cells.
+Synthetic cells are real cells drawn with replacement, with Poisson counts of their means, sorted by donor, in the
+format of counts.h5ad.
 """
 
 import json
@@ -31,9 +29,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
-from refatlas.io import model_counts as store
+from refatlas.io.model_counts import read_counts, write_matrix
 from refatlas.models.interface import JobContext
 
 REPEATS, EPOCHS, MEMORY_STEPS, WRITTEN = 3, 2, 40, 20_000
@@ -65,7 +61,7 @@ def synthetic(real: str, work: Path, n_cells: int) -> str:
     parts = [resampled(cells.X[drawn[start : start + WRITTEN]], random) for start in range(0, n_cells, WRITTEN)]
     ad.AnnData(obs=obs, var=cells.var[[]]).write_h5ad(path)
     with h5py.File(path, "a") as file:
-        store.write_matrix(file, sparse.vstack(parts, format="csr"))
+        write_matrix(file, sparse.vstack(parts, format="csr"))
     return str(path)
 
 
@@ -78,9 +74,7 @@ def resampled(counts, random: np.random.Generator):
 
 
 def limited(steps: int):
-    """Return a context in which an epoch has so many minibatches at most, and a tenth of them for
-    validation.
-    """
+    """Return a context in which an epoch has at most so many minibatches, and a tenth of them for validation."""
     from scvi.train import Trainer
 
     made = Trainer.__init__
@@ -103,7 +97,7 @@ def speed(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
         path = synthetic(real, work, n_cells)
         for turn in range(REPEATS):
             for side in ("memory", "disk"):
-                counts = store.read_counts(path, side == "disk")
+                counts = read_counts(path, side == "disk")
                 base = None
                 for name, kind in (("scvi", ScVI), ("scanvi", ScANVI)):
                     with redirect_stdout(sys.stderr), epoch_clock() as spent:
@@ -125,7 +119,7 @@ def speed(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
 
 @contextmanager
 def epoch_clock():
-    """Give the seconds of the epochs of the last training within, by the clock and of CPU time."""
+    """Yield the seconds of the epochs of the last training in the block, by the clock and as CPU time."""
     from refatlas.models.scvi_training import RecordEpochs
 
     begin, end, began, spent = RecordEpochs.on_train_start, RecordEpochs.on_train_epoch_end, {}, {}
@@ -148,10 +142,10 @@ def memory(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
     for n_cells in sizes:
         path = synthetic(real, work, n_cells)
         for side in ("memory", "disk"):
-            said = subprocess.run(
+            output = subprocess.run(
                 [sys.executable, __file__, "one", path, side], capture_output=True, text=True, check=True
             ).stdout
-            rows.append({"cells": n_cells, "side": side, "peak MB": json.loads(said.splitlines()[-1])})
+            rows.append({"cells": n_cells, "side": side, "peak MB": json.loads(output.splitlines()[-1])})
     return (
         pd.DataFrame(rows)
         .pivot_table(index="cells", columns="side", values="peak MB")[["memory", "disk"]]
@@ -160,13 +154,11 @@ def memory(real: str, work: Path, sizes: list[int]) -> pd.DataFrame:
 
 
 def one(path: str, side: str) -> float:
-    """Return the peak memory of a training of a few steps and of the latent space of all cells, in
-    MB.
-    """
+    """Return the peak memory in MB of a training of a few steps and of the latent space of all cells."""
     from refatlas.jobs.provenance import peak_mb
     from refatlas.models.scvi import ScVI
 
-    counts = store.read_counts(path, side == "disk")
+    counts = read_counts(path, side == "disk")
     with limited(MEMORY_STEPS), redirect_stdout(sys.stderr):
         ScVI.fit(counts, settings(1), JobContext()).latent(counts)
     return peak_mb()
@@ -191,7 +183,7 @@ def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:
     reference = cells[~held_out].copy()
     reference.write_h5ad(path)
     with h5py.File(path, "a") as file:
-        store.write_matrix(file, reference.X)
+        write_matrix(file, reference.X)
     rows = []
     with (
         patch.object(disk_loader, "BLOCK", QUALITY_BLOCK),
@@ -201,16 +193,12 @@ def quality(real: str, work: Path, _sizes: list[int]) -> pd.DataFrame:
         for seed in range(3):
             for side in ("memory", "disk"):
                 with redirect_stdout(sys.stderr):
-                    rows.append(
-                        {"seed": seed, "side": side} | judged(store.read_counts(path, side == "disk"), test, seed)
-                    )
+                    rows.append({"seed": seed, "side": side} | judged(read_counts(path, side == "disk"), test, seed))
     return pd.DataFrame(rows)
 
 
 def judged(counts: ad.AnnData, test: ad.AnnData, seed: int) -> dict[str, float]:
-    """Return the scores of a scVI, and of the scANVI that starts from it, on cells that neither has
-    seen.
-    """
+    """Return the scores of a scVI, and of the scANVI that starts from it, on cells that neither has seen."""
     from sklearn.neighbors import KNeighborsClassifier
 
     from refatlas.models.scanvi import ScANVI

@@ -1,16 +1,15 @@
-"""Kills jobs and Snakemake at random moments, fills the disk, changes inputs, and compares all
-results with those of a run that was left alone.
+"""Kills jobs and Snakemake at random moments, fills the disk, changes inputs, and compares all results with those of an
+undisturbed run.
 
-usage: .venv/bin/python benchmarks/faults.py TRIAL DATA WORK [--kills N] [--seed SEED]
-    TRIAL  kills: until at least N were struck. faults: every other fault once, or at every rule. all: both
+usage: .venv/bin/python measurements/faults.py TRIAL DATA WORK [--kills N] [--seed SEED]
+    TRIAL  kills: until at least N kills. faults: every other fault once, or at every rule. all: both
     DATA   folder of kang_ctrl_8donors_1287g.h5ad
-    WORK   folder to work in: projects with their untouched results stay there, and a later call goes on with them
+    WORK   folder to work in: projects with their expected results stay there, and a later call continues with them
 
-The kills strike a job at a random moment (job), in the middle of writing a file, just before or
-after a file gets its name (writing, before, after), Snakemake with all its jobs
-(group), or Snakemake alone, whose jobs live on while it is started again (snakemake). Every trial
-goes to WORK/trials.jsonl, and a table is printed at the end.
-Linux; a full disk and a read-only one are mounted, which needs root.
+Kinds of kills: a job at a random moment (job), while it writes a file, just before or after the file gets its name
+(writing, before, after), Snakemake with all its jobs (group), or Snakemake alone, whose jobs continue while it is
+started again (snakemake). Every trial is recorded in WORK/trials.jsonl, and a table is printed at the end.
+Linux only; a full disk and a read-only one are mounted, which needs root.
 """
 
 import argparse
@@ -40,17 +39,16 @@ import yaml
 REPO = Path(__file__).resolve().parents[1]
 SCRIPT = re.compile(r"\.snakemake/scripts/\w+\.(\w+)\.py$")
 PART = re.compile(r"\.part(\.\w+)?$")
-# What differs between two equal runs.
-TIMES = ("seconds", "cells_per_second", "started", "modified", "peak_mb")
+# What differs between two equal runs: times, memory, and in scan.json and check.json the times of the files.
+TIMES = ("seconds", "cells_per_second", "started", "modified", "peak_mb", "files")
 KINDS = {"job": 0.45, "writing": 0.13, "before": 0.08, "after": 0.14, "group": 0.12, "snakemake": 0.08}
 SHARE_KILLED = 0.9
-# Of each script in a round: slow ones fewer times, because every kill costs half of their time
-# again.
+# Most kills of one script in a round; fewer of scripts that take longer than SLOW seconds.
 MOST, MOST_IF_SLOW, SLOW = 6, 2, 40
 TOLERANCE = 1e-5
 
-# Loaded by every Python that the harness starts: a job that finds its number in the folder of
-# orders obeys when it gives a file its name.
+# Loaded by every Python that the harness starts: a job with an order, a file named by its process id, obeys it when it
+# gives a file its name.
 OBEY = """
 import os, signal, sys, time
 if any(".snakemake/scripts/" in argument for argument in sys.orig_argv):
@@ -100,12 +98,21 @@ class Project:
         return self.folder / ("demo" if self.folder.name == "demo" else "results")
 
     @property
-    def untouched(self) -> Path:
-        """The results of a run that was left alone."""
-        return self.folder / "untouched"
+    def output(self) -> Path:
+        """The file with all output of Snakemake."""
+        return self.folder / "output.txt"
+
+    def output_size(self) -> int:
+        """Return the size of the output so far, in bytes."""
+        return self.output.stat().st_size if self.output.exists() else 0
+
+    @property
+    def expected(self) -> Path:
+        """The results of an undisturbed run."""
+        return self.folder / "expected"
 
     def start(self, *arguments: str, targets: tuple[str, ...] | None = None) -> subprocess.Popen:
-        """Start Snakemake in a process group of its own; what it says is appended to said.txt."""
+        """Start Snakemake in a process group of its own; its output is appended to output.txt."""
         command = [
             sys.executable,
             "-m",
@@ -135,10 +142,10 @@ class Project:
             "FAULTS_ORDERS": str(self.folder / "orders"),
             "OMP_NUM_THREADS": "1",
         }
-        with (self.folder / "said.txt").open("a") as said:
+        with self.output.open("a") as stream:
             return subprocess.Popen(
                 list(map(str, command)),
-                stdout=said,
+                stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=environment,
@@ -146,20 +153,20 @@ class Project:
             )
 
     def run(self, *arguments: str, targets: tuple[str, ...] | None = None) -> tuple[int, str]:
-        """Run Snakemake to its end; return its exit code and what it said."""
-        before = (self.folder / "said.txt").stat().st_size if (self.folder / "said.txt").exists() else 0
+        """Run Snakemake to its end; return its exit code and output."""
+        before = self.output_size()
         code = self.start(*arguments, targets=targets).wait()
-        return code, (self.folder / "said.txt").read_text(errors="replace")[before:]
+        return code, self.output.read_text(errors="replace")[before:]
 
     def finish(self) -> str:
-        """Run Snakemake to its end, which must be a good one; return what it said."""
-        code, said = self.run()
+        """Run Snakemake to its end, which must be a good one; return its output."""
+        code, output = self.run()
         if code:
-            raise SystemExit(f"{self.folder}: Snakemake ended with {code}:\n{said[-3000:]}")
-        return said
+            raise SystemExit(f"{self.folder}: Snakemake ended with {code}:\n{output[-3000:]}")
+        return output
 
-    def leave_alone(self) -> None:
-        """Make the untouched results and the usual times of life, unless an earlier call has."""
+    def make_expected(self) -> None:
+        """Make the expected results and measure the usual times of scripts, unless an earlier call has."""
         times = self.folder / "usual.json"
         if not times.exists():
             process, born, lived = self.start(), {}, {}
@@ -171,8 +178,8 @@ class Project:
                     script, start = born.pop(pid)
                     lived.setdefault(script, []).append(time.time() - start)
             if process.returncode:
-                raise SystemExit(f"{self.folder}: the run that was left alone failed; see said.txt there")
-            shutil.copytree(self.results, self.untouched)
+                raise SystemExit(f"{self.folder}: the undisturbed run failed; see output.txt there")
+            shutil.copytree(self.results, self.expected)
             times.write_text(
                 json.dumps({script: float(np.median(seconds)) for script, seconds in lived.items()}, indent=1)
             )
@@ -192,8 +199,9 @@ def running(pid: int) -> Iterator[tuple[psutil.Process, str]]:
 
 
 def write_project(folder: Path, data: Path, **config) -> Project:
-    """Write the input files of a project: two datasets with two donors and one, and a query, on 300
-    genes, whose labels are known, unless they are there; return the project.
+    """Write the input files of a project, unless they are there; return the project.
+
+    They are two datasets, of two donors and of one, and a query with known labels, on 300 genes.
     """
     if (folder / "config.yaml").exists():
         return Project(folder)
@@ -228,9 +236,7 @@ SHORT = {"train": {"max_epochs": 2}, "surgery": {"max_epochs": 2}}
 
 
 def small_project(work: Path, data: Path, neural: bool = True) -> Project:
-    """Return a project whose run has every rule but those of `further_projects`; without neural
-    networks for a quick one.
-    """
+    """Return a project with every rule but those of `further_projects`; a short one is without neural networks."""
     tree = {"models": ["linear"], "file": "tree.nwk", "update": ["q"], "min_cells": 5}
     models = (
         {"scvi": {"type": "scvi", "model": {"n_hidden": 16, "n_latent": 4}, **SHORT}}
@@ -241,24 +247,19 @@ def small_project(work: Path, data: Path, neural: bool = True) -> Project:
 
 
 def further_projects(work: Path, data: Path) -> list[Project]:
-    """Return projects with the rules that the small one, which must have its results, has not: a
-    model made elsewhere, a type with tables of its own, and the demo's files.
+    """Return projects with the rules that the small one lacks: a pretrained model, a type with tables, and the demo's
+    files. The small one must have its results.
     """
-    made, gp = (
-        {"type": "scvi", "pretrained": {"path": "made", "trust": True}, **SHORT},
-        {
-            "type": "expimap",
-            "model": {"gmt": "programs.gmt"},
-            **SHORT,
-        },
-    )
-    types = write_project(work / "types", data, models={"made": made, "gp": gp}, evaluation={"folds": 0})
-    (work / "types/made").mkdir(exist_ok=True)
-    shutil.copy(work / "small/untouched/atlas/models/scvi/reference/model.pt", work / "types/made/model.pt")
+    pretrained = {"type": "scvi", "pretrained": {"path": "pretrained", "trust": True}, **SHORT}
+    programs = {"type": "expimap", "model": {"gmt": "programs.gmt"}, **SHORT}
+    models = {"pretrained": pretrained, "programs": programs}
+    types = write_project(work / "types", data, models=models, evaluation={"folds": 0})
+    (work / "types/pretrained").mkdir(exist_ok=True)
+    shutil.copy(work / "small/expected/reference/models/scvi/model.pt", work / "types/pretrained/model.pt")
     types.targets = (
-        "results/atlas/models/gp/reference/tables",
-        "results/atlas/models/gp/queries/q/tables",
-        "results/atlas/models/made/queries/q/labels.parquet",
+        "results/reference/models/programs/tables",
+        "results/queries/q/models/programs/tables",
+        "results/queries/q/models/pretrained/labels.parquet",
     )
     demo = work / "demo"
     demo.mkdir(exist_ok=True)
@@ -271,13 +272,13 @@ def further_projects(work: Path, data: Path) -> list[Project]:
 
 
 def differences(expected: Path, found: Path) -> tuple[list[str], list[str]]:
-    """Return the files of results that are missing, too many, unreadable or different from the
-    expected ones, and those that are equal within the tolerance alone.
+    """Return the files of results that are missing, extra, unreadable or different from the expected ones, and those
+    that are equal only within the tolerance.
     """
     files = [
         {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} for folder in (expected, found)
     ]
-    wrong = [f"{name}: {'missing' if name in files[0] else 'too many'}" for name in files[0] ^ files[1]]
+    wrong = [f"{name}: {'missing' if name in files[0] else 'extra'}" for name in files[0] ^ files[1]]
     close = []
     for name in sorted(files[0] & files[1]):
         try:
@@ -290,10 +291,10 @@ def differences(expected: Path, found: Path) -> tuple[list[str], list[str]]:
 
 
 def compare(a, b) -> bool | str:
-    """Return True for equal values, "close" for numbers within the tolerance, or where they differ."""
+    """Return True for equal values, "close" for numbers within the tolerance, or a text that names a difference."""
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
-            return f"has {sorted(a.keys() ^ b.keys())[:3]} in one alone"
+            return f"only one has {sorted(a.keys() ^ b.keys())[:3]}"
         results = {key: compare(a[key], b[key]) for key in a}
         different = [f"{key}: {value}" for key, value in results.items() if value not in (True, "close")]
         return different[0] if different else ("close" if "close" in results.values() else True)
@@ -309,9 +310,7 @@ def compare(a, b) -> bool | str:
 
 
 def content(path: Path):
-    """Return what a file of results holds, as (nested) dicts of arrays, without what tells of
-    times.
-    """
+    """Return the content of a file of results as (nested) dicts of arrays, without times."""
     kind = path.suffix
     if kind in (".parquet", ".csv"):
         table = pd.read_parquet(path) if kind == ".parquet" else pd.read_csv(path)
@@ -325,8 +324,7 @@ def content(path: Path):
             return {name: file[name][()] for name in names_of(file)}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
-            # The pickle of torch's files has times in it, and their number follows from it; its
-            # tensors have not.
+            # Of torch's files, the tensors alone: the pickle contains times, and serialization_id depends on them.
             return {
                 name: np.frombuffer(file.read(name), np.uint8)
                 for name in file.namelist()
@@ -339,8 +337,8 @@ def content(path: Path):
             else {"value": timeless(json.loads(path.read_text()))}
         )
     if kind == ".sha256":
-        # Another one for each model that has times in it.
-        return {"is its file's": hashlib.sha256(path.with_suffix("").read_bytes()).hexdigest() in path.read_text()}
+        # It differs between equal runs, because the model contains times.
+        return {"matches its file": hashlib.sha256(path.with_suffix("").read_bytes()).hexdigest() in path.read_text()}
     if kind == ".html":
         return {"end": path.read_text().rstrip().endswith("</html>")}
     if kind == ".md":
@@ -356,7 +354,7 @@ def names_of(file: h5py.File) -> list[str]:
 
 
 def timeless(value) -> str:
-    """Return a JSON value as text without what tells of times."""
+    """Return a JSON value as text, without times."""
     if isinstance(value, dict):
         value = {key: timeless(inner) for key, inner in value.items() if key not in TIMES}
     return json.dumps(value, sort_keys=True)
@@ -369,11 +367,12 @@ class Killer:
     """Runs a project to its end with kills on the way.
 
     Attributes:
-        struck: kills that met a living process, each as a dict for trials.jsonl.
+        struck: kills of a living process, each as a dict for trials.jsonl.
 
     Args:
-        most: kills in all. kinds: their shares. spared: scripts that are to be struck for certain,
-            because they never were.
+        most: largest number of kills.
+        kinds: share of each kind.
+        spared: scripts that were never killed yet, and are killed for certain.
     """
 
     def __init__(
@@ -399,21 +398,19 @@ class Killer:
         """
         begun = time.time()
         while time.time() - begun < limit:
-            process, n_before, n_struck = self.project.start("--retries", "9"), self._said(), len(self.struck)
+            n_before, n_struck = self.project.output_size(), len(self.struck)
+            process = self.project.start("--retries", "9")
             killed = self._watch(process)
             if not killed and process.returncode == 0:
                 psutil.wait_procs(self.orphans)
                 return
             if not killed and len(self.struck) == n_struck:
                 raise SystemExit(
-                    f"{self.project.folder}: Snakemake ended with {process.returncode} without a kill; see said.txt"
+                    f"{self.project.folder}: Snakemake ended with {process.returncode} without a kill; see output.txt"
                     f" there from byte {n_before}"
                 )
             self.project.run("--unlock")
         raise SystemExit(f"{self.project.folder}: not done after {limit} s")
-
-    def _said(self) -> int:
-        return (self.project.folder / "said.txt").stat().st_size if (self.project.folder / "said.txt").exists() else 0
 
     def _watch(self, process: subprocess.Popen) -> bool:
         """Strike until Snakemake ends; return whether it was killed itself."""
@@ -436,9 +433,7 @@ class Killer:
         return False
 
     def _plan(self, job: psutil.Process, script: str) -> tuple[str, float]:
-        """Return what will befall a job, drawn when it is first seen, and when, in seconds of its
-        life.
-        """
+        """Return the kind of kill of a job, drawn when it is first seen, and the moment, in seconds from its start."""
         if job.pid not in self.plans:
             usual = self.project.usual.get(script, 3.0)
             kind = (
@@ -493,14 +488,14 @@ class Killer:
 def kill_round(
     project: Project, seed: int, most: int, kinds: dict[str, float] = KINDS, spared: frozenset[str] = frozenset()
 ) -> list[dict]:
-    """Return the kills of one run of a project from nothing, each with whether the final results
-    were the untouched ones.
+    """Return the kills of one run of a project from its start, each with the differences of the final results from the
+    expected ones.
     """
     for name in (project.results.name, "logs", "benchmarks", ".snakemake", "orders"):
         shutil.rmtree(project.folder / name, ignore_errors=True)
     killer, begun = Killer(project, seed, most, kinds, spared), time.time()
     killer.run()
-    wrong, close = differences(project.untouched, project.results)
+    wrong, close = differences(project.expected, project.results)
     scripts = Counter(kill["script"] for kill in killer.struck)
     print(
         f"{project.folder.name}, seed {seed}: {len(killer.struck)} kills in {time.time() - begun:.0f} s, {len(wrong)}"
@@ -513,16 +508,16 @@ def kill_round(
 
 
 def kills(work: Path, data: Path, wanted: int, seed: int) -> None:
-    """Run rounds of kills, at least one over each project, until enough have struck."""
+    """Run rounds of kills, at least one of each project, until there are enough."""
     small = small_project(work, data)
-    small.leave_alone()
+    small.make_expected()
     projects = [small, *further_projects(work, data)]
-    # Rounds that an earlier call has finished are not done again.
+    # Rounds of an earlier call are not repeated.
     seeds = [trial["seed"] for trial in noted(work) if trial["trial"] == "kill"]
     n_struck, rounds = len(seeds), len(set(seeds))
     while n_struck < wanted or rounds < len(projects):
         project = projects[rounds % len(projects)]
-        project.leave_alone()
+        project.make_expected()
         spared = (
             set(project.usual) - {trial["script"] for trial in noted(work) if trial["trial"] == "kill"}
             if rounds
@@ -551,8 +546,8 @@ def table(work: Path) -> str:
     trials = pd.DataFrame(noted(work))
     struck = trials[trials["trial"] == "kill"]
     rows = [
-        f"| SIGKILL: {kind} | {len(part)} | {(part['wrong'].str.len() == 0).sum()} with the untouched results in the"
-        f" end; unfinished files stood there after {(part['unfinished'] > 0).sum()} |"
+        f"| SIGKILL: {kind} | {len(part)} | {(part['wrong'].str.len() == 0).sum()} with the expected results in the"
+        f" end; unfinished files were left after {(part['unfinished'] > 0).sum()} |"
         for kind, part in struck.groupby("kind")
     ]
     rows += [
@@ -570,20 +565,19 @@ def table(work: Path) -> str:
     )
 
 
-# Other faults. Each is tried on a copy of a project that is done, and yields what it tried, where,
-# and how it ended.
+# Other faults. Each is tried on a copy of a finished project, and yields its name, its place and its outcome.
 
 
 def copied(project: Project, name: str) -> Project:
     """Return a copy of a finished project, with its results up to date, in another folder."""
     folder = project.folder.with_name(name)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns("untouched", "results", "said.txt"))
+    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns("expected", "results", "output.txt"))
     shutil.copytree(project.results, folder / "results")
     copy = Project(folder)
     copy.usual = project.usual
-    if "Nothing to be done" not in (said := copy.run("--dry-run")[1]):
-        raise SystemExit(f"{folder}: a copy is not up to date:\n{said[-2000:]}")
+    if "Nothing to be done" not in (output := copy.run("--dry-run")[1]):
+        raise SystemExit(f"{folder}: a copy is not up to date:\n{output[-2000:]}")
     return copy
 
 
@@ -628,22 +622,22 @@ def full_disk(project: Project) -> Iterator[dict]:
             for file in files:
                 file.unlink()
             fill(copy.results / "filler", int(random_.uniform(0, 0.9) * size) // 4096 * 4096 if size > 16384 else 0)
-            code, said = copy.run("--rerun-triggers", "mtime", targets=(outputs[0],))
+            code, output = copy.run("--rerun-triggers", "mtime", targets=(outputs[0],))
             left = [file.name for file in files if file.exists()] + parts_in(copy.results)
             (copy.results / "filler").unlink()
             ended = "failed" if code else "went on"
-            told = "told which file and what to do" if "no space left to write it" in said else "NOT TOLD"
+            reported = "reported which file and what to do" if "no space left to write it" in output else "NOT REPORTED"
             yield {
                 "trial": "disk full",
                 "where": rule,
-                "outcome": f"{ended}; {told}; " + (f"LEFT {left}" if left else "nothing half-written left"),
+                "outcome": f"{ended}; {reported}; " + (f"LEFT {left}" if left else "nothing half-written left"),
             }
         copy.finish()
-        wrong, _ = differences(project.untouched, copy.results)
+        wrong, _ = differences(project.expected, copy.results)
         yield {
             "trial": "disk full",
             "where": "room made, run to the end",
-            "outcome": f"DIFFERS: {wrong}" if wrong else "the untouched results",
+            "outcome": f"DIFFERS: {wrong}" if wrong else "the expected results",
         }
 
 
@@ -652,9 +646,8 @@ def changed_input(project: Project) -> Iterator[dict]:
     run on the changed dataset alone.
     """
     targets = (
-        "results/atlas/counts.h5ad",
-        "results/fold_1/queries/heldout/counts.h5ad",
-        "results/datasets/first/files.json",
+        "results/reference/counts.h5ad",
+        "results/evaluation/fold_1/heldout/counts.h5ad",
     )
     copies = [copied(project, name) for name in ("changed", "fresh")]
     for copy in copies:
@@ -667,14 +660,14 @@ def changed_input(project: Project) -> Iterator[dict]:
     fewer.write_h5ad(copies[0].folder / "first.h5ad")
     shutil.copy(copies[0].folder / "first.h5ad", copies[1].folder / "first.h5ad")
     code = process.wait()
-    told = "the file changed during this run" in (copies[0].folder / "said.txt").read_text()
+    reported = "the file changed during this run" in copies[0].output.read_text()
     codes = [copy.run(targets=targets)[0] for copy in copies]
-    wrong = [line for line in differences(copies[1].results, copies[0].results)[0] if "scan.json" not in line]
+    wrong, _ = differences(copies[1].results, copies[0].results)
     yield {
         "trial": "input changed",
         "where": "a dataset, after its scan",
         "outcome": (
-            f"{'stopped' if code else 'WENT ON'}, {'told' if told else 'NOT TOLD'}; run again {codes}: "
+            f"{'stopped' if code else 'WENT ON'}, {'reported' if reported else 'NOT REPORTED'}; run again {codes}: "
             + (f"DIFFERS: {wrong}" if wrong else "as a run on the changed file alone")
         ),
     }
@@ -682,30 +675,30 @@ def changed_input(project: Project) -> Iterator[dict]:
     old = file.stat().st_mtime - 86400
     ad.read_h5ad(file)[:-10].copy().write_h5ad(file)
     os.utime(file, (old, old))
-    said = copies[1].run("--dry-run", targets=targets)[1]
+    output = copies[1].run("--dry-run", targets=targets)[1]
     yield {
         "trial": "input changed",
         "where": "an older file in place of a dataset",
-        "outcome": "scanned again" if re.search(r"scan_dataset +1", said) else "NOT NOTICED",
+        "outcome": "scanned again" if re.search(r"scan_dataset +1", output) else "NOT NOTICED",
     }
 
 
 def two_at_once(project: Project) -> Iterator[dict]:
     """Start Snakemake twice in a folder."""
-    copy, target = copied(project, "twice"), ("results/atlas/models/linear/reference/umap.parquet",)
+    copy, target = copied(project, "twice"), ("results/reference/models/linear/umap.parquet",)
     first = copy.start("--force", targets=target)
     while first.poll() is None and not list(running(first.pid)):
         time.sleep(0.05)
-    code, said = copy.run("--force", targets=target)
-    told = "cannot be locked" in said
+    code, output = copy.run("--force", targets=target)
+    reported = "cannot be locked" in output
     first.wait()
-    wrong, _ = differences(project.untouched, copy.results)
+    wrong, _ = differences(project.expected, copy.results)
     yield {
         "trial": "two Snakemakes",
         "where": "one folder",
         "outcome": (
-            f"the second {'refused' if code else 'WENT ON'}{', told that the folder is locked' if told else ''}; the"
-            f" first ended with {first.returncode}, " + (f"DIFFERS {wrong}" if wrong else "results untouched")
+            f"the second {'refused' if code else 'WENT ON'}{', reported the locked folder' if reported else ''}; the"
+            f" first ended with {first.returncode}, " + (f"DIFFERS {wrong}" if wrong else "results as expected")
         ),
     }
 
@@ -716,43 +709,44 @@ def read_only(project: Project) -> Iterator[dict]:
     for name in ("results", "logs", "benchmarks"):
         subprocess.run(["mount", "--bind", copy.folder / name, copy.folder / name], check=True)
         with mounted(copy.folder / name, "-o", "remount,bind,ro"):
-            code, said = copy.run("--forceall")
-        told = "no permission to write" in said and "steps" not in said
+            code, output = copy.run("--forceall")
+        reported = "no permission to write" in output and "steps" not in output
         yield {
             "trial": "read-only folder",
             "where": name,
-            "outcome": "refused before any job, told which folder" if code and told else f"NOT TOLD ({code})",
+            "outcome": "refused before any job, reported which folder"
+            if code and reported
+            else f"NOT REPORTED ({code})",
         }
 
 
 def damaged_index(project: Project) -> Iterator[dict]:
     """Cut off and flip bits of the index that labels are transferred with."""
     copy, random_ = copied(project, "damaged"), random.Random(0)
-    index, labels = (
-        copy.results / "atlas/models/linear" / name for name in ("reference/index.npz", "queries/q/labels.parquet")
-    )
-    whole, expected = index.read_bytes(), content(labels)
+    index = copy.results / "reference/models/linear/index.npz"
+    labels = copy.results / "queries/q/models/linear/labels.parquet"
+    intact, expected = index.read_bytes(), content(labels)
     for damage in ("cut off", "cut off", "bit flipped", "bit flipped", "bit flipped", "bit flipped"):
-        place = random_.randrange(len(whole))
+        place = random_.randrange(len(intact))
         index.write_bytes(
-            whole[:place]
+            intact[:place]
             if damage == "cut off"
-            else whole[:place] + bytes([whole[place] ^ 1 << random_.randrange(8)]) + whole[place + 1 :]
+            else intact[:place] + bytes([intact[place] ^ 1 << random_.randrange(8)]) + intact[place + 1 :]
         )
-        code, said = copy.run(
-            "--rerun-triggers", "mtime", targets=("results/atlas/models/linear/queries/q/labels.parquet",)
+        code, output = copy.run(
+            "--rerun-triggers", "mtime", targets=("results/queries/q/models/linear/labels.parquet",)
         )
-        told = re.search(r"index\.npz: .*(delete it|rule index_reference)", said)
+        reported = re.search(r"index\.npz: .*(delete it|rule index_reference)", output)
         fine = not code and compare(expected, content(labels)) is True
         yield {
             "trial": "damaged index",
             "where": f"{damage} at byte {place}",
             "outcome": (
-                "refused, told what to delete"
-                if code and told
-                else "a byte that does not count: right labels"
+                "refused, reported what to delete"
+                if code and reported
+                else "an unused byte: right labels"
                 if fine
-                else f"NOT TOLD ({code})"
+                else f"NOT REPORTED ({code})"
             ),
         }
 
@@ -764,27 +758,27 @@ def clocks(project: Project) -> Iterator[dict]:
     file = copy.folder / "second.h5ad"
     before = file.stat().st_mtime
     os.utime(file, (future, future))
-    code, said = copy.run("--dry-run")
+    code, output = copy.run("--dry-run")
     yield {
         "trial": "clock",
         "where": "an input of tomorrow",
-        "outcome": "refused, told what to do" if code and "in the future" in said else f"NOT TOLD ({code})",
+        "outcome": "refused, reported what to do" if code and "in the future" in output else f"NOT REPORTED ({code})",
     }
     os.utime(file, (before, before))
     for path in copy.results.rglob("*"):
         os.utime(path, (future, future))
-    said = copy.run("--dry-run")[1]
+    output = copy.run("--dry-run")[1]
     yield {
         "trial": "clock",
         "where": "results of tomorrow",
-        "outcome": "nothing to do" if "Nothing to be done" in said else "RUNS AGAIN",
+        "outcome": "nothing to do" if "Nothing to be done" in output else "RUNS AGAIN",
     }
     os.utime(file)
-    said = copy.run("--dry-run")[1]
+    output = copy.run("--dry-run")[1]
     yield {
         "trial": "clock",
         "where": "results of tomorrow, a dataset changed today",
-        "outcome": "scanned again" if re.search(r"scan_dataset +1", said) else "NOT NOTICED",
+        "outcome": "scanned again" if re.search(r"scan_dataset +1", output) else "NOT NOTICED",
     }
 
 
@@ -792,7 +786,7 @@ def late_output(project: Project) -> Iterator[dict]:
     """Let an output appear four seconds after its job has ended, as on a slow network file system."""
     for wait in (1, 20):
         copy = copied(project, "late")
-        target = "results/atlas/models/linear/reference/umap.parquet"
+        target = "results/reference/models/linear/umap.parquet"
         process, ordered = copy.start("--force", "--latency-wait", str(wait), targets=(target,)), set()
         while process.poll() is None:
             time.sleep(0.02)
@@ -814,12 +808,12 @@ def loss_not_finite(project: Project) -> Iterator[dict]:
     config = yaml.safe_load((copy.folder / "config.yaml").read_text())
     config["models"]["scvi"]["train"]["lr"] = 1e18
     (copy.folder / "config.yaml").write_text(yaml.safe_dump(config))
-    code, said = copy.run(targets=("results/atlas/models/scvi/reference/model.pt",))
-    told = "also with a tenth of the learning rate" in said
+    code, output = copy.run(targets=("results/reference/models/scvi/model.pt",))
+    reported = "also with a tenth of the learning rate" in output
     yield {
         "trial": "loss not finite",
         "where": "scvi, lr 1e18",
-        "outcome": f"tried again at a tenth, then {'refused, told' if code and told else f'ended with {code}'}",
+        "outcome": f"tried again at a tenth, then {'refused, reported' if code and reported else f'ended with {code}'}",
     }
 
 
@@ -843,7 +837,7 @@ def main() -> None:
         kills(work, data, given.kills, given.seed)
     if given.trial in ("faults", "all"):
         small = small_project(work, data)
-        small.leave_alone()
+        small.make_expected()
         for trial in FAULTS.values():
             for found in trial(small):
                 note(work, found)

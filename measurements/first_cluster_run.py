@@ -9,19 +9,29 @@ that sacctmgr's line fails, as the manual says). Prints each line, the end of it
 code and seconds; at the end the number of submissions, and the state, requests and use of each.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / "tests"))
-from slurm_cluster import Cluster, running_cluster  # noqa: E402
-
 SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false", "node_cores": str(os.cpu_count())}
 SHOWN_LINES = 25
+
+
+def load_cluster() -> ModuleType:
+    """Return the tests' module of the cluster; the tests are no package."""
+    spec = importlib.util.spec_from_file_location("slurm_cluster", REPO / "tests/slurm_cluster.py")
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look their module up there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def manual_lines() -> list[str]:
@@ -53,7 +63,7 @@ def run(line: str, prelude: str) -> int:
     return ended.returncode
 
 
-def print_submissions(cluster: Cluster) -> None:
+def print_submissions(cluster: Any) -> None:
     """Print the number of submissions, and of each its state, requests, use and jobs."""
     ended = cluster.finished()
     print(f"{len(ended)} submissions")
@@ -67,7 +77,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         sys.exit(__doc__)
     codes, prelude = {}, ""
-    with running_cluster() as cluster:
+    with load_cluster().running_cluster() as cluster:
         for line in manual_lines():
             codes[line] = run(line, prelude)
             if "activate" in line:

@@ -1,14 +1,14 @@
 """Measures how time and memory of each rule grow with the number of reference cells.
 
-usage: .venv/bin/python benchmarks/growth.py WORK CELLS [CELLS ...]
-    WORK   folder to work in; runs that it holds already are taken as they are
+usage: .venv/bin/python measurements/growth.py WORK CELLS [CELLS ...]
+    WORK   folder to work in; runs that are already there are not repeated
     CELLS  numbers of reference cells; the query has 2,000
 
 Synthetic counts (2,000 genes, 10 batches, a twentieth of the values stored), linear and scvi (2
 epochs) as models, no folds, scib metrics as by default but for kBET.
-Prints a table (seconds and peak MB of the longest job of each rule, the exponent of their growth
-from the second largest to the largest size, what the rule asked for at the largest, and
-what a line through these two sizes says of ten times the largest) and draws WORK/growth.png.
+Prints a table (seconds and peak MB of the longest job of each rule, the exponent of their growth from the second
+largest to the largest size, the request of the rule at the largest, and the linear extrapolation of these two sizes to
+ten times the largest) and draws WORK/growth.png, which is docs/images/growth.png.
 """
 
 import json
@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 from synthetic import recipe, write
 
 mpl.use("agg")
@@ -40,9 +39,7 @@ METRICS = [
 
 
 def run(work: Path, n_cells: int) -> pd.DataFrame:
-    """Return each rule's seconds and peak MB in a run with so many reference cells, and the seconds
-    and MB that it asked for.
-    """
+    """Return each rule's seconds and peak MB in a run with so many reference cells, and its requests of both."""
     if not (work / "results/provenance.json").exists():
         work.mkdir(parents=True, exist_ok=True)
         write(str(work / "reference.h5ad"), recipe(n_cells, 2000))
@@ -89,7 +86,7 @@ def exponents(values: pd.DataFrame) -> pd.Series:
 
 
 def ten_times(values: pd.DataFrame) -> pd.Series:
-    """Return what a line through the two largest sizes, the columns, says of ten times the largest."""
+    """Return the linear extrapolation of the two largest sizes, the columns, to ten times the largest."""
     *_, before, last = values.columns
     return values[last] + (values[last] - values[before]).clip(lower=0) * 9 * last / (last - before)
 

@@ -1,14 +1,12 @@
-"""Transfer of labels from a million cells: scArches' two functions, faiss' flat index with our
-vote, and this workflow's saved index.
+"""Label transfer from a million cells: scArches' two functions, weighted kNN by the flat index of faiss, and the
+saved index of this workflow.
 
-usage: .venv/bin/python benchmarks/label_transfer.py DATA CACHE [N_QUERY] [N_REFERENCE]
+usage: .venv/bin/python measurements/label_transfer.py DATA CACHE [N_QUERY] [N_REFERENCE]
 
-DATA is the folder of kang_ctrl_8donors_1287g.h5ad, CACHE one for latent spaces and indices. faiss-
-cpu takes part if it can be imported (PYTHONPATH). scVI is trained once on the
-real cells, in 10 and 30 dimensions; cells are then drawn from normal distributions with the
-covariance of the 50 nearest of a real cell, queries around cells that the
-reference is not drawn from. Sides take turns; beyond a million reference cells the index is
-measured alone.
+DATA is the folder of kang_ctrl_8donors_1287g.h5ad, CACHE one for latent spaces and indices. faiss-cpu is measured if
+it can be imported (PYTHONPATH). scVI is trained once on the real cells, in 10 and 30 dimensions. Cells are then drawn
+from normal distributions with the covariance of the 50 nearest cells of a real cell; query cells are drawn around
+other cells than the reference. Sides are measured in turn; beyond a million reference cells, only the index is.
 """
 
 import os
@@ -23,13 +21,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts")]
-
-import index_reference
-import transfer_labels
 from refatlas.neighbors.exact_index import nearest_neighbors
-from refatlas.transfer.reference_index import ReferenceIndex
+from refatlas.transfer.reference_index import ReferenceIndex, index_cells
+from refatlas.transfer.weighted_knn import weighted_knn_labels, weighted_knn_table
 
 N_REFERENCE, N_QUERY, DIMENSIONS, K, REPEATS, THREADS = 1_000_000, 1_000, (10, 30), 50, 3, 2
 SOURCE = "kang_ctrl_8donors_1287g.h5ad"
@@ -58,8 +52,8 @@ def real_latent(data: Path, cache: Path, n_latent: int) -> tuple[np.ndarray, np.
 def resampled(
     latent: np.ndarray, sources: np.ndarray, n_cells: int, random: np.random.Generator, k: int = 50
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return cells around some real ones, each as its k nearest are spread, and which they are
-    drawn around.
+    """Return cells drawn around real ones, with the covariance of their k nearest, and the positions of the real
+    ones.
     """
     neighbors, _ = nearest_neighbors(latent, latent[sources], k, THREADS)
     drawn, cells = random.integers(0, len(sources), n_cells), np.empty((n_cells, latent.shape[1]), dtype=np.float32)
@@ -84,38 +78,32 @@ def by_scarches(reference: np.ndarray, labels: pd.Series, query: np.ndarray) -> 
 
 
 def by_faiss(reference: np.ndarray, labels: pd.Series, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and uncertainties by faiss' flat index and the workflow's vote."""
+    """Return labels and uncertainties by weighted kNN with the flat index of faiss."""
     import faiss
 
     faiss.omp_set_num_threads(THREADS)
     flat = faiss.IndexFlatL2(reference.shape[1])
     flat.add(reference)
     squares, neighbors = flat.search(query, K)
-    return _voted(
-        transfer_labels.vote_table(
-            labels.astype("category"),
-            neighbors,
-            np.sqrt(np.maximum(squares, 0)).astype(float),
-            pd.RangeIndex(len(query)),
-        )
-    )
+    distances = np.sqrt(np.maximum(squares, 0)).astype(float)
+    cells = pd.RangeIndex(len(query))
+    return _answers(weighted_knn_table(labels.astype("category"), neighbors, distances, cells))
 
 
 def by_index(index: ReferenceIndex, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and uncertainties as transfer_labels gives them."""
-    return _voted(transfer_labels.vote_in_blocks(index, query, pd.RangeIndex(len(query)), K, THREADS))
+    """Return labels and uncertainties as rule transfer_labels does."""
+    return _answers(weighted_knn_labels(index, query, pd.RangeIndex(len(query)), K, THREADS))
 
 
-def _voted(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return table["label"].to_numpy(dtype=str), 1 - table["confidence"].to_numpy()
 
 
 def certified_share(reference: np.ndarray, query: np.ndarray, index, k: int) -> float:
-    """Return the share of query cells whose k nearest are proved, without the search's own
-    bookkeeping.
+    """Return the share of query cells whose k nearest are proved, without the bounds that the search keeps.
 
     All cells of every leaf whose box is not further than the k-th are measured in double precision:
-    k - 1 must come before the k-th, by distance and place.
+    k - 1 must come before the k-th, by distance and position.
     """
     indices, distances = index.search(query, k, THREADS)
     places, unit, n_leaf = (query - index.mean) @ index.axes * index.reach[1], index.reach[1], index.leaves.shape[2]
@@ -152,7 +140,7 @@ def measured(data: Path, cache: Path, n_latent: int, n_query: int, n_reference: 
         str(cache / f"reference_{n_latent}.parquet"),
     )
     pd.DataFrame(reference, columns=[f"z{i}" for i in range(n_latent)]).to_parquet(table)
-    made, building = timed(index_reference.index_cells, reference, labels, 0)
+    made, building = timed(index_cells, reference, labels, 0)
     made.save(file, table)
     index, loading = timed(ReferenceIndex.load, file, table)
     reading = timed(pd.read_parquet, table)[1]
@@ -186,26 +174,27 @@ def measured(data: Path, cache: Path, n_latent: int, n_query: int, n_reference: 
 def summary(
     n_latent: int,
     side: str,
-    theirs: np.ndarray,
-    ours: np.ndarray,
+    seconds: np.ndarray,
+    index_seconds: np.ndarray,
     loading: tuple[float, float],
     found: dict,
     n_query: int,
 ) -> dict:
-    """Return a side's row: speed, how much faster the index is, without and with what each side
-    loads of the reference, and how well the answers agree.
+    """Return the row of a side: speed, the speed-up by the index, without and with loading, and the agreement.
 
     Args:
-        loading: seconds to read the latent space, which the other sides need, and to load the
-            index.
+        seconds: of the side, by repeat.
+        index_seconds: of the index, by repeat.
+        loading: seconds to read the latent space, as the other sides do, and to load the index.
+        found: labels and uncertainties by side.
     """
-    ratios = theirs / ours
+    ratios = seconds / index_seconds
     return {
         "dimensions": n_latent,
         "side": side,
-        "cells/s": n_query / np.median(theirs),
+        "cells/s": n_query / np.median(seconds),
         "ratio": f"{np.median(ratios):.1f} ({ratios.min():.1f}–{ratios.max():.1f})",
-        "with loading": round(float(np.median((theirs + loading[0]) / (ours + loading[1]))), 1),
+        "with loading": round(float(np.median((seconds + loading[0]) / (index_seconds + loading[1]))), 1),
         "same label": (found[side][0] == found["index"][0]).mean(),
         "uncertainty, largest difference": np.abs(found[side][1] - found["index"][1]).max(),
     }
@@ -221,7 +210,7 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     print(
         f"{n_reference:,} reference cells, {n_query:,} query cells, k = {K}, {THREADS} threads; medians of {REPEATS}"
-        " turns, ratios of one turn (and their range)"
+        " turns, ratios of one turn (with their range)"
     )
     print(
         ", ".join(f"{name} {version(name)}" for name in ("scarches", "scikit-learn", "numba", "numpy"))

@@ -1,10 +1,10 @@
-"""Speed of training on a CPU: scvi-tools as it is, with likelihoods on non-zero counts alone, and
-with all that this project leaves out of a step.
+"""Speed of training on a CPU: scvi-tools as it is, with likelihoods on non-zero counts alone, and with everything that
+this workflow omits from a step.
 
-usage: .venv/bin/python benchmarks/likelihood.py
+usage: .venv/bin/python measurements/likelihood.py
 
-Sides take turns. Speed is that of a second epoch, in cells per second of one thread's CPU time, so
-that other work on the machine counts little.
+Sides are measured in turn. Speed is that of the second epoch, in cells per second of one thread's CPU time, which
+depends little on other work on the machine.
 """
 
 import os
@@ -12,19 +12,15 @@ import platform
 import sys
 import time
 from contextlib import ExitStack, nullcontext, redirect_stdout
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 import scvi
 import torch
+from scipy import sparse
 
 from refatlas.models import recorder, scvi_training
 from refatlas.models.interface import JobContext
@@ -51,7 +47,7 @@ def synthetic() -> ad.AnnData:
 
 
 def left_in(side: str) -> ExitStack:
-    """Return a context in which training is done as a side does it."""
+    """Return a context in which training runs as on a side."""
     context = ExitStack()
     if side == "scvi-tools":
         context.enter_context(patch.object(scvi_training, "use_sparse_likelihood", nullcontext))
@@ -80,12 +76,12 @@ def trained(counts: ad.AnnData, side: str, gene_likelihood: str, batch_size: int
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each likelihood and batch size: medians of speeds, of the ratios of one turn
-    with their range, and how far ELBOs differ.
+    """Return one row per likelihood and batch size: median speeds, median ratios of one turn with their range, and the
+    largest difference of ELBOs.
     """
     by_turn = rows.pivot_table(index=["likelihood", "batch", "turn"], columns="side", values="speed")[list(SIDES)]
     ratios = by_turn.div(by_turn["scvi-tools"], axis=0).drop(columns="scvi-tools").groupby(level=[0, 1])
-    said = ratios.agg(lambda values: f"{values.median():.2f} ({values.min():.2f}–{values.max():.2f})").add_suffix(
+    shown = ratios.agg(lambda values: f"{values.median():.2f} ({values.min():.2f}–{values.max():.2f})").add_suffix(
         ", ratio"
     )
     elbo = (
@@ -93,14 +89,14 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         .agg(lambda values: np.ptp(values) / np.median(values))
         .rename("ELBO, largest relative difference")
     )
-    return by_turn.groupby(level=[0, 1]).median().round(0).join(said).join(elbo).reset_index()
+    return by_turn.groupby(level=[0, 1]).median().round(0).join(shown).join(elbo).reset_index()
 
 
 def main() -> None:
     if len(sys.argv) > 1:
         sys.exit(__doc__)
     if torch.cuda.is_available():
-        sys.exit("this is about training on a CPU: hide the GPU, CUDA_VISIBLE_DEVICES=")
+        sys.exit("training on a CPU is measured: hide the GPU, CUDA_VISIBLE_DEVICES=")
     counts = synthetic()
     scvi.model.SCVI.setup_anndata(counts, batch_key="batch")
     cases = [

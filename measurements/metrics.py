@@ -1,16 +1,14 @@
-"""Integration scores: scib-metrics over all cells against exact forms and sampled cells
-(refatlas/sampled_metrics.py), on the CPU.
+"""Integration scores: scib-metrics on all cells against refatlas.evaluate.sampled_integration, on the CPU.
 
-usage: .venv/bin/python benchmarks/metrics.py DATA CELLS values|speed|alone [METRIC …]
+usage: .venv/bin/python measurements/metrics.py DATA CELLS values|speed|alone [METRIC …]
 
-DATA is the folder of the real data. CELLS are drawn from the Kang data's PCA, with noise of the
-size of the distances between neighbours, batches and labels carried along.
-values: the full value, the estimate, and in how many of 200 draws of cells the interval holds the
-full value.
-speed: CPU seconds of both sides in turn, once; the search for neighbours is the same brute force on
-both sides, for 90 neighbours of all cells and for 50, and is counted apart.
-alone: CPU seconds and peak memory of ours, where scib-metrics would take too long.
-CPU seconds, so that other work on the machine counts little.
+DATA is the folder of the real data. CELLS cells are drawn from the PCA of the Kang data, with noise as large as the
+distances between neighbours, and with their batches and labels.
+values: the value of scib-metrics, the estimate, and the share of 200 draws whose interval contains that value.
+speed: CPU seconds of both sides in turn, once. The neighbour search is listed separately: the same exact search on
+both sides, for 90 neighbours in scib-metrics and for 50 here.
+alone: CPU seconds and peak memory of this workflow, where scib-metrics would take too long.
+CPU seconds depend little on other work on the machine.
 """
 
 import os
@@ -25,14 +23,11 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 from sklearn.decomposition import PCA
 
+from refatlas.evaluate.integration import full_functions
 from refatlas.evaluate.sampled_integration import SampledMetrics
 from refatlas.neighbors.exact_index import nearest_neighbors
-from score_integration import full_functions
 
 METRICS = (
     "isolated_labels",

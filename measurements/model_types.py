@@ -1,12 +1,13 @@
-"""Trains every model type on the same reference, maps the same queries, and prints one table: time,
-labels, and scib scores.
+"""Trains every model type on the same reference, maps the same queries, and prints one table of time, label scores and
+scib scores.
 
-usage: .venv/bin/python benchmarks/model_types.py CASE DATA WORK [EVERY [TYPE ...]]
-    CASE   kang: six of eight donors of PBMC as reference, donors 1039 and 107 as queries; stim: control PBMC, with stimulated as query
+usage: .venv/bin/python measurements/model_types.py CASE DATA WORK [EVERY [TYPE ...]]
+    CASE   kang: six of eight donors of PBMC as reference, donors 1039 and 107 as queries
+           stim: control PBMC as reference, stimulated cells as query
     DATA   folder of kang_ctrl_8donors_1287g.h5ad and kang_ctrl_stim_1975c_6998g.h5ad
     WORK   folder to work in; it must not exist
-    EVERY  take every so-manieth cell of the reference only, to save time (default: 1)
-    TYPE   these types alone, trained and mapped for as long as their defaults say
+    EVERY  use every so many-th cell of the reference, to save time (default 1: all)
+    TYPE   only these types, trained and mapped with the default number of epochs
 """
 
 import sys
@@ -21,8 +22,8 @@ GMT = "c2.cp.reactome.v7.5.1.symbols.gmt"
 
 
 def models(case: str, data: Path) -> dict:
-    """Return every type that needs no proteins, with the epochs that scvi has in the case; scpoli
-    takes as many before its prototypes as scanvi's scvi does.
+    """Return every type that needs no proteins, with the epochs of scvi in the case; those of scpoli before its
+    prototypes are as many as those of the scvi that scanvi starts from.
     """
     scvi, scanvi, surgery = CASES[case][3]
     ends = {"surgery": {"max_epochs": surgery}}
@@ -37,10 +38,9 @@ def models(case: str, data: Path) -> dict:
 
 def seconds(work: Path, rule: str, model: str) -> float:
     """Return the sum of a rule's jobs for one model, imports included."""
-    place = work / f"benchmarks/{rule}/atlas"
-    return sum(
-        pd.read_csv(path, sep="\t")["s"].sum() for path in [*place.glob(f"{model}.tsv"), *place.glob(f"{model}/*.tsv")]
-    )
+    folder = work / "benchmarks" / rule
+    files = [*folder.glob(f"reference/{model}.tsv"), *folder.glob(f"queries/*/{model}.tsv")]
+    return sum(pd.read_csv(path, sep="\t")["s"].sum() for path in files)
 
 
 def table(work: Path) -> pd.DataFrame:
@@ -48,8 +48,8 @@ def table(work: Path) -> pd.DataFrame:
     cells, and scib's summary scores.
     """
     transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query(
-        "split == 'atlas' and level == 1 and source not in ['distance', 'deviance_ratio', 'divergence'] and model !="
-        " 'delivered'"
+        "split == 'atlas' and level == 1 and model != 'delivered'"
+        " and source not in ['distance', 'deviance_ratio', 'neighborhood_shift']"
     )
     scib = (
         pd.read_csv(work / "results/evaluation/integration.csv")

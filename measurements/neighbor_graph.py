@@ -1,12 +1,12 @@
-"""The graph of all cells of a large reference by NN-descent against the exact one: time, share of
-the nearest that is found, and what becomes of scores and of the UMAP.
+"""The nearest-neighbour graph of a large reference by NN-descent against the exact one: time, recall, and the effect
+on scores and on the UMAP.
 
-usage: .venv/bin/python benchmarks/neighbor_graph.py DATA CELLS [--alone]
+usage: .venv/bin/python measurements/neighbor_graph.py DATA CELLS [--alone]
 
-DATA is the folder of the real data; cells are drawn from the Kang data as in benchmarks/metrics.py,
-once as they are there (15 dimensions) and once in 30, half of which are noise as in the
-principal components of weakly structured data. CPU seconds, one thread, once; compiling apart.
---alone leaves the exact side out but for 1,000 cells, of which the share that is found is told.
+DATA is the folder of the real data. Cells are drawn from the Kang data as in measurements/metrics.py, once in 15
+dimensions as there, and once in 30, half of which are noise, as in principal components of weakly structured data.
+CPU seconds of one thread, measured once, without compilation. With --alone, exact neighbours are computed only for the
+1,000 cells that the recall is measured on.
 """
 
 import sys
@@ -15,16 +15,13 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 from sklearn.manifold import trustworthiness
 
-from embed_reference import umap_layout
 from metrics import resampled, timed
 from refatlas.evaluate.sampled_integration import SampledMetrics
-from refatlas.neighbors import exact_index as knn
+from refatlas.neighbors import graph
+from refatlas.neighbors.exact_index import nearest_neighbors
+from refatlas.report.umap import umap_layout
 
 UMAP = {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": None}
 COMPARED, JUDGED, LIMIT = 1_000, 5_000, 0.01
@@ -39,8 +36,8 @@ def spaces(data: Path, n_cells: int) -> dict[str, tuple]:
 
 def side(arrays: tuple, exact: bool) -> dict:
     """Return CPU seconds, scores and the UMAP of one way to find neighbours."""
-    with patch.object(knn, "EXACT_GRAPH", np.inf if exact else 0):
-        found = {f"graph, k {k}": timed(lambda k=k: knn.neighbor_graph(arrays[0], k, 0)) for k in (15, 50)}
+    with patch.object(graph, "EXACT_GRAPH", np.inf if exact else 0):
+        found = {f"graph, k {k}": timed(lambda k=k: graph.neighbor_graph(arrays[0], k, 0)) for k in (15, 50)}
         umap, seconds = timed(lambda: umap_layout(arrays[0], UMAP, 0))
         metrics = SampledMetrics(*arrays, LIMIT)
         metrics.graph = found["graph, k 50"][0]
@@ -48,15 +45,15 @@ def side(arrays: tuple, exact: bool) -> dict:
     judged = np.random.default_rng(0).choice(len(umap), min(JUDGED, len(umap)), replace=False)
     seconds = {f"{name}, s": spent for name, (_, spent) in found.items()} | {"UMAP, s": seconds}
     quality = {"trustworthiness of the UMAP": trustworthiness(arrays[0][judged], umap[judged], n_neighbors=15)}
-    return seconds | scores | quality | {"graphs": {name: graph[0] for name, (graph, _) in found.items()}}
+    return seconds | scores | quality | {"graphs": {name: neighbors for name, ((neighbors, _), _) in found.items()}}
 
 
-def recall(latent: np.ndarray, graph: np.ndarray) -> float:
-    """Return the share of the nearest cells of some cells that a graph has."""
+def recall(latent: np.ndarray, neighbors: np.ndarray) -> float:
+    """Return the share of the exact nearest cells that are found, on some cells."""
     rows = np.random.default_rng(0).choice(len(latent), COMPARED, replace=False)
-    exact = knn.nearest_neighbors(latent, latent[rows], graph.shape[1])[0]
+    exact = nearest_neighbors(latent, latent[rows], neighbors.shape[1])[0]
     return float(
-        np.mean([len(np.intersect1d(*pair)) for pair in zip(exact, graph[rows], strict=True)]) / graph.shape[1]
+        np.mean([len(np.intersect1d(*pair)) for pair in zip(exact, neighbors[rows], strict=True)]) / neighbors.shape[1]
     )
 
 
@@ -70,8 +67,8 @@ def main() -> None:
         for way in ("NN-descent",) if alone else ("exact", "NN-descent"):
             found = side(arrays, way == "exact")
             found |= {
-                f"found of the nearest, {k.removeprefix('graph, ')}": recall(arrays[0], graph)
-                for k, graph in found.pop("graphs").items()
+                f"recall, {k.removeprefix('graph, ')}": recall(arrays[0], neighbors)
+                for k, neighbors in found.pop("graphs").items()
             }
             columns[f"{name}: {way}"] = found
             print(columns, file=sys.stderr, flush=True)

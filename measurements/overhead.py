@@ -1,16 +1,13 @@
-"""Measures what the workflow costs beside the work of its steps.
+"""Measures the overhead of the workflow over the work of its steps.
 
-usage: .venv/bin/python benchmarks/overhead.py noop WORK [TIMES]
-           a finished run once more, with nothing to do, and an empty Snakefile in turn (default:
-           three times each)
-       .venv/bin/python benchmarks/overhead.py steps WORK
-           the configuration of WORK from its start, one job at a time: wall time against the sum of
-               its jobs' times
-       .venv/bin/python benchmarks/overhead.py query WORK FILE
-           one more query (FILE, with the config's batch_key) onto a copy of a finished run, to its
-           labels.csv
-       .venv/bin/python benchmarks/overhead.py plan QUERIES
-           a dry run with so many queries, two models and the baseline, no folds
+usage: .venv/bin/python measurements/overhead.py noop WORK [TIMES]
+           a finished run with nothing to do, and an empty Snakefile, in turn (default: three times each)
+       .venv/bin/python measurements/overhead.py steps WORK
+           the configuration of WORK from its start, one job at a time: wall time against the sum of its jobs' times
+       .venv/bin/python measurements/overhead.py query WORK FILE
+           one more query (FILE, with the config's batch_key) in a copy of a finished run, to its labels.csv
+       .venv/bin/python measurements/overhead.py plan QUERIES
+           a dry run with so many queries, two models and the baseline, without folds
     WORK   folder of a run, with config.yaml
 """
 
@@ -55,7 +52,7 @@ def workflow(*arguments) -> list:
         "--configfile",
         "config.yaml",
         "--rerun-triggers",
-        "mtime",
+        *("mtime", "params", "input"),
         *arguments,
     ]
 
@@ -100,8 +97,8 @@ def steps(work: Path) -> None:
     print(f"wall {wall:.0f} s, jobs {jobs.sum():.0f} s: {wall / jobs.sum() - 1:.1%} beside their work")
 
 
-# Loaded by every Python at its start: notes how long each import of a job's script takes that is
-# not within another, in child processes too.
+# Loaded by every Python at its start: records the seconds of each import of a job's script that is not within another,
+# also in child processes.
 TIMED_IMPORTS = """
 import builtins, os, sys, time
 
@@ -147,8 +144,7 @@ def query(work: Path, file: Path) -> None:
         wall = timed(workflow("--cores", "2", "results/queries/one_more/labels.csv"), copy, environment)
         jobs = job_seconds(copy, started)
         surgery = sum(
-            pd.read_csv(path)["seconds"].sum()
-            for path in copy.glob("results/atlas/models/*/queries/one_more/training.csv")
+            pd.read_csv(path)["seconds"].sum() for path in copy.glob("results/queries/one_more/models/*/training.csv")
         )
         imports = sum(map(float, Path(environment["IMPORT_SECONDS"]).read_text().split()))
     rest = jobs.sum() - imports - surgery

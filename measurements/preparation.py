@@ -1,12 +1,11 @@
-"""Quality control and gene selection of one file: scan_dataset and select_genes as jobs, against
-scanpy in memory as a user would do it.
+"""Quality control and gene selection of one file: the jobs scan_dataset and select_genes, against scanpy in memory.
 
-usage: .venv/bin/python benchmarks/preparation.py WORK CELLS [GENES 2000] [DENSITY 0.1] [REPEATS 3]
+usage: .venv/bin/python measurements/preparation.py WORK CELLS [GENES 2000] [DENSITY 0.1] [REPEATS 3]
 [--compression gzip] [--alone]
 
-Sides take turns, each in processes of its own, imports included. Both drop the same cells by the
-config's limits. WORK takes the synthetic file, which stays there. --alone leaves scanpy out.
-At the end build_reference writes the counts of the selected genes, once.
+Sides are measured in turn, each step in a process of its own, with imports. Both drop the same cells by the limits of
+the configuration. The synthetic file is written to WORK and stays there. --alone omits scanpy. At the end,
+build_reference writes the counts of the selected genes once.
 """
 
 import argparse
@@ -23,15 +22,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
-sys.path.insert(0, str(SCRIPTS))
 BATCHES, N_TOP, THREADS = 10, 500, 2
 SIDES = {"refatlas": ("scan_dataset", "select_genes"), "scanpy": ("scanpy",)}
 
 
 def settings() -> dict:
-    """Return the configuration with all defaults but for the number of genes, of which the
-    synthetic files have few.
-    """
+    """Return the configuration with all defaults, except the number of genes: the synthetic files have few."""
     from refatlas.config.settings import complete_config
 
     return complete_config({"reference": "r", "queries": "q", "genes": {"n_top": N_TOP}})
@@ -62,24 +58,19 @@ def run_rule(name: str, path: str, work: Path, config: dict) -> None:
     selected, counts = str(work / "refatlas.parquet"), str(work / "counts.h5ad")
     if name == "scan_dataset":
         smk.input = InputFiles(fromdict={"files": [path]})
-        smk.params = Params(fromdict={"row": row, "qc": config["qc"], "unlabeled": config["unlabeled"], "seed": 0})
+        scan_settings = {"qc": config["qc"], "unlabeled": config["unlabeled"], "seed": 0}
+        smk.params = Params(fromdict={"row": row, "settings": scan_settings})
         smk.output = OutputFiles(fromdict={"cells": cells, "genes": genes, "summary": scan})
     else:
-        read = {"cells": [cells], "genes": [genes], "scans": [scan], "pretrained": []}
+        read = {"cells:d": cells, "genes:d": genes, "scan:d": scan}
         smk.input = InputFiles(fromdict=read if name == "select_genes" else read | {"selected": selected})
-        smk.params = Params(
-            fromdict={
-                "rows": [row] if name == "select_genes" else {"d": row},
-                "settings": config["genes"],
-                "pretrained": [],
-            }
-        )
+        smk.params = Params(fromdict={"rows": {"d": row}, "settings": config["genes"]})
         smk.output = OutputFiles(fromdict={"genes": selected} if name == "select_genes" else {"counts": counts})
     runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": smk}, "__main__")
 
 
 def run_scanpy(path: str, work: Path, config: dict) -> None:
-    """Select genes as a scanpy user does, after our limits of quality."""
+    """Select genes by scanpy, after the workflow's limits of quality."""
     import scanpy as sc
 
     from refatlas.prepare.cell_quality import quality_reasons
@@ -123,30 +114,30 @@ def measured(step: str, path: str, work: Path) -> dict:
 
 
 def compared(work: Path) -> str:
-    """Return in words how the two sides' decisions and statistics differ.
+    """Return in words how the decisions and statistics of both sides differ.
 
     Raises:
-        SystemExit: they chose other genes, or a statistic differs by more than 1e-6.
+        SystemExit: the selected genes differ, or a statistic does by more than 1e-6.
     """
     import numpy as np
     import pandas as pd
 
-    ours, theirs = pd.read_parquet(work / "refatlas.parquet"), pd.read_parquet(work / "scanpy.parquet")
+    genes, expected = pd.read_parquet(work / "refatlas.parquet"), pd.read_parquet(work / "scanpy.parquet")
     pairs = [
-        (ours["normalized_variance"], theirs["variances_norm"]),
-        (ours["mean"], theirs["means"]),
-        (ours["variance"], theirs["variances"]),
+        (genes["normalized_variance"], expected["variances_norm"]),
+        (genes["mean"], expected["means"]),
+        (genes["variance"], expected["variances"]),
     ]
     cells = pd.read_parquet(work / "cells.parquet"), pd.read_parquet(work / "scanpy_cells.parquet")
     pairs += [(cells[0][name], cells[1][name]) for name in ("total_counts", "n_genes")]
     furthest = max(float(np.max(np.abs(a.to_numpy() / b.to_numpy() - 1))) for a, b in pairs)
-    same = np.array_equal(ours["selected"], theirs["highly_variable"])
-    ranks = np.array_equal(ours["rank"], theirs["highly_variable_rank"], equal_nan=True)
-    said = (
+    same = np.array_equal(genes["selected"], expected["highly_variable"])
+    ranks = np.array_equal(genes["rank"], expected["highly_variable_rank"], equal_nan=True)
+    text = (
         f"genes {'identical' if same else 'DIFFER'}, ranks {'identical' if ranks else 'differ'}, largest relative"
         f" difference of a statistic {furthest:.1e}, {int(cells[0]['keep'].sum())} cells kept"
     )
-    return said if same and furthest <= 1e-6 else sys.exit(said)
+    return text if same and furthest <= 1e-6 else sys.exit(text)
 
 
 def machine() -> str:
@@ -162,11 +153,11 @@ def report(runs: list[dict[str, list[dict]]], sides: list[str]) -> None:
     """Print the medians of each side and step, and of the ratios of one turn."""
     for side in sides:
         for i, step in enumerate(SIDES[side]):
-            said = [
+            medians = [
                 f"{kind} {statistics.median(run[side][i][kind] for run in runs):.1f}"
                 for kind in ("wall", "cpu", "peak")
             ]
-            print(f"{side} {step}: {', '.join(said)}")
+            print(f"{side} {step}: {', '.join(medians)}")
         total = [sum(step["wall"] for step in run[side]) for run in runs]
         print(
             f"{side}: {statistics.median(total):.1f} s ({min(total):.1f}–{max(total):.1f}), peak"

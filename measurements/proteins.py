@@ -1,17 +1,16 @@
-"""Hides the proteins of a CITE-seq query, imputes them by totalVI, and prints how they correlate
-with the measured counts, kNN means beside.
+"""Hides the proteins of a CITE-seq query, imputes them by totalVI and by kNN means, and prints correlations with the
+measured counts.
 
-usage: .venv/bin/python benchmarks/proteins.py DATA WORK [EPOCHS]
-    DATA    folder of pbmc10k_6434c_698g_14p.h5ad (reference), citeseq_1400c_3batches_14p.h5ad and malt_rna_only_1100c_33538g.h5ad (queries)
+usage: .venv/bin/python measurements/proteins.py DATA WORK [EPOCHS]
+    DATA    folder of pbmc10k_6434c_698g_14p.h5ad (reference), citeseq_1400c_3batches_14p.h5ad and
+            malt_rna_only_1100c_33538g.h5ad (queries)
     WORK    folder to work in; it must not exist
-    EPOCHS  most epochs of training; of surgery too (default: the type's own)
+    EPOCHS  most epochs of training; of surgery too (default: those of the type)
 
-The query's batch pbmc10k_v3 is left out: its cells are in the reference. Correlations are taken
-within each batch: Pearson's of log1p counts, and
-Spearman's. The baselines are means of the 50 nearest reference cells among 30 principal components,
-without any training, and in totalVI's latent space:
-of counts, as totalVI's own values are expected counts, and of log1p counts, which suits Pearson's
-best.
+The query's batch pbmc10k_v3 is left out: its cells are in the reference. Correlations are computed within each batch:
+Pearson's of log1p counts, and Spearman's. The baselines are means over the 50 nearest reference cells, by 30 principal
+components and in the latent space of totalVI: of counts, because the values of totalVI are expected counts, and of
+log1p counts, which favours Pearson's correlation.
 """
 
 import subprocess
@@ -26,7 +25,6 @@ import yaml
 from scipy.stats import spearmanr
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / "workflow" / "scripts"))
 
 from refatlas.io.model_counts import read_counts
 from refatlas.neighbors.exact_index import nearest_neighbors
@@ -64,8 +62,8 @@ def prepare(data: Path, work: Path, epochs: int | None) -> pd.DataFrame:
 
 def run(work: Path) -> float:
     """Map both queries by both models; return the seconds it took."""
-    targets = [f"results/atlas/models/linear/queries/{query}/latent.parquet" for query in ("hidden", "malt")]
-    targets += [f"results/atlas/models/totalvi/queries/{query}/tables" for query in ("hidden", "malt")]
+    targets = [f"results/queries/{query}/models/linear/latent.parquet" for query in ("hidden", "malt")]
+    targets += [f"results/queries/{query}/models/totalvi/tables" for query in ("hidden", "malt")]
     command = [
         sys.executable,
         "-m",
@@ -83,12 +81,13 @@ def run(work: Path) -> float:
     return time.monotonic() - started
 
 
-def knn_means(models: Path, model: str, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def knn_means(results: Path, model: str, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return log1p of the mean counts, and the mean of log1p counts, over each query cell's nearest
     reference cells in a model's latent space.
     """
     latents = [
-        pd.read_parquet(models / model / part / "latent.parquet").to_numpy() for part in ("reference", "queries/hidden")
+        pd.read_parquet(results / cells / f"models/{model}/latent.parquet").to_numpy()
+        for cells in ("reference", "queries/hidden")
     ]
     neighbors, _ = nearest_neighbors(*latents, NEIGHBORS)
     return np.log1p(reference[neighbors].mean(axis=1)), np.log1p(reference)[neighbors].mean(axis=1)
@@ -111,16 +110,18 @@ def main() -> None:
     data, work = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     truth = prepare(data, work, int(sys.argv[3]) if len(sys.argv) == 4 else None)
     print(f"{run(work):.0f} s")
-    models = work / "results/atlas/models"
-    reference = read_counts(work / "results/atlas/counts.h5ad")
+    results = work / "results"
+    reference = read_counts(results / "reference/counts.h5ad")
     names = list(reference.uns["protein_names"])
     sources = {
         "totalvi": np.log1p(
-            pd.read_parquet(models / "totalvi/queries/hidden/tables/proteins.parquet")[names].to_numpy()
+            pd.read_parquet(results / "queries/hidden/models/totalvi/tables/proteins.parquet")[names].to_numpy()
         )
     }
     for model in ("linear", "totalvi"):
-        sources[f"knn {model}"], sources[f"knn {model}, of logs"] = knn_means(models, model, reference.obsm["proteins"])
+        sources[f"knn {model}"], sources[f"knn {model}, of logs"] = knn_means(
+            results, model, reference.obsm["proteins"]
+        )
     for batch in truth.index.unique():
         rows, measured = truth.index == batch, truth.loc[batch, names].to_numpy()
         found = {name: correlations(values[rows], measured) for name, values in sources.items()}
@@ -129,7 +130,7 @@ def main() -> None:
         )
         table.loc["mean"] = table.mean()
         print(f"{batch}: {rows.sum()} cells\n{table.round(3).to_markdown()}\n")
-    malt = pd.read_parquet(models / "totalvi/queries/malt/tables/proteins.parquet")
+    malt = pd.read_parquet(results / "queries/malt/models/totalvi/tables/proteins.parquet")
     print(
         f"RNA-only query: {len(malt)} cells; imputed proteins,"
         f" quartiles\n{malt.quantile([0.25, 0.5, 0.75]).round(1).to_markdown()}"

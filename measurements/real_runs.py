@@ -1,10 +1,12 @@
 """Runs the workflow on real data, and prints scores, verdicts, and time and memory of each rule.
 
-usage: .venv/bin/python benchmarks/real_runs.py CASE DATA WORK [EVERY]
-    CASE   kang: eight donors of PBMC, six as reference (three folds, and each type hidden once), donors 1039 and 107 as queries, and donor 107 damaged in several ways
-           stim: control PBMC as reference (three folds of simulated batches, because it is a single
-               one), stimulated as query
-    DATA   folder of kang_ctrl_8donors_1287g.h5ad, kang_ctrl_stim_1975c_6998g.h5ad and cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad
+usage: .venv/bin/python measurements/real_runs.py CASE DATA WORK [EVERY]
+    CASE   kang: eight donors of PBMC, six as reference (three folds, and each type hidden once), donors 1039 and 107
+               as queries, and donor 107 damaged in several ways
+           stim: control PBMC as reference (three folds of simulated batches, because it has a single batch),
+               stimulated cells as query
+    DATA   folder of kang_ctrl_8donors_1287g.h5ad, kang_ctrl_stim_1975c_6998g.h5ad and
+           cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad
     WORK   folder to work in; it must not exist
     EVERY  use every so many-th cell of the reference (default 1: all)
 """
@@ -20,10 +22,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from refatlas.config.folds import HELD_OUT
+from refatlas.evaluate.verdict import assess
+
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / "workflow" / "scripts"))
-from assess_query import assess  # noqa: E402
-from refatlas.config.folds import HELD_OUT  # noqa: E402
 
 KANG = "kang_ctrl_8donors_1287g.h5ad"
 TYPES = [
@@ -45,6 +47,8 @@ CASES = {
         (100, 20, 100),
     ),
 }
+# Rules of folds alone; others have "evaluation" in their wildcards.
+FOLD_RULES = ("plan_fold", "hold_out", "calibrate", "measure_held_out", "run_mapqc_held_out")
 PANCREAS = "cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad"
 
 
@@ -143,16 +147,14 @@ def run(work: Path, *arguments: str) -> float:
 
 
 def rule_costs(work: Path) -> pd.DataFrame:
-    """Return jobs, seconds and peak memory (MB) of each rule, folds apart, from Snakemake's
-    benchmark files.
+    """Return jobs, seconds and peak memory (MB) of each rule, for the atlas and for folds, from Snakemake's benchmark
+    files.
     """
     rows = []
     for path in (work / "benchmarks").rglob("*.tsv"):
-        rule, *rest = path.relative_to(work / "benchmarks").with_suffix("").parts
-        held_out = bool(rest) and (rest[0].startswith(("fold_", "hide_")))
-        rows.append(
-            pd.read_csv(path, sep="\t").assign(rule=rule, of="folds" if held_out or rule == "calibrate" else "atlas")
-        )
+        rule, *names = path.relative_to(work / "benchmarks").with_suffix("").parts
+        of_folds = rule in FOLD_RULES or "evaluation" in names[:1]
+        rows.append(pd.read_csv(path, sep="\t").assign(rule=rule, of="folds" if of_folds else "atlas"))
     costs = (
         pd.concat(rows)
         .groupby(["of", "rule"])
@@ -177,21 +179,15 @@ def verdicts(work: Path) -> pd.DataFrame:
 
 
 def verdicts_on_hidden(work: Path) -> pd.DataFrame:
-    """Return the verdict on the held-out cells of each split that hides a type from its reference,
-    by the limits of the batches that it does not hold out, where there are such.
+    """Return the verdict on the held-out cells of each fold that hides a type from its reference.
+
+    Limits are those of batches that the fold does not hold out, if there are such.
     """
-    rows, folds = (
-        [],
-        [
-            json.loads(path.read_text())
-            for path in sorted((work / "results").glob(f"fold_*/queries/{HELD_OUT}/measures.json"))
-        ],
-    )
-    for path in sorted((work / "results").glob(f"hide_*/queries/{HELD_OUT}/measures.json")):
-        measures, hidden = (
-            json.loads(path.read_text()),
-            json.loads((work / "results" / path.parts[-4] / "fold.json").read_text())["hidden"],
-        )
+    evaluation, rows = work / "results/evaluation", []
+    folds = [json.loads(path.read_text()) for path in sorted(evaluation.glob(f"fold_*/{HELD_OUT}/measures.json"))]
+    for path in sorted(evaluation.glob(f"hide_*/{HELD_OUT}/measures.json")):
+        measures = json.loads(path.read_text())
+        hidden = json.loads((path.parents[1] / "fold.json").read_text())["hidden"]
         others = [
             {"batches": {name: b for name, b in fold["batches"].items() if name not in measures["batches"]}}
             for fold in folds
@@ -205,7 +201,7 @@ def verdicts_on_hidden(work: Path) -> pd.DataFrame:
             "hidden cells novel": delivered["novel"][unseen].mean(),
             "others novel": delivered["novel"][~unseen].mean(),
         }
-        told = {
+        limits = {
             f"{name} (limit)": f"{checks[name]['value']} ({checks[name]['warn_beyond'][1]})"
             for name in ("novel", "novel_group", "deviance_ratio")
         }
@@ -215,7 +211,7 @@ def verdicts_on_hidden(work: Path) -> pd.DataFrame:
                 **{name: round(share, 3) for name, share in shares.items()},
                 "verdict": found["verdict"],
                 "reasons": ", ".join(r["check"] for r in found["reasons"]),
-                **told,
+                **limits,
             }
         )
     return pd.DataFrame(rows)
@@ -227,15 +223,9 @@ def main() -> None:
     case, data, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).resolve()
     prepare(case, data, work, every=int(sys.argv[4]) if len(sys.argv) == 5 else 1)
     print(f"{case}: {run(work):.0f} s; again with nothing to do: {run(work):.1f} s\n")
-    # The workflow has no use for these.
-    run(
-        work,
-        "--",
-        *(
-            f"results/{path.name}/queries/{HELD_OUT}/measures.json"
-            for path in sorted((work / "results").glob("hide_*"))
-        ),
-    )
+    # The workflow does not need these itself.
+    hiding = sorted((work / "results/evaluation").glob("hide_*"))
+    run(work, "--", *(f"results/evaluation/{fold.name}/{HELD_OUT}/measures.json" for fold in hiding))
     transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("level == 1")
     columns = [
         "split",

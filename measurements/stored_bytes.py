@@ -1,10 +1,10 @@
-"""Bytes of counts that a run wrote (the stores of the atlas, its folds and queries; exports apart),
-against those of the raw counts that it read.
+"""Bytes of the counts.h5ad that a run wrote (of reference, folds and queries), against those of the raw counts that it
+read.
 
-usage: .venv/bin/python benchmarks/stored_bytes.py WORK [CONFIG.yaml], after a run in WORK, or of
-its stores alone:
-       snakemake ... results/atlas/counts.h5ad results/fold_1/counts.h5ad
-       results/fold_1/queries/heldout/counts.h5ad results/atlas/queries/QUERY/counts.h5ad
+usage: .venv/bin/python measurements/stored_bytes.py WORK [CONFIG.yaml]
+    WORK   folder of a run, or of its counts alone:
+           snakemake ... results/reference/counts.h5ad results/evaluation/fold_1/counts.h5ad
+           results/evaluation/fold_1/heldout/counts.h5ad results/queries/QUERY/counts.h5ad
 """
 
 import os
@@ -14,14 +14,12 @@ from pathlib import Path
 import h5py
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 from refatlas.config.settings import complete_config
 from refatlas.config.sheets import load_sheets
 from refatlas.io.formats import is_mtx, mtx_files
 from refatlas.io.raw_counts import open_counts
 
-# Of a stored value in CSR as most files hold it: a float32 and an int32.
+# Bytes of a stored value in CSR as most files have it: a float32 and an int32.
 PLAIN = 8
 
 

@@ -1,7 +1,7 @@
-"""Synthetic counts of any size as h5ad, the same for the same arguments whatever the machine: only
-a block of cells is ever in memory.
+"""Synthetic counts of any size as h5ad, the same for the same arguments on any machine. Only a block of cells is in
+memory at a time.
 
-usage: .venv/bin/python benchmarks/synthetic.py OUT.h5ad CELLS GENES [--batches 10] [--density 0.05]
+usage: .venv/bin/python measurements/synthetic.py OUT.h5ad CELLS GENES [--batches 10] [--density 0.05]
 [--seed 0] [--labels 8] [--block 50000] [--compression gzip] [--shuffled]
 
 Counts of a gene in a cell are negative binomial (as a Poisson number of logarithmic bursts,

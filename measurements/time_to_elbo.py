@@ -1,14 +1,13 @@
-"""How long training takes to a held-out ELBO: scvi-tools by its defaults, and this workflow's
-training with small and large minibatches.
+"""Time of training to a held-out ELBO: scvi-tools with its defaults, and this workflow with small and large
+minibatches.
 
-usage: .venv/bin/python benchmarks/time_to_elbo.py KANG_H5AD [EPOCHS [EVERY]]
+usage: .venv/bin/python measurements/time_to_elbo.py KANG_H5AD [EPOCHS [EVERY]]
     EPOCHS  of each training (default 100)
     EVERY   use every so many-th cell of the file of eight donors (default 2)
 
-The same model, cells and held-out tenth on all sides, three seeds in turn. scvi-tools' side has its
-minibatches of 128, learning rate of 0.001 and KL warm-up of 400 epochs. The target is its best
-held-out ELBO; time is one thread's CPU time until a side first has it, so that other work on the
-machine counts little.
+All sides have the same model, cells and held-out tenth; three seeds in turn. scvi-tools has minibatches of 128, a
+learning rate of 0.001 and a KL warm-up of 400 epochs. The target is its best held-out ELBO. Time is one thread's CPU
+time until a side first reaches it, which depends little on other work on the machine.
 """
 
 import sys
@@ -71,7 +70,7 @@ def main() -> None:
     if len(sys.argv) not in (2, 3, 4):
         sys.exit(__doc__)
     if torch.cuda.is_available():
-        sys.exit("this is about training on a CPU: hide the GPU, CUDA_VISIBLE_DEVICES=")
+        sys.exit("training on a CPU is measured: hide the GPU, CUDA_VISIBLE_DEVICES=")
     epochs, every = (int(value) for value in [*sys.argv[2:], *(["100", "2"][len(sys.argv) - 2 :])])
     counts = ad.read_h5ad(sys.argv[1])[::every].copy()
     counts.X = counts.X.tocsr().astype(np.float32)
@@ -83,12 +82,12 @@ def main() -> None:
         stock = runs["scvi-tools"]
         target = stock["elbo"].min()
         for side, run in runs.items():
-            whole, to_target = run["seconds"].iloc[-1], seconds_to(run, target)
+            total, to_target = run["seconds"].iloc[-1], seconds_to(run, target)
             rows.append(
                 {
                     "side": side,
                     "seed": seed,
-                    "whole": whole,
+                    "total": total,
                     "best ELBO": run["elbo"].min(),
                     "to target": to_target,
                     "faster": seconds_to(stock, target) / to_target,

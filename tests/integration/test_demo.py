@@ -94,7 +94,9 @@ def test_the_demo_is_neither_trivial_nor_hopeless(folder):
 
 
 def test_poor_cells_were_dropped_from_the_reference_and_flagged_in_queries(folder):
-    cells = pd.concat([pd.read_parquet(path) for path in (folder / "results/reference/datasets").rglob("cells.parquet")])
+    cells = pd.concat(
+        [pd.read_parquet(path) for path in (folder / "results/reference/datasets").rglob("cells.parquet")]
+    )
     assert 0 < (~cells["keep"]).mean() < 0.05
     labels = pd.read_csv(folder / "results/queries/inflamed/labels.csv")
     assert (labels["status"] == "low_quality").any()

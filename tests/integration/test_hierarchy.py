@@ -122,7 +122,8 @@ def test_the_tree_and_its_predictions_equal_those_of_schpl(space):
     # node is that node.
     node_of = {name: i for i, node in enumerate(trained[0].walk()) for name in node.name}
     expected = [
-        {"Rejected (RE)": "reconstruction", "Rejection (dist)": "distance"}.get(name, node_of.get(name)) for name in predicted
+        {"Rejected (RE)": "reconstruction", "Rejection (dist)": "distance"}.get(name, node_of.get(name))
+        for name in predicted
     ]
     assert [
         reason if rejected else node

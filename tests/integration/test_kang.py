@@ -170,7 +170,7 @@ def test_damaged_queries_fail_for_the_right_reason(folder, query, cause):
     found = verdict(folder, query)
     assert (found["verdict"], found["reasons"][0]["check"]) == ("fail", cause)
     assert set(pd.read_csv(folder / f"results/queries/{query}/labels.csv")["status"]) == {"mapping_failed"}
-    assert f"query '{query}': FAIL" in (folder / f"logs/deliver_labels/{query}.log").read_text().splitlines()[-2]
+    assert f"\n{query}: FAIL: {found['reason']}\n" in (folder / f"logs/deliver_labels/{query}.log").read_text()
 
 
 def test_another_query_changed_no_byte_of_earlier_results(runs):

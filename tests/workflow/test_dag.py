@@ -6,6 +6,7 @@ import time
 
 import anndata as ad
 import pytest
+
 from conftest import REPO, planned, small_counts, snakemake, write_sheets
 
 QUERY_RULES = {"prepare_query", "map_query", "transfer_labels", "assess_query", "deliver_labels", "embed_query"}
@@ -289,7 +290,7 @@ def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(project):
     finish(project)
     with_tree(project, queries=("q", "r"))
     jobs = planned(snakemake(project, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | SUMMARIES | {"classify_by_tree"}
+    assert set(jobs) == QUERY_RULES | SUMMARIES | {"classify_by_tree", "score_transfer", "collect_transfer"}
     assert jobs["classify_by_tree"] == 1
 
 

@@ -1,5 +1,6 @@
-"""The workflow as a module of another workflow: from a local copy, and from a git repository with
-the wheel installed. Which copy of the package runs, and what is said where it is missing.
+"""The workflow as a module of another one: on a local path, and in a git repository with the wheel.
+
+Which copy of the package runs, and which message comes where it is missing or of another version.
 """
 
 import os
@@ -19,7 +20,7 @@ SCRIPTS = REPO / "workflow" / "scripts"
 VERSION = refatlas.__version__
 OTHER = "9.9.9"
 SCAN = "reference/datasets/a/scan.json"
-# All that runs before a job is in Snakemake's own process, whose environment may have none of these.
+# With `--sdm conda`, the environment of Snakemake itself may have none of these.
 OF_JOBS = ("anndata", "h5py", "numba", "pyarrow", "scanpy", "scipy", "scvi", "sklearn", "torch")
 
 
@@ -34,7 +35,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """A git repository with the present files in one commit, tagged with the version."""
+    """A git repository of the current files, tagged with the version."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder = copy_source(tmp_path_factory.mktemp("clone of it") / "refatlas")
@@ -116,11 +117,15 @@ def write_module(
 
 
 def run_snakemake(folder: Path, *arguments: str, snakefile: Path | None = None, path: tuple[Path, ...] = ()):
-    """Run Snakemake in a folder with these folders in PYTHONPATH; return the process, output is text."""
+    """Run the Snakefile in a folder, or another one on its configuration; return the process, with text output.
+
+    Args:
+        path: folders in PYTHONPATH.
+    """
     command = [
-        *(sys.executable, "-m", "snakemake", "--cores", "2", "--directory", folder, "--configfile", "config.yaml"),
-        *("--snakefile", snakefile or folder / "Snakefile", "--rerun-triggers", "mtime", "params", "input"),
-        *("--show-failed-logs", *arguments),
+        *(sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-triggers", "mtime", "params", "input"),
+        *(("--snakefile", snakefile, "--configfile", "config.yaml") if snakefile else ()),
+        *("--directory", folder, "--show-failed-logs", *arguments),
     ]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=folder, env=env, check=False)
@@ -247,11 +252,10 @@ def test_a_project_deployed_from_the_workflow_catalog_plans_everything(tmp_path,
     for name in ("config", "profiles"):
         shutil.copytree(repository / name, tmp_path / name)
     write_module(tmp_path / "workflow", git(repository), configfile="config/config.yaml", names="*")
-    command = [sys.executable, "-m", "snakemake", "--dry-run"]
-    env = {**os.environ, "PYTHONPATH": str(wheel), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
-    assert planned(run)["make_demo"] == 1
+    run = run_snakemake(tmp_path, "--dry-run", path=(write_site(tmp_path / "custom", wheel),))
     succeeded(run)
+    assert "Using workflow specific profile profiles/default" in run.stderr
+    assert planned(run)["make_demo"] == 1
 
 
 def test_the_wheel_has_all_that_the_package_reads(wheel, tmp_path):

@@ -13,7 +13,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 from snakemake.sourcecache import LocalSourceFile
 
-# Planning makes millions of small objects that stay: a tenth of its time went into looking for garbage among them.
+# Planning makes millions of small objects that stay: searching them for garbage takes a fifth of its CPU time.
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
