@@ -106,10 +106,10 @@ def certified_share(reference: np.ndarray, query: np.ndarray, index, k: int) -> 
     k - 1 must come before the k-th, by distance and position.
     """
     indices, distances = index.search(query, k, THREADS)
-    places, unit, n_leaf = (query - index.mean) @ index.axes * index.reach[1], index.reach[1], index.leaves.shape[2]
+    positions, unit, n_leaf = (query - index.mean) @ index.axes * index.reach[1], index.reach[1], index.leaves.shape[2]
     proved = 0
-    for place, cell, found, distance in zip(places, query.astype(float), indices, distances, strict=True):
-        bounds = np.linalg.norm(np.maximum(np.maximum(index.low.T - place, place - index.high.T), 0), axis=1)
+    for position, cell, found, distance in zip(positions, query.astype(float), indices, distances, strict=True):
+        bounds = np.linalg.norm(np.maximum(np.maximum(index.low.T - position, position - index.high.T), 0), axis=1)
         rows = (np.flatnonzero(bounds <= distance[-1] * unit + 1e-5)[:, None] * n_leaf + np.arange(n_leaf)).ravel()
         ids = index.ids[rows[rows < len(reference)]]
         others = np.sqrt(np.square(index.rows[rows[rows < len(reference)]] - cell).sum(axis=1))

@@ -69,18 +69,18 @@ def values(arrays: tuple, metrics: list[str]) -> pd.DataFrame:
     """Return the full value of each metric, the estimate with the first seed, and the share of
     intervals that hold the full value.
     """
-    full, ours, rows = full_functions(*arrays, THREADS), SampledMetrics(*arrays, LIMIT, THREADS), []
+    full, sampled, rows = full_functions(*arrays, THREADS), SampledMetrics(*arrays, LIMIT, THREADS), []
     for metric in metrics:
         value, found = float(full[metric]()), []
-        for ours.seed in range(REPEATS):
-            found.append(getattr(ours, metric)())
+        for sampled.seed in range(REPEATS):
+            found.append(getattr(sampled, metric)())
         half = max(e.half_width for e in found)
         covered = np.mean([abs(e.value - value) <= max(e.half_width, 1e-5) for e in found])
         rows.append(
             {
                 "metric": metric,
                 "scib-metrics": value,
-                "ours": found[0].value,
+                "refatlas": found[0].value,
                 "largest half-width": half,
                 "cells scored": found[0].n_sampled,
                 "covered": covered,
@@ -92,34 +92,34 @@ def values(arrays: tuple, metrics: list[str]) -> pd.DataFrame:
 
 def speed(arrays: tuple, metrics: list[str]) -> pd.DataFrame:
     """Return CPU seconds of both sides for each metric, and for the search for neighbours."""
-    ours = SampledMetrics(*arrays, LIMIT, THREADS)
+    sampled = SampledMetrics(*arrays, LIMIT, THREADS)
     full, seconds = timed(lambda: full_functions(*arrays, THREADS))
-    rows = [{"metric": "neighbours", "scib-metrics": seconds, "ours": timed(lambda: ours.graph)[1]}]
+    rows = [{"metric": "neighbours", "scib-metrics": seconds, "refatlas": timed(lambda: sampled.graph)[1]}]
     for metric in metrics:
-        value, theirs = timed(full[metric])
-        estimate, own = timed(getattr(ours, metric))
+        value, full_seconds = timed(full[metric])
+        estimate, own_seconds = timed(getattr(sampled, metric))
         rows.append(
             {
                 "metric": metric,
-                "scib-metrics": theirs,
-                "ours": own,
+                "scib-metrics": full_seconds,
+                "refatlas": own_seconds,
                 "difference": estimate.value - float(value),
                 "half-width": estimate.half_width,
             }
         )
         print(rows[-1], file=sys.stderr, flush=True)
-    sums = pd.DataFrame(rows)[["scib-metrics", "ours"]].sum()
+    sums = pd.DataFrame(rows)[["scib-metrics", "refatlas"]].sum()
     table = pd.DataFrame([*rows, {"metric": "sum", **sums}])
-    return table.assign(ratio=table["scib-metrics"] / table["ours"])
+    return table.assign(ratio=table["scib-metrics"] / table["refatlas"])
 
 
 def alone(arrays: tuple, metrics: list[str]) -> pd.DataFrame:
-    """Return our CPU seconds, value and half-width of each metric, and the process's peak memory so
+    """Return the CPU seconds, value and half-width of each metric, and the process's peak memory so
     far.
     """
-    ours, rows = SampledMetrics(*arrays, LIMIT, THREADS), []
+    sampled, rows = SampledMetrics(*arrays, LIMIT, THREADS), []
     for metric in metrics:
-        estimate, seconds = timed(getattr(ours, metric))
+        estimate, seconds = timed(getattr(sampled, metric))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rows.append(
             {

@@ -21,6 +21,7 @@ from metrics import resampled, timed
 from refatlas.evaluate.sampled_integration import SampledMetrics
 from refatlas.neighbors import graph
 from refatlas.neighbors.exact_index import nearest_neighbors
+from refatlas.report import umap as umap_module
 from refatlas.report.umap import umap_layout
 
 UMAP = {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": None}
@@ -36,7 +37,8 @@ def spaces(data: Path, n_cells: int) -> dict[str, tuple]:
 
 def side(arrays: tuple, exact: bool) -> dict:
     """Return CPU seconds, scores and the UMAP of one way to find neighbours."""
-    with patch.object(graph, "EXACT_GRAPH", np.inf if exact else 0):
+    limit = np.inf if exact else 0
+    with patch.object(graph, "EXACT_GRAPH", limit), patch.object(umap_module, "EXACT_GRAPH", limit):
         found = {f"graph, k {k}": timed(lambda k=k: graph.neighbor_graph(arrays[0], k, 0)) for k in (15, 50)}
         umap, seconds = timed(lambda: umap_layout(arrays[0], UMAP, 0))
         metrics = SampledMetrics(*arrays, LIMIT)

@@ -58,8 +58,10 @@ def workflow(*arguments) -> list:
 
 
 def job_seconds(work: Path, since: float = 0) -> pd.Series:
-    """Return the seconds of each rule's jobs that ended after a time (of time.time()), from
-    Snakemake's benchmark files.
+    """Return the seconds of each rule's jobs from Snakemake's benchmark files.
+
+    Args:
+        since: jobs that ended before this time, of time.time(), are left out.
     """
     files = [path for path in (work / "benchmarks").rglob("*.tsv") if path.stat().st_mtime > since]
     rows = [
@@ -70,31 +72,27 @@ def job_seconds(work: Path, since: float = 0) -> pd.Series:
 
 
 def noop(work: Path, times: int = 3) -> None:
-    """Print the seconds of a run with nothing to do, beside those of Snakemake with nothing to plan
-    either.
-    """
+    """Print the seconds of a run with nothing to do, and of Snakemake with an empty Snakefile."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "Snakefile").write_text("rule all:\n    input: []\n")
         pairs = [
             (timed([*SNAKEMAKE, "--cores", "1"], Path(folder)), timed(workflow("--cores", "1"), work))
             for _ in range(times)
         ]
-    empty, ours = (statistics.median(values) for values in zip(*pairs, strict=True))
+    empty, finished = (statistics.median(values) for values in zip(*pairs, strict=True))
     print(
-        f"nothing to do: {ours:.1f} s; an empty Snakefile: {empty:.1f} s; the workflow's own part: {ours - empty:.1f} s"
+        f"nothing to do: {finished:.1f} s; an empty Snakefile: {empty:.1f} s; difference: {finished - empty:.1f} s"
         f" (medians of {times}, in turn)"
     )
 
 
 def steps(work: Path) -> None:
-    """Print the wall time of a whole run, one job at a time, against the sum of the times of its
-    jobs.
-    """
+    """Print the wall time of a run, one job at a time, against the sum of the times of its jobs."""
     started = time.time()
     wall = timed(workflow("--cores", "1", "--forceall"), work)
     jobs = job_seconds(work, started)
     print(jobs.round(1).to_markdown())
-    print(f"wall {wall:.0f} s, jobs {jobs.sum():.0f} s: {wall / jobs.sum() - 1:.1%} beside their work")
+    print(f"wall {wall:.0f} s, jobs {jobs.sum():.0f} s: {wall / jobs.sum() - 1:.1%} overhead")
 
 
 # Loaded by every Python at its start: records the seconds of each import of a job's script that is not within another,
@@ -124,9 +122,7 @@ if any(".snakemake/scripts" in argument for argument in sys.orig_argv):
 
 
 def query(work: Path, file: Path) -> None:
-    """Print where the time goes for one more query, on two cores; imports are those of its jobs, of
-    whatever packages.
-    """
+    """Print the time of one more query on two cores, and the part of imports, of surgery and of the rest."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sitecustomize.py").write_text(TIMED_IMPORTS)
         environment = {"PYTHONPATH": folder, "IMPORT_SECONDS": str(Path(folder) / "imports")}

@@ -24,10 +24,10 @@ import pandas as pd
 import yaml
 from scipy.stats import spearmanr
 
-REPO = Path(__file__).resolve().parents[1]
-
 from refatlas.io.model_counts import read_counts
 from refatlas.neighbors.exact_index import nearest_neighbors
+
+REPO = Path(__file__).resolve().parents[1]
 
 REFERENCE, QUERY, RNA_ONLY = (
     "pbmc10k_6434c_698g_14p.h5ad",

@@ -29,10 +29,10 @@ from refatlas.models.interface import JobContext
 SEEDS = 3
 SIDES = {  # batch size, learning rate
     "scvi-tools": (128, 1e-3),
-    "ours, 128": (128, 1e-3),
-    "ours, 256": (256, 2e-3),
-    "ours, 512": (512, 2e-3),
-    "ours, 512, lr x 4": (512, 4e-3),
+    "refatlas, 128": (128, 1e-3),
+    "refatlas, 256": (256, 2e-3),
+    "refatlas, 512": (512, 2e-3),
+    "refatlas, 512, lr x 4": (512, 4e-3),
 }
 
 

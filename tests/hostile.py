@@ -277,14 +277,14 @@ def write_hostile_project(folder: Path, cells: ad.AnnData, **config) -> list[str
             csv.writer(stream, delimiter="\t").writerows(
                 [["dataset" if sheet == "reference" else "query", "path", "label_key"], [name, file, "cell_type"]]
             )
-    whole = {
+    settings = {
         "reference": "reference.tsv",
         "queries": "queries.tsv",
         "models": {"linear": {"type": "linear"}},
         "unlabeled": ["{x}", "<NA>"],
         **config,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(whole))
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return list(part.obs["cell_type"])
 
 

@@ -54,7 +54,7 @@ def test_labels_of_both_queries_at_both_levels(folder):
         assert (labels["confidence_2"] >= labels["confidence"] - 1e-6).all()
 
 
-def test_the_fold_holds_out_a_whole_dataset(folder):
+def test_the_fold_holds_out_one_dataset(folder):
     plan = pd.read_json(folder / "results/evaluation/fold_1/fold.json", typ="series")
     assert plan["held_out"] in (["blood"], ["marrow"], ["spleen"])
     scores = (

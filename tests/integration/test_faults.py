@@ -18,7 +18,7 @@ def project(real, tmp_path_factory):
     data = Path(real("kang_ctrl_8donors_1287g.h5ad")).parent
     project = faults.small_project(tmp_path_factory.mktemp("faults"), data, neural=False)
     project.targets = ("results/queries/q/models/linear/latent.parquet",)
-    project.leave_alone()
+    project.make_expected()
     return project
 
 
@@ -32,8 +32,8 @@ def test_killed_jobs_and_a_killed_snakemake_leave_the_results_of_an_undisturbed_
 
 
 def test_the_comparison_finds_a_changed_value_a_missing_and_an_extra_file(project, tmp_path):
-    faults.shutil.copytree(project.untouched, tmp_path / "results")
-    assert faults.differences(project.untouched, tmp_path / "results") == ([], [])
+    faults.shutil.copytree(project.expected, tmp_path / "results")
+    assert faults.differences(project.expected, tmp_path / "results") == ([], [])
     latent = tmp_path / "results/reference/models/linear/latent.parquet"
     table = faults.pd.read_parquet(latent)
     (table + 1e-7).to_parquet(latent)
@@ -41,7 +41,7 @@ def test_the_comparison_finds_a_changed_value_a_missing_and_an_extra_file(projec
     counts = tmp_path / "results/reference/counts.h5ad"
     os.truncate(counts, counts.stat().st_size // 2)
     (tmp_path / "results/reference/genes.parquet").unlink()
-    wrong, close = faults.differences(project.untouched, tmp_path / "results")
+    wrong, close = faults.differences(project.expected, tmp_path / "results")
     assert [line.split(":")[0] for line in close] == ["reference/models/linear/latent.parquet"]
     assert sorted(line.split(":")[0] for line in wrong) == [
         ".left.1-12345678.part",

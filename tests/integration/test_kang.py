@@ -328,7 +328,7 @@ def test_report_opens_in_a_browser(folder, tmp_path):
     run = subprocess.run(
         [browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=600, check=True
     )
-    assert "Trust in the labels" in run.stdout
+    assert "Accuracy of the labels" in run.stdout
     assert run.stdout.count("<img") == 11
 
 

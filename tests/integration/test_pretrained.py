@@ -89,7 +89,7 @@ def test_a_pretrained_model_is_the_reference_model(made, donors, tmp_path):
         assert found.sum(axis=1).to_numpy() == pytest.approx(np.ones(query.n_obs), abs=1e-4)
 
 
-def test_its_genes_are_taken_in_its_order(made, donors, scripts):
+def test_its_genes_are_taken_in_its_order(made, donors):
     names = pretrained_facts(read_saved(str(made[1] / "model.pt"), None))["genes"]
     assert names == list(donors[0].var_names)
     united = genes_from_names(sorted([*names, "OTHER"])).set_index("name").assign(selected=True, reason="variable")

@@ -321,7 +321,7 @@ def test_a_save_that_breaks_leaves_no_model(model, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reference_without_proteins_is_refused(scripts, reference):
+def test_a_reference_without_proteins_is_refused(reference):
     bare = reference[:10].copy()
     del bare.obsm["proteins"]
     with pytest.raises(

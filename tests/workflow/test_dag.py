@@ -53,7 +53,7 @@ def finished(template, tmp_path):
     return tmp_path / "copy"
 
 
-def test_the_shipped_configuration_plans_the_whole_demo(tmp_path):
+def test_the_shipped_configuration_plans_the_demo(tmp_path):
     (tmp_path / "config").symlink_to(REPO / "config")
     (tmp_path / "config.yaml").write_text((REPO / "config" / "config.yaml").read_text())
     jobs = planned(snakemake(tmp_path, "--dry-run"))

@@ -29,10 +29,12 @@ def project(tmp_path):
     for i, name in enumerate(("a", "q")):
         small_counts(seed=i).write_h5ad(tmp_path / f"{name}.h5ad")
 
-    def write(**config):
-        models = {"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi"}}
-        reference, queries = [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}]
-        return write_sheets(tmp_path, reference, queries, models=models, **({"evaluation": {"folds": 2}} | config))
+    def write(queries=("q",), **config):
+        config.setdefault("models", {"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi"}})
+        config.setdefault("evaluation", {"folds": 2})
+        reference = [{"dataset": "a", "path": "a.h5ad"}]
+        rows = [{"query": name, "path": "q.h5ad"} for name in queries]
+        return write_sheets(tmp_path, reference, rows, **config)
 
     write()
     return tmp_path, write
@@ -85,3 +87,11 @@ def test_trees_of_labels_share_the_submissions_of_folds_and_queries(project):
     (fold, other) = [rules for rules in planned if rules.count("index_reference") == 3]
     assert fold == other
     assert fold.count("learn_hierarchy") == 2
+
+
+def test_with_many_queries_the_jobs_that_gather_their_results_are_submitted_alone(project):
+    folder, write = project
+    write(queries=[f"q{i}" for i in range(21)], models={"scvi": {"type": "scvi"}}, evaluation={"folds": 0})
+    planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
+    for rule in ("collect_transfer", "export_atlas", "record_provenance", "write_report"):
+        assert [rule] in planned

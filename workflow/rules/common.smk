@@ -31,6 +31,13 @@ if isinstance(SCRIPTS, LocalSourceFile):
     )
 os.environ.update(ENVIRONMENT)
 
+# In a job on SLURM: jobs that share a submission take no more memory together than it was given, which Snakemake does
+# not pass on. srun drops SLURM's variable, so another one hands it down to the Snakemake that runs the jobs.
+given_mb = os.environ.get("SLURM_MEM_PER_NODE") or os.environ.get("REFATLAS_GIVEN_MB")
+if workflow.remote_exec and given_mb:
+    os.environ["REFATLAS_GIVEN_MB"] = given_mb
+    workflow.register_resource("mem_mb", int(given_mb))
+
 try:
     import refatlas
 except ModuleNotFoundError:
@@ -217,11 +224,6 @@ def settings_of(wildcards, *left_out):
     return settings
 
 
-def unlabeled(wildcards):
-    """Values that mean no label; a function, because Snakemake would look for {wildcards} in the texts of a list."""
-    return CONFIG["unlabeled"]
-
-
 def fold_of(wildcards):
     """Which cells a fold trains on, as an input named fold; nothing for the atlas, which trains on all."""
     split = wildcards.get("split") or reference_of(wildcards.query)
@@ -320,7 +322,7 @@ def start_of(wildcards):
         MODELS[wildcards.model].get(key) for key in ("init_from", "pretrained")
     )
     if pretrained and wildcards.split == "reference":
-        return {"pretrained": f"{pretrained['path']}/model.pt"}
+        return {"pretrained": local(f"{pretrained['path']}/model.pt")}
     return (
         {"base": f"<results>/{wildcards.split}/models/{base}/model.pt"} if base else {}
     )
@@ -329,7 +331,17 @@ def start_of(wildcards):
 def setting_files_of(wildcards):
     """The files that a model's settings name."""
     settings = MODELS[wildcards.model]
-    return list(MODEL_TYPES[settings["type"]].files_in(settings).values())
+    files = MODEL_TYPES[settings["type"]].files_in(settings).values()
+    return [local(file) for file in files]
+
+
+# Groups take a third more time to plan, so they are formed only where a profile asks for them, as profiles/slurm does.
+GROUPED = "shared_submissions" in (workflow.resource_settings.default_resources or {})
+
+
+def shared(group):
+    """The group of a rule's jobs, where groups are formed: a name, or a function that returns one."""
+    return group if GROUPED else None
 
 
 # Small jobs that depend on each other share one submission to a cluster. Jobs on a GPU are submitted alone: no GPU waits
@@ -372,7 +384,16 @@ def group_of_delivery(wildcards):
 
 def group_of_scores(wildcards):
     """That of the query; of held-out cells, that of the calibration."""
-    return "evaluation" if wildcards.query.startswith("evaluation/") else group_of_query(wildcards)
+    return (
+        "evaluation"
+        if wildcards.query.startswith("evaluation/")
+        else group_of_query(wildcards)
+    )
+
+
+def group_of_report(wildcards):
+    """What gathers the results of all queries; none with many queries: planning would take the square of their number."""
+    return "report" if len(QUERIES) <= 20 else None
 
 
 def unless_on_gpu(group):

@@ -14,7 +14,7 @@ rule plan_fold:
     benchmark:
         "<benchmarks>/plan_fold/{fold}.tsv"
     group:
-        group_of_split
+        shared(group_of_split)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -47,7 +47,7 @@ rule hold_out:
     benchmark:
         "<benchmarks>/hold_out/{fold}.tsv"
     group:
-        group_of_split
+        shared(group_of_split)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -87,7 +87,7 @@ rule calibrate:
     benchmark:
         "<benchmarks>/calibrate.tsv"
     group:
-        "evaluation"
+        shared("evaluation")
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -123,7 +123,7 @@ rule measure_held_out:
     benchmark:
         "<benchmarks>/measure_held_out/{fold}.tsv"
     group:
-        "evaluation"
+        shared("evaluation")
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -153,7 +153,7 @@ use rule run_mapqc as run_mapqc_held_out with:
     wildcard_constraints:
         fold=one_of(CALIBRATION_FOLDS),
     group:
-        "evaluation"
+        shared("evaluation")
 
 
 rule collect_integration:
@@ -166,7 +166,7 @@ rule collect_integration:
     benchmark:
         "<benchmarks>/collect_integration.tsv"
     group:
-        "integration"
+        shared("integration")
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -206,7 +206,7 @@ rule collect_transfer:
     benchmark:
         "<benchmarks>/collect_transfer.tsv"
     group:
-        "report"
+        shared(group_of_report)
     conda:
         "../../envs/refatlas.yaml"
     resources:

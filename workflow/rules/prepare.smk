@@ -35,7 +35,7 @@ rule scan_dataset:
 
 rule read_pretrained:
     input:
-        model=lambda w: f"{MODELS[w.model]['pretrained']['path']}/model.pt",
+        model=lambda w: local(f"{MODELS[w.model]['pretrained']['path']}/model.pt"),
     output:
         facts="<results>/reference/models/{model}/pretrained.json",
     log:
@@ -77,7 +77,7 @@ rule select_genes:
     # prepare_query waits for it, and comes before training of a fold.
     priority: 100
     group:
-        group_of_split
+        shared(group_of_split)
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -110,7 +110,7 @@ rule build_reference:
     benchmark:
         "<benchmarks>/build_reference/{split}.tsv"
     group:
-        group_of_split
+        shared(group_of_split)
     conda:
         "../../envs/refatlas.yaml"
     resources:

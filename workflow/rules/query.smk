@@ -22,7 +22,7 @@ rule map_query:
         "<benchmarks>/map_query/{query}/{model}.tsv"
     priority: 50
     group:
-        unless_on_gpu(group_of_query)
+        shared(unless_on_gpu(group_of_query))
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -89,7 +89,7 @@ rule transfer_labels:
     benchmark:
         "<benchmarks>/transfer_labels/{query}.tsv"
     group:
-        group_of_query
+        shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -137,7 +137,7 @@ rule assess_query:
     benchmark:
         "<benchmarks>/assess_query/{name}.tsv"
     group:
-        group_of_query
+        shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -170,7 +170,7 @@ rule deliver_labels:
     benchmark:
         "<benchmarks>/deliver_labels/{name}.tsv"
     group:
-        group_of_delivery
+        shared(group_of_delivery)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -201,7 +201,7 @@ rule run_mapqc:
     wildcard_constraints:
         name=one_of(CONTROLLED),
     group:
-        group_of_query
+        shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -237,7 +237,7 @@ rule embed_query:
     benchmark:
         "<benchmarks>/embed_query/{name}.tsv"
     group:
-        group_of_query
+        shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -273,7 +273,7 @@ rule score_transfer:
     benchmark:
         "<benchmarks>/score_transfer/{query}.tsv"
     group:
-        group_of_scores
+        shared(group_of_scores)
     conda:
         "../../envs/refatlas.yaml"
     resources:

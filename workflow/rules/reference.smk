@@ -21,7 +21,7 @@ rule train_reference:
         "<benchmarks>/train_reference/{split}/{model}.tsv"
     priority: 50
     group:
-        unless_on_gpu(group_of_fold)
+        shared(unless_on_gpu(group_of_fold))
     conda:
         "../../envs/refatlas.yaml"
     threads: processes_of
@@ -75,7 +75,7 @@ rule index_reference:
     benchmark:
         "<benchmarks>/index_reference/{split}/{model}.tsv"
     group:
-        group_of_fold
+        shared(group_of_fold)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -136,7 +136,7 @@ rule score_integration:
     benchmark:
         "<benchmarks>/score_integration/{model}.tsv"
     group:
-        "integration"
+        shared("integration")
     conda:
         "../../envs/refatlas.yaml"
     resources:

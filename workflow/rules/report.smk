@@ -22,7 +22,7 @@ rule export_atlas:
     benchmark:
         "<benchmarks>/export_atlas/{model}.tsv"
     group:
-        "report"
+        shared(group_of_report)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -47,7 +47,7 @@ rule record_provenance:
     benchmark:
         "<benchmarks>/record_provenance.tsv"
     group:
-        "report"
+        shared(group_of_report)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -83,7 +83,7 @@ rule write_report:
     benchmark:
         "<benchmarks>/write_report.tsv"
     group:
-        "report"
+        shared(group_of_report)
     conda:
         "../../envs/refatlas.yaml"
     resources:

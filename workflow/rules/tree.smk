@@ -6,7 +6,7 @@
 rule check_hierarchy:
     input:
         **of_datasets(dataset_cells="cells.parquet"),
-        tree=CONFIG["tree"]["file"] or [],
+        tree=local(CONFIG["tree"]["file"]) if CONFIG["tree"]["file"] else [],
     output:
         tree="<results>/reference/hierarchy.nwk",
     log:
@@ -46,7 +46,7 @@ rule learn_hierarchy:
     benchmark:
         "<benchmarks>/learn_hierarchy/{split}/{model}.tsv"
     group:
-        group_of_fold
+        shared(group_of_fold)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -72,7 +72,7 @@ rule classify_by_tree:
     benchmark:
         "<benchmarks>/classify_by_tree/{query}/{model}.tsv"
     group:
-        group_of_query
+        shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -104,7 +104,7 @@ rule update_hierarchy:
     benchmark:
         "<benchmarks>/update_hierarchy/{name}/{model}.tsv"
     group:
-        group_of_query
+        shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:

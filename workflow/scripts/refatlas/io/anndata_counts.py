@@ -143,10 +143,10 @@ def _choose_location(group: Any, candidates: list[str], path: str, layer: str | 
         wanted = f"layers/{layer}" if wanted not in candidates else wanted
         if wanted not in candidates:
             raise InputError(f"{path}: layer {layer!r} is not in the file; it has {listed(candidates)}")
-        return wanted, [f"counts: {wanted}, as asked for"]
+        return wanted, [f"counts: {wanted}, as set in the sheet"]
     for location in candidates:
         if _seem_counts(open_matrix(group[location], sample=True)):
-            return location, [f"counts: {location}, the first of {listed(candidates)} with integers only"]
+            return location, [f"counts: {location}, the first of {listed(candidates)} that holds integers only"]
     if not candidates:
         raise InputError(f"{path}: no X, layers or raw in the file; counts are missing")
     return candidates[0], [f"counts: {candidates[0]}, though nothing in the file seems to hold counts"]
