@@ -12,7 +12,7 @@ import pytest
 
 from conftest import REPO, planned, site_profile, small_counts, snakemake, write_sheets
 
-GPU_JOBS = {"train_reference_scvi": 2, "map_query_scvi": 1}
+GPU_JOBS = {"train_reference_reference_scvi": 2, "map_query_queries_q_scvi": 1}
 QUERY = "query_q_assess_query_deliver_labels_map_query_transfer_labels"
 SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"', "accounting": "false", "node_cores": "2"}
 STAND_IN = """
@@ -62,11 +62,11 @@ def on_cluster(folder: Path, profile: Path, *arguments: str) -> subprocess.Compl
 
 
 def jobs_since(cluster, known: set[str]) -> dict[str, dict]:
-    """Return SLURM's records of new jobs, by "rule" or "rule_model", groups by "group_rules"; of a job that was tried
-    again the last attempt.
+    """Return SLURM's records of new jobs by "rule_wildcards", groups by "group_rules"; of a job that was tried again the
+    last attempt.
     """
     shown = {job: cluster.show(job) for job in cluster.finished() if job not in known}
-    return {re.sub("^rule_|wildcards_|_reference$|queries/q_", "", j["Comment"]): j for j in shown.values()}
+    return {re.sub("^rule_|wildcards_", "", j["Comment"]).replace("/", "_"): j for j in shown.values()}
 
 
 def allotted(job: dict, kind: str) -> int:
@@ -110,8 +110,8 @@ def jobs(folder, cluster) -> dict[str, dict]:
 
 
 def test_gpu_rules_get_their_gpus_alone_and_the_other_jobs_of_a_query_are_one_submission(jobs, cluster):
-    indices = ["index_reference_scvi", "index_reference_linear"]
-    assert set(jobs) == {*GPU_JOBS, "train_reference_linear", *indices, QUERY}
+    alone = {f"{rule}_reference_linear" for rule in ("train_reference", "index_reference")}
+    assert set(jobs) == {*GPU_JOBS, *alone, "index_reference_reference_scvi", QUERY}
     for name, job in jobs.items():
         n_gpus = GPU_JOBS.get(name, 0)
         assert job["JobState"] == "COMPLETED"
@@ -129,15 +129,17 @@ def test_partitions_come_from_the_profile_alone(jobs):
 
 def test_cores_and_time_are_those_that_the_rules_request(jobs):
     requested = {name: (allotted(job, "cpu"), minutes(job["TimeLimit"])) for name, job in jobs.items()}
-    assert requested["train_reference_scvi"] == (2, 720)
-    assert requested["train_reference_linear"] == (1, 240)
+    assert requested["train_reference_reference_scvi"] == (2, 720)
+    assert requested["train_reference_reference_linear"] == (1, 240)
     # The largest number of cores, and the sum of the times.
     assert requested[QUERY] == (2, 60 + 120 + 120 + 30)
 
 
 def test_memory_is_what_the_rules_request(jobs):
-    assert allotted(jobs["train_reference_scvi"], "mem") == 2 * allotted(jobs["train_reference_linear"], "mem")
-    assert 2000 <= allotted(jobs["train_reference_linear"], "mem") < 2100
+    assert allotted(jobs["train_reference_reference_scvi"], "mem") == 2 * allotted(
+        jobs["train_reference_reference_linear"], "mem"
+    )
+    assert 2000 <= allotted(jobs["train_reference_reference_linear"], "mem") < 2100
     assert 2000 <= allotted(jobs[QUERY], "mem") < 2500
 
 
@@ -163,7 +165,7 @@ def test_a_table_of_what_was_requested_and_used(jobs, folder, cluster, capsys):
     )
     rows = {line.split()[0]: line.split() for line in run.stdout.splitlines()}
     assert rows["train_reference"][1:3] == ["2", "2"]
-    assert float(rows["train_reference"][3]) == allotted(jobs["train_reference_scvi"], "mem")
+    assert float(rows["train_reference"][3]) == allotted(jobs["train_reference_reference_scvi"], "mem")
     assert rows["transfer_labels"][1:3] == ["1", "2"]
     used = {name: cluster.used_mb(job["JobId"]) for name, job in jobs.items()}
     with capsys.disabled():

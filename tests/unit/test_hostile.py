@@ -422,7 +422,9 @@ def test_a_model_is_loaded_only_as_it_was_written(tmp_path):
     assert (tmp_path / "m" / "model.pt.sha256").read_text().endswith("  model.pt\n")
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"model.pt: its sha256 is .*Restore it, or delete .*/m and run the workflow again"):
+    with pytest.raises(
+        InputError, match=r"model.pt: its sha256 is .*Restore it, or delete .*/m and run the workflow again"
+    ):
         load_model("linear", str(file))
     file.write_bytes(content)
     (tmp_path / "m" / "model.pt.sha256").unlink()

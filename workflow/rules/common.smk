@@ -33,7 +33,8 @@ os.environ.update(ENVIRONMENT)
 
 # In a job on SLURM: jobs that share a submission take no more memory together than it was given, which Snakemake does
 # not pass on. srun drops SLURM's variable, so another one hands it down to the Snakemake that runs the jobs.
-given_mb = os.environ.get("SLURM_MEM_PER_NODE") or os.environ.get("REFATLAS_GIVEN_MB")
+GIVEN_MB = ("SLURM_MEM_PER_NODE", "REFATLAS_GIVEN_MB")
+given_mb = next(filter(None, map(os.environ.get, GIVEN_MB)), None)
 if workflow.remote_exec and given_mb:
     os.environ["REFATLAS_GIVEN_MB"] = given_mb
     workflow.register_resource("mem_mb", int(given_mb))
@@ -127,8 +128,8 @@ wildcard_constraints:
     name="[^/]+",
     model=one_of(MODELS),
     fold=one_of(FOLDS),
-    split="reference|evaluation/[^/]+",
-    query=f"queries/[^/]+|evaluation/[^/]+/{HELD_OUT}",
+    split=f"reference|evaluation/({one_of(FOLDS)})",
+    query=f"queries/[^/]+|evaluation/({one_of(FOLDS)})/{HELD_OUT}",
 
 
 def counts_of(row):
