@@ -36,7 +36,7 @@ os.environ.update(ENVIRONMENT)
 GIVEN_MB = ("SLURM_MEM_PER_NODE", "REFATLAS_GIVEN_MB")
 given_mb = next(filter(None, map(os.environ.get, GIVEN_MB)), None)
 if workflow.remote_exec and given_mb:
-    os.environ["REFATLAS_GIVEN_MB"] = given_mb
+    os.environ.update(REFATLAS_GIVEN_MB=given_mb)
     workflow.register_resource("mem_mb", int(given_mb))
 
 try:
