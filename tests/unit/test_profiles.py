@@ -38,7 +38,7 @@ def test_every_rule_requests_more_memory_when_it_is_retried():
 
 def test_the_shipped_profile_names_no_site():
     profile = filled_in(REPO / "profiles/slurm")
-    assert profile["default-resources"] == ["mem_mb=2000", "runtime=60"]
+    assert profile["default-resources"] == ["mem_mb=2000", "runtime=60", "shared_submissions=1"]
     assert not {"set-resources", "slurm-status-command", "resources"} & set(profile)
 
 
@@ -50,7 +50,7 @@ def test_file_times_of_code_trigger_nothing_in_either_profile():
 def test_each_setting_of_a_site_has_its_effect(tmp_path):
     names = {"account": '"123"', "partition": '"cpu-long"', "gpu_partition": '"gpu"', "gpu_model": '"a100"'}
     profile = filled_in(site_profile(tmp_path, **names, accounting="false", max_jobs="7"))
-    assert profile["default-resources"][2:] == ["slurm_account='123'", "slurm_partition='cpu-long'"]
+    assert profile["default-resources"][3:] == ["slurm_account='123'", "slurm_partition='cpu-long'"]
     assert "map_query:slurm_partition='gpu' if wildcards.model != 'linear' else 'cpu-long'" in profile["set-resources"]
     assert "map_query:gpu_model='a100' if wildcards.model != 'linear' else None" in profile["set-resources"]
     assert (profile["slurm-status-command"], profile["jobs"]) == ("squeue", "7")
