@@ -62,8 +62,9 @@ def on_cluster(folder: Path, profile: Path, *arguments: str) -> subprocess.Compl
 
 
 def jobs_since(cluster, known: set[str]) -> dict[str, dict]:
-    """Return SLURM's records of new jobs by "rule_wildcards", groups by "group_rules"; of a job that was tried again the
-    last attempt.
+    """Return SLURM's records of new jobs by "rule_wildcards", of groups by "group_rules".
+
+    Of a job that was tried again, it is the record of the last attempt.
     """
     shown = {job: cluster.show(job) for job in cluster.finished() if job not in known}
     return {re.sub("^rule_|wildcards_", "", j["Comment"]).replace("/", "_"): j for j in shown.values()}
@@ -136,11 +137,11 @@ def test_cores_and_time_are_those_that_the_rules_request(jobs):
 
 
 def test_memory_is_what_the_rules_request(jobs):
-    assert allotted(jobs["train_reference_reference_scvi"], "mem") == 2 * allotted(
-        jobs["train_reference_reference_linear"], "mem"
-    )
-    assert 2000 <= allotted(jobs["train_reference_reference_linear"], "mem") < 2100
-    assert 2000 <= allotted(jobs[QUERY], "mem") < 2500
+    requested = {name: allotted(job, "mem") for name, job in jobs.items()}
+    assert 2000 <= requested["train_reference_reference_linear"] < 2100
+    # Two processes with the counts, and the one that starts them.
+    assert 6000 <= requested["train_reference_reference_scvi"] < 6200
+    assert 2000 <= requested[QUERY] < 2500
 
 
 def test_logs_and_records_are_where_the_manual_says(jobs, folder):
@@ -180,7 +181,7 @@ def test_a_table_of_what_was_requested_and_used(jobs, folder, cluster, capsys):
 
 def test_results_are_those_of_a_run_without_a_cluster_and_are_up_to_date(jobs, folder):
     target = "results/queries/q/labels.csv"
-    triggers = ("--rerun-triggers", "mtime", "params", "input")
+    triggers = ("--rerun-triggers", "mtime", "params", "input", "--")
     assert planned(snakemake(folder, "--dry-run", *triggers, target)) == {}
     on_slurm = {path: (folder / path).read_bytes() for path in (target, "results/queries/q/verdict.json")}
     (folder / "results/queries/q/models/linear/latent.parquet").unlink()

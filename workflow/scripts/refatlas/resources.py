@@ -106,9 +106,12 @@ def training_mem_mb(models: dict[str, dict], memory: dict[str, Any]) -> Callable
 
     def mem_mb(wildcards, input, attempt):
         settings = models[wildcards.model]
-        in_memory = settings.get("gpus", 1) * loaded_mb(input.counts) * 2 ** (attempt - 1)
+        n_processes = settings.get("gpus", 1)
+        # The process that starts the others has imported as much as they do.
+        starting_mb = IMPORTED_MB if n_processes > 1 else 0
+        in_memory = (n_processes * loaded_mb(input.counts) + starting_mb) * 2 ** (attempt - 1)
         on_disk = {"always": True, "never": False}.get(memory["from_disk"], in_memory > memory["max_mb"])
-        if on_disk and settings.get("gpus", 1) == 1 and MODEL_TYPES[settings["type"]].from_disk:
+        if on_disk and n_processes == 1 and MODEL_TYPES[settings["type"]].from_disk:
             return streamed_mb(input.counts) * 2 ** (attempt - 1)
         return in_memory
 
