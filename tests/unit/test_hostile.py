@@ -288,15 +288,12 @@ def test_text_of_our_tables_is_no_missing_value(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["a | b"], "contains ' | ', which separates"),
-        (["a |"], "contains ' | ', which separates"),
-        (["| a"], "contains ' | ', which separates"),
         (["__unlabeled__"], "is what models call cells without a label"),
         (["x" * 201], "is longer than 200 characters"),
     ],
 )
 def test_labels_that_would_be_taken_for_something_else_are_refused(tmp_path, config, labels, said):
-    with pytest.raises(InputError, match=said.replace("|", r"\|")):
+    with pytest.raises(InputError, match=said):
         scanned(tmp_path, config, labels=labels)
 
 

@@ -66,7 +66,7 @@ class Toy:
 
 def test_a_new_type_is_one_file_and_one_line(tmp_path, monkeypatch):
     repo = tmp_path / "repo"
-    for name in ("workflow", "profiles", "resources", "envs"):
+    for name in ("workflow", "profiles", "envs"):
         shutil.copytree(REPO / name, repo / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPO / "Snakefile", repo)
     models = repo / "workflow/scripts/refatlas/models"
