@@ -215,7 +215,7 @@ def test_imputed_proteins_follow_the_measured_ones(mapped, hidden, reference, da
     baseline = correlations(knn_mean(reference, hidden), truth.to_numpy(), batches)
     assert pd.Series(found, truth.columns)[SOME].min() > 0.3
     # The mean of logs suits this correlation best; trained to the end, totalVI is about as good as
-    # the mean of counts on blood (benchmarks/proteins.py).
+    # the mean of counts on blood (measurements/proteins.py).
     assert np.mean(found) > 0.7 * np.mean(baseline)
 
 
@@ -266,7 +266,7 @@ def test_the_reference_s_own_gaps_are_imputed(model, reference):
 
 def test_denoised_proteins_are_on_the_scale_of_the_counts(model, reference):
     """scvi-tools' own denoised values leave out a batch's efficiency, with which its rates are
-    those of the counts. How near they come takes longer training: benchmarks/proteins.py.
+    those of the counts. How near they come takes longer training: measurements/proteins.py.
     """
     counts, outputs = reference[:200], settings("totalvi", outputs={"background": True, "n_samples": 2})
     efficiency = model.model.module.log_per_batch_efficiency

@@ -2,36 +2,11 @@
 
 from types import SimpleNamespace
 
-import anndata as ad
-import h5py
-import numpy as np
 import pytest
-from scipy import sparse
 
 from refatlas import resources
 from refatlas.errors import InputError
-from refatlas.io import model_counts
 from refatlas.models.registry import MODEL_TYPES
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    """A file of 700 cells × 30 genes, of which cell 5 has no count, with proteins."""
-    random = np.random.default_rng(0)
-    x = random.poisson(0.5, (700, 30)).astype(np.float32)
-    x[5] = 0
-    cells = ad.AnnData(
-        sparse.csr_matrix(x),
-        obsm={"proteins": np.ones((700, 1), dtype=np.float32)},
-        uns={"protein_names": np.array(["CD3"], dtype=object)},
-    )
-    cells.obs["batch"], cells.obs["label"] = np.where(np.arange(700) < 350, "b1", "b2"), np.where(x[:, 0] > 0, "A", "B")
-    cells.obs["label"] = cells.obs["label"].astype("category")
-    path = tmp_path_factory.mktemp("store") / "counts.h5ad"
-    cells.write_h5ad(path)
-    with h5py.File(path, "a") as file:
-        model_counts.write_matrix(file, cells.X)
-    return str(path)
 
 
 @pytest.mark.parametrize(

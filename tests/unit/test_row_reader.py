@@ -1,37 +1,15 @@
 """Counts that stay in their file have the same rows as counts in memory."""
 
-import anndata as ad
-import h5py
 import numpy as np
 import pytest
 from scipy import sparse
 
-from refatlas.io import model_counts, row_reader
+from refatlas.io import row_reader
 from refatlas.io.counts_size import OBS_BYTES, memory_mb
 from refatlas.io.model_counts import read_counts, shallow_copy
 from refatlas.io.row_reader import RowReader, on_disk, row_blocks, take_rows
 from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    """A file of 700 cells × 30 genes, of which cell 5 has no count, with proteins."""
-    random = np.random.default_rng(0)
-    x = random.poisson(0.5, (700, 30)).astype(np.float32)
-    x[5] = 0
-    cells = ad.AnnData(
-        sparse.csr_matrix(x),
-        obsm={"proteins": np.ones((700, 1), dtype=np.float32)},
-        uns={"protein_names": np.array(["CD3"], dtype=object)},
-    )
-    cells.obs["batch"], cells.obs["label"] = np.where(np.arange(700) < 350, "b1", "b2"), np.where(x[:, 0] > 0, "A", "B")
-    cells.obs["label"] = cells.obs["label"].astype("category")
-    path = tmp_path_factory.mktemp("store") / "counts.h5ad"
-    cells.write_h5ad(path)
-    with h5py.File(path, "a") as file:
-        model_counts.write_matrix(file, cells.X)
-    return str(path)
 
 
 def test_what_stays_on_disk_is_otherwise_the_same(stored):
