@@ -7,13 +7,17 @@ import pandas as pd
 
 from refatlas.evaluate.mixing import MIN_BATCH_CELLS
 from refatlas.evaluate.query_measures import MappedModel, QueryMeasures
-from refatlas.evaluate.verdict import assess
-from refatlas.transfer.calibration import fit_sets, prediction_sets
-from refatlas.transfer.cross_fitting import cross_fit, deliver_parts, learn_all
-from refatlas.transfer.delivery import deliver
-from refatlas.transfer.evidence import Evidence, stack_evidence
+from refatlas.evaluate.verdict import assess, why_novelty_is_not_judged
+from refatlas.transfer.conformal import fit_sets, prediction_sets
+from refatlas.transfer.cross_fitting import HeldOut, calibrate, seen_cells
+from refatlas.transfer.delivery import ATLAS, deliver
+from refatlas.transfer.evidence import MATCHED, Evidence
+from refatlas.transfer.label_table import probabilities
 from refatlas.transfer.pooling import pooled_probabilities
 from trust.pipeline import Fitted, Mapped, Run, source_probabilities
+
+# The default of deliver.novel.
+NOVEL = 0.95
 
 
 @dataclass
@@ -41,29 +45,27 @@ class Delivered:
     estimate: tuple[float, float, float]
 
 
-@dataclass
-class Split:
-    """A fold's held-out cells, as `cross_fitting.SplitCells` has them."""
-
-    split: str
-    cells: pd.DataFrame
-    evidence: Evidence
-    seen: np.ndarray
-
-
 def evidence_of(split: str, mapped: Mapped, known: list[str]) -> Evidence:
     """Return the evidence on the cells of a query or a fold."""
+    cells, matched = mapped.cells.index, mapped.matched
+    groups = (f"{split} " + mapped.cells["batch"].astype(str)).to_numpy(dtype=str)
+    table = matched.label_table(cells)
+    sources = {
+        f"{MATCHED}:{name}": probabilities(table, name, known).loc[cells].to_numpy() for name in matched.probabilities
+    }
+    agreement = {f"{split} {batch}": values for batch, values in matched.agreement.items() if batch}
+    agreement |= {name: matched.agreement[""] for name in np.unique(groups) if name not in agreement}
     return Evidence(
-        mapped.cells.index,
+        cells,
         known,
-        source_probabilities(mapped, known),
-        mapped.measures.add_prefix("linear:"),
-        mapped.latent,
-        (f"{split} " + mapped.cells["batch"].astype(str)).to_numpy(dtype=str),
+        sources | source_probabilities(mapped, known),
+        matched.measures_table(cells).assign(batch=groups),
+        groups,
+        agreement,
     )
 
 
-def measures_of(fitted: Fitted, mapped: Mapped, delivered: pd.DataFrame) -> dict:
+def measures_of(fitted: Fitted, mapped: Mapped, cells: pd.DataFrame, delivered: pd.DataFrame) -> dict:
     """Return the content of measures.json."""
     reference = fitted.counts[np.sort(np.random.default_rng(0).permutation(fitted.counts.n_obs)[:2000])]
     rows = fitted.counts.obs_names.get_indexer(reference.obs_names)
@@ -73,9 +75,7 @@ def measures_of(fitted: Fitted, mapped: Mapped, delivered: pd.DataFrame) -> dict
         mapped.measures["deviance_ratio"].to_numpy(),
         {"masking_shift": mapped.masking_shift, "late_fall": 0.0},
     )
-    measures = QueryMeasures(
-        reference.copy(), mapped.counts, mapped.cells, delivered, {"linear": model}, fitted.model, 0
-    )
+    measures = QueryMeasures(reference.copy(), mapped.counts, cells, delivered, {"linear": model}, fitted.model, 0)
     batches = mapped.cells["batch"].value_counts()
     return {
         "query": measures.of(np.ones(len(mapped.cells), dtype=bool)),
@@ -90,10 +90,10 @@ def measures_of(fitted: Fitted, mapped: Mapped, delivered: pd.DataFrame) -> dict
 
 @dataclass
 class Learned:
-    """What is learned of a reference: calibration, and measures of its folds."""
+    """What is learned of a reference: calibration, measures of its folds, and limits of sets for each alpha."""
 
     labels: list[str]
-    everything: object
+    parameters: dict
     measures: list[dict]
     limits: dict[float, np.ndarray]
 
@@ -101,39 +101,41 @@ class Learned:
 def learn_reference(run: Run, alphas: tuple[float, ...]) -> Learned:
     """Return what is learned on the folds of a reference."""
     labels = sorted(run.reference.counts.obs["label"].unique())
-    splits = []
+    real, splits = set(run.reference.counts.obs["batch"]), []
     for i, (fitted, held) in enumerate(run.folds):
         seen = held.cells["label"].isin(fitted.counts.obs["label"].unique()).to_numpy()
-        splits.append(Split(f"fold_{i}", held.cells, evidence_of(f"fold_{i}", held, labels), seen))
-    evidence = stack_evidence([split.evidence.take(split.seen) for split in splits])
-    cells = pd.concat([split.cells[split.seen] for split in splits])
-    truth, batches, pooled = cells["label"], cells["batch"].to_numpy(dtype=str), list(evidence.sources)
-    everything = learn_all(evidence, truth, batches, pooled, alphas[0])
-    part_of, learned = cross_fit(evidence, truth, batches, pooled, alphas[0])
-    parents, measures = pd.DataFrame(index=pd.Index(labels)), []
+        simulated = not set(held.cells["batch"]) <= real
+        evidence = evidence_of(f"fold_{i}", held, labels)
+        splits.append(HeldOut(f"fold_{i}", held.cells, evidence, seen, held.hidden, simulated))
+    folds = [split.split for split in splits]
+    found = calibrate(splits, folds, run.reference.counts.obs, None, alphas[0], NOVEL)
+    measures = []
     for split, (fitted, held) in zip(splits, run.folds, strict=True):
-        delivered, _ = deliver_parts(split, part_of, learned, everything, parents, 0.95)
-        measures.append(measures_of(fitted, held, delivered))
-    held_p = pooled_probabilities(evidence, everything.parameters, everything.cells)[0]
-    codes = pd.Index(labels).get_indexer(truth)
-    return Learned(labels, everything, measures, {alpha: fit_sets(held_p, codes, alpha) for alpha in alphas})
+        cells = held.cells.assign(keep=split.seen | held.cells["label"].isna())
+        measures.append(measures_of(fitted, held, cells, found.delivered[split.split]))
+    evidence, cells = seen_cells(splits)
+    p, _ = pooled_probabilities(evidence, found.parameters)
+    codes = pd.Index(labels).get_indexer(cells["label"])
+    limits = {alpha: fit_sets(p, codes, alpha) for alpha in alphas}
+    return Learned(labels, found.parameters, measures, limits)
 
 
 def deliver_pair(run: Run, learned: Learned) -> tuple[Delivered, dict[float, np.ndarray]]:
     """Return labels, novelty and verdict of one pair, and its sets for each alpha."""
-    labels, everything = learned.labels, learned.everything
-    query, parents = evidence_of("atlas", run.query, labels), pd.DataFrame(index=pd.Index(labels))
-    found, shares, _ = deliver(query, everything.parameters, everything.cells, parents, 0.95)
-    verdict = assess(measures_of(run.reference, run.query, found), learned.measures)
-    score = 1 - ["pass", "warn", "fail"].index(verdict["verdict"]) / 2
+    query = evidence_of(ATLAS, run.query, learned.labels)
+    found = deliver(query, learned.parameters, pd.DataFrame(index=pd.Index(learned.labels)), NOVEL)
+    accuracy = found.facts()["accuracy"]
+    measures = measures_of(run.reference, run.query, run.query.cells, found.cells)
+    verdict = assess(measures, learned.measures, accuracy, why_novelty_is_not_judged(learned.parameters))
+    estimate = found.accuracy[""]
     delivered = Delivered(
-        labels,
-        shares.to_numpy(),
+        learned.labels,
+        found.shares.to_numpy(),
         query.sources,
-        found["novelty"].to_numpy(),
-        found["novel"].to_numpy(),
+        found.cells["novelty"].to_numpy(),
+        found.cells["novel"].to_numpy(),
         verdict["verdict"],
         verdict["reason"],
-        (score, np.nan, np.nan),
+        (estimate.value, estimate.low, estimate.high),
     )
     return delivered, {alpha: prediction_sets(delivered.p, limits) for alpha, limits in learned.limits.items()}

@@ -50,7 +50,7 @@ def grade(found: Run, learned: Learned) -> dict[str, Any]:
     for name, p in delivered.sources.items():
         best = np.array(labels, dtype=object)[p.argmax(axis=1)]
         row |= {
-            f"{name.split(':')[1]}_{key}": value
+            f"{name.replace(':', '_')}_{key}": value
             for key, value in grades.label_grades(truth[seen].astype(str), best[seen].astype(str)).items()
         }
     row |= grades.probability_grades(delivered.p[seen], labels, truth[seen].astype(str))
@@ -82,7 +82,7 @@ def main() -> None:
     for seed in map(int, seeds.split(",")):
         for pair in (pair for pair in pairs() if pair.half == half):
             started = time.monotonic()
-            folder = Path(tempfile.gettempdir()) / "trust_cache" if seed == 0 else None
+            folder = Path(tempfile.gettempdir()) / "trust_runs" if seed == 0 else None
             found = run(data, pair, seed, int(folds), folder)
             with contextlib.redirect_stdout(io.StringIO()):
                 reference = same_reference(pair)

@@ -145,12 +145,10 @@ def pairs() -> list[Pair]:
         *_pairs(final, "species", "baron_mouse", "baron"),
         *_pairs(final, "species", "zeisel", "darmanis"),
         *_pairs(final, "species", "darmanis", "zeisel"),
-        *_pairs(final, "donor", zeisel5, "zeisel/run1772066,run1772071"),
-        *_pairs(final, "depth", zeisel5, "zeisel/run1772066,run1772071", ["depth:0.02"]),
-        *_pairs(final, "genes", zeisel5, "zeisel/run1772066,run1772071", ["exchanged:1"]),
-        *_pairs(
-            final, "hidden", zeisel5, "zeisel/run1772066,run1772071", hidden=("neuron", "astrocyte", "endothelial")
-        ),
+        *_pairs(final, "donor", zeisel5, zeisel2),
+        *_pairs(final, "depth", zeisel5, zeisel2, ["depth:0.02"]),
+        *_pairs(final, "genes", zeisel5, zeisel2, ["exchanged:1"]),
+        *_pairs(final, "hidden", zeisel5, zeisel2, hidden=("neuron", "astrocyte", "endothelial")),
         *_pairs(final, "donor", "baron_mouse/mouse1", "baron_mouse/mouse2"),
         *_pairs(final, "hidden", "baron_mouse/mouse1", "baron_mouse/mouse2", hidden=("beta", "ductal", "endothelial")),
         *_pairs(final, "reference size", "kang/1256", "kang/1039"),

@@ -21,9 +21,11 @@ from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.prepare.folds import plan_fold
 from refatlas.prepare.simulated_batches import simulate_batches
+from refatlas.transfer.hidden_labels import hidden_label_measures
 from refatlas.transfer.label_table import label_table, probabilities
 from refatlas.transfer.model_fit import deviance_ratio, masking_shift
 from refatlas.transfer.neighborhood_shift import shift_from_reference
+from refatlas.transfer.query_match import MatchedQuery, drawn_reference, match_query
 from refatlas.transfer.reference_index import ReferenceIndex, index_cells
 from refatlas.transfer.weighted_knn import logistic_table, outlier_factors, weighted_knn_labels
 from trust import pairs as graded
@@ -61,6 +63,8 @@ class Mapped:
         measures: distance, deviance_ratio and neighborhood_shift of each cell.
         latent: shape (n_cells, n_latent).
         masking_shift: see `model_fit.masking_shift`.
+        matched: results of the matched baseline.
+        hidden: its measures of held-out cells with a hidden label; no rows for a query.
     """
 
     counts: ad.AnnData
@@ -69,6 +73,8 @@ class Mapped:
     measures: pd.DataFrame
     latent: np.ndarray
     masking_shift: float
+    matched: MatchedQuery
+    hidden: pd.DataFrame
 
 
 @dataclass
@@ -107,8 +113,8 @@ def fit(counts: ad.AnnData) -> Fitted:
     return Fitted(counts, model, index_cells(latent, counts.obs["label"], 0), latent)
 
 
-def map_cells(fitted: Fitted, counts: ad.AnnData) -> Mapped:
-    """Return evidence on the cells of a query."""
+def map_cells(fitted: Fitted, counts: ad.AnnData, hide: bool = False) -> Mapped:
+    """Return evidence on the cells of a query, or on held-out cells, whose labels are hidden in turn."""
     latent, index = fitted.model.latent(counts), fitted.index
     classifier = fitted.model.predict(counts)
     tables = [
@@ -122,7 +128,10 @@ def map_cells(fitted: Fitted, counts: ad.AnnData) -> Mapped:
         "neighborhood_shift": shift_from_reference(fitted.model, fitted.counts, counts, latent, 0),
     }
     cells = counts.obs[["batch", "label"]].assign(keep=True)
-    measured = counts.var["measured"].to_numpy()
+    measured, batches = counts.var["measured"].to_numpy(), counts.obs["batch"].to_numpy(dtype=str)
+    reference, names = drawn_reference(fitted.counts, 0)
+    truth = counts.obs["label"].to_numpy(dtype=object)
+    hidden = hidden_label_measures(reference, names, counts.X, truth, batches, measured, 0) if hide else pd.DataFrame()
     return Mapped(
         counts,
         cells,
@@ -130,6 +139,8 @@ def map_cells(fitted: Fitted, counts: ad.AnnData) -> Mapped:
         pd.DataFrame(measures, index=counts.obs_names),
         latent,
         masking_shift(fitted.model, fitted.counts, measured, 0),
+        match_query(reference, names, counts.X, batches, measured, 0),
+        hidden,
     )
 
 
@@ -160,7 +171,7 @@ def fitted_folds(counts: ad.AnnData, n_folds: int, seed: int) -> list[tuple[Fitt
         held.obs_names = [f"fold {fold} {name}" for name in held.obs_names]
         held.var["measured"] = True
         fitted = fit(train)
-        found.append((fitted, map_cells(fitted, held)))
+        found.append((fitted, map_cells(fitted, held, hide=True)))
     return found
 
 

@@ -232,9 +232,21 @@ def fold_of(wildcards):
 
 
 def calibration_of(wildcards):
-    """What was learned on the folds, and the cells that it was learned on; nothing without folds."""
-    names = {"calibration": "calibration.json", "held_out": "held_out.npz"}
-    return {key: f"<results>/evaluation/{file}" for key, file in names.items() if FOLDS}
+    """What was learned on the folds; nothing without folds."""
+    return {"calibration": "<results>/evaluation/calibration.json"} if FOLDS else {}
+
+
+def of_matched(folder, suffix=""):
+    """The matched baseline's results below a folder."""
+    names = {
+        "labels": "labels.parquet",
+        "measures": "measures.parquet",
+        "agreement": "agreement.json",
+    }
+    return {
+        f"matched_{kind}{suffix}": f"{folder}/matched/{name}"
+        for kind, name in names.items()
+    }
 
 
 def mapqc_of(wildcards):
@@ -363,7 +375,8 @@ def group_of_split(wildcards):
 
 def group_of_fold(wildcards):
     """The jobs from a fold's reference to the labels of its held-out cells by each source; none for the atlas."""
-    split = wildcards.get("split") or reference_of(wildcards.query)
+    fold = wildcards.get("fold")
+    split = wildcards.get("split") or fold or reference_of(wildcards.query)
     if split == "reference":
         return None
     # A single fold shares the submission of the calibration.

@@ -62,18 +62,51 @@ rule hold_out:
         "../scripts/hold_out.py"
 
 
+# What a type looks like that the reference lacks: each label is hidden in turn from the matched baseline alone.
+rule hide_labels:
+    input:
+        reference="<results>/evaluation/{fold}/counts.h5ad",
+        held_out=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
+        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
+    output:
+        hidden=f"<results>/evaluation/{{fold}}/{HELD_OUT}/hidden.parquet",
+    log:
+        "<logs>/hide_labels/{fold}.log",
+    benchmark:
+        "<benchmarks>/hide_labels/{fold}.tsv"
+    group:
+        shared(group_of_fold)
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=2500, per_input_mb=6),
+        runtime=minutes(120),
+    params:
+        revision=revision("hide_labels"),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/hide_labels.py"
+
+
 rule calibrate:
     input:
         **{
-            f"{kind}:{fold}:{model}": f"<results>/evaluation/{fold}/{HELD_OUT}/models/{model}/{kind}.parquet"
-            for kind in ("labels", "distance", "fit")
+            f"labels:{fold}:{model}": f"<results>/evaluation/{fold}/{HELD_OUT}/models/{model}/labels.parquet"
             for fold in FOLDS
             for model in MODELS
         },
+        **{
+            key: path
+            for fold in FOLDS
+            for key, path in of_matched(
+                f"<results>/evaluation/{fold}/{HELD_OUT}", f":{fold}"
+            ).items()
+        },
         **of_folds(
-            positions=f"<results>/evaluation/{{fold}}/{HELD_OUT}/models/{BASELINE}/latent.parquet",
-            cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
+            CALIBRATION_FOLDS,
+            hidden=f"<results>/evaluation/{{fold}}/{HELD_OUT}/hidden.parquet",
         ),
+        **of_folds(cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet"),
         **of_datasets(dataset_cells="cells.parquet"),
     output:
         **of_folds(
@@ -81,7 +114,6 @@ rule calibrate:
             sources=f"<results>/evaluation/{{fold}}/{HELD_OUT}/sources.parquet",
         ),
         calibration="<results>/evaluation/calibration.json",
-        held_out="<results>/evaluation/held_out.npz",
     log:
         "<logs>/calibrate.log",
     benchmark:

@@ -103,6 +103,33 @@ rule transfer_labels:
         "../scripts/transfer_labels.py"
 
 
+# By the baseline fitted anew to the reference as the query measured it: labels, and what novelty and verdict are made of.
+rule match_query:
+    input:
+        reference=of_reference("counts.h5ad"),
+        query="<results>/{query}/counts.h5ad",
+    output:
+        labels="<results>/{query}/matched/labels.parquet",
+        measures="<results>/{query}/matched/measures.parquet",
+        agreement="<results>/{query}/matched/agreement.json",
+    log:
+        "<logs>/match_query/{query}.log",
+    benchmark:
+        "<benchmarks>/match_query/{query}.tsv"
+    group:
+        shared(group_of_query)
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=2500, per_input_mb=12),
+        runtime=minutes(120),
+    params:
+        revision=revision("match_query"),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/match_query.py"
+
+
 # One label per cell out of all sources, how the query compares with held-out cells, and the verdict: what calibrate and
 # measure_held_out do for held-out cells.
 rule assess_query:
@@ -111,7 +138,6 @@ rule assess_query:
         unpack(mapqc_of),
         **of_models(
             labels="<results>/queries/{name}/models/{model}/labels.parquet",
-            distance="<results>/queries/{name}/models/{model}/distance.parquet",
             fit="<results>/queries/{name}/models/{model}/fit.parquet",
             mapping="<results>/queries/{name}/models/{model}/mapping.json",
             latent="<results>/queries/{name}/models/{model}/latent.parquet",
@@ -122,6 +148,7 @@ rule assess_query:
             measures=f"<results>/evaluation/{{fold}}/{HELD_OUT}/measures.json",
         ),
         **of_datasets(dataset_cells="cells.parquet"),
+        **of_matched("<results>/queries/{name}"),
         cells="<results>/queries/{name}/cells.parquet",
         counts="<results>/queries/{name}/counts.h5ad",
         reference="<results>/reference/counts.h5ad",
@@ -129,7 +156,7 @@ rule assess_query:
     output:
         delivered="<results>/queries/{name}/delivered.parquet",
         sources="<results>/queries/{name}/sources.parquet",
-        left_out="<results>/queries/{name}/sources.json",
+        facts="<results>/queries/{name}/sources.json",
         measures="<results>/queries/{name}/measures.json",
         verdict="<results>/queries/{name}/verdict.json",
     log:
@@ -145,7 +172,7 @@ rule assess_query:
         runtime=minutes(120),
     params:
         revision=revision("assess_query"),
-        source=f"{CONFIG['deliver']['model']}:{CONFIG['deliver']['source']}",
+        source=delivered_source(CONFIG),
         novel=CONFIG["deliver"]["novel"],
         seed=CONFIG["seed"],
     script:

@@ -2,9 +2,9 @@
 
 in:  delivered.parquet and verdict.json; labels.parquet of each model, and tree.parquet of those
      with a tree of labels; the query's cells.parquet
-out: labels.csv: cell (as in the user's file), label, confidence, status, coarser levels, set,
-     set_label, novelty, then {model}_label and {model}_confidence, and {model}_tree_node where
-     there is a tree
+out: labels.csv: cell (as in the user's file), label, confidence, status, query_verdict, batch_verdict,
+     coarser levels, set, set_label, novelty, novelty_fdr, then {model}_label and
+     {model}_confidence, and {model}_tree_node where there is a tree
 """
 
 import pandas as pd
@@ -13,7 +13,8 @@ from refatlas.evaluate.verdict import report_verdict
 from refatlas.io.atomic import read_json, write_table
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
-from refatlas.transfer.delivery import deliverable, read_delivered, require_accepted, status_counts, with_nodes
+from refatlas.transfer.deliverable import deliverable, require_accepted, status_counts, with_nodes
+from refatlas.transfer.delivery import read_delivered
 
 
 def main(smk) -> None:
@@ -23,7 +24,7 @@ def main(smk) -> None:
     tables = {model: pd.read_parquet(path) for model, path in by_name(i, "labels").items()}
     trees = {model: pd.read_parquet(path) for model, path in by_name(i, "tree").items()}
     delivered = read_delivered(i.delivered)
-    rows = deliverable(cells, delivered, tables, smk.params.min_confidence, found["verdict"])
+    rows = deliverable(cells, delivered, tables, smk.params.min_confidence, found)
     write_table(with_nodes(rows, cells.index, trees), smk.output.labels)
     print(status_counts(rows))
     report_verdict(name, found)

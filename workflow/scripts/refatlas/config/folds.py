@@ -5,7 +5,10 @@ from typing import Any
 
 from refatlas.config.validation import require_name
 from refatlas.errors import InputError
+from refatlas.prepare.folds import LEAST_GROUPS
 
+# Folds that `auto` makes.
+AUTOMATIC = 3
 # Folder of the cells that a fold holds out, below the fold's own folder.
 HELD_OUT = "heldout"
 
@@ -13,7 +16,8 @@ HELD_OUT = "heldout"
 def folds(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the folds by name: which batches each holds out, and which label it hides.
 
-    Batches are named ("batches"), or are those of a numbered fold ("fold" out of "n_folds"). Every
+    Batches are named ("batches"), or are those of a numbered fold ("fold" out of "n_folds";
+    "automatic" if the number was not asked for). Every
     hidden label ("hide": its name, or its rank by number of cells) is a fold of its own, which
     holds out the batches of the first fold.
 
@@ -21,10 +25,13 @@ def folds(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
         evaluation: the config's `evaluation`.
     """
     requested = evaluation["folds"]
+    automatic = {"automatic": True} if requested == "auto" else {}
+    if automatic:
+        requested = AUTOMATIC
     if isinstance(requested, dict):
         found = {f"fold_{name}": {"batches": batches} for name, batches in requested.items()}
     else:
-        found = {f"fold_{i + 1}": {"fold": i, "n_folds": requested} for i in range(requested)}
+        found = {f"fold_{i + 1}": {"fold": i, "n_folds": requested, **automatic} for i in range(requested)}
     if not found:
         return {}
     first = next(iter(found.values()))
@@ -41,17 +48,28 @@ def calibration_folds(folds: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def limit_epochs(settings: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's settings with at most `evaluation.max_epochs` epochs in each stage."""
-    limit = evaluation["max_epochs"]
-    if limit is None:
-        return settings
+    """Return a model's settings with at most `evaluation.max_epochs` epochs in each stage.
+
+    Without that limit, a stage whose epochs follow from the number of cells has those of the whole
+    reference, of which the fold has a "share": so three folds cost twice the training at most.
+    """
+    limit, n_folds = evaluation["max_epochs"], _n_folds(evaluation)
+    share = 1 - 1 / max(n_folds, LEAST_GROUPS) if n_folds else 1.0
 
     def limited(section: Any) -> Any:
         if not isinstance(section, dict) or "max_epochs" not in section:
             return section
-        return {**section, "max_epochs": min(section["max_epochs"] or limit, limit)}
+        if limit is not None:
+            return {**section, "max_epochs": min(section["max_epochs"] or limit, limit)}
+        return section if section["max_epochs"] else {**section, "share": round(share, 4)}
 
     return {key: limited(section) for key, section in settings.items()}
+
+
+def _n_folds(evaluation: dict[str, Any]) -> int:
+    """Return the number of numbered folds; 0 for named batches."""
+    requested = evaluation["folds"]
+    return AUTOMATIC if requested == "auto" else requested if isinstance(requested, int) else 0
 
 
 def require_valid_folds(evaluation: dict[str, Any]) -> None:

@@ -150,8 +150,10 @@ def tree_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def delivered_source(config: dict[str, Any]) -> str | None:
-    """Return the one source that is delivered, as "model:source"; None if all are pooled."""
+    """Return the one source that is delivered, as "model:source"; "matched" for the matched baseline, None for all."""
     deliver = config["deliver"]
+    if deliver["source"] == "matched":
+        return "matched"
     return None if deliver["source"] == "all" else f"{deliver['model']}:{deliver['source']}"
 
 
@@ -175,7 +177,7 @@ def _complete_delivery(config: dict[str, Any]) -> dict[str, Any]:
             f"config: deliver: model {deliver['model']!r} is not in models; name one of {listed(config['models'])}"
         )
     if deliver["source"] == "all" and not folds(config["evaluation"]):
-        deliver["source"] = "knn"
+        deliver["source"] = "matched"
     kind = config["models"][deliver["model"]]["type"]
     if deliver["source"] == "classifier" and not MODEL_TYPES[kind].has_classifier:
         raise InputError(f"config: deliver: a model of type {kind} has no classifier; set deliver.source to knn")

@@ -68,6 +68,22 @@ def measure(
     return found
 
 
+def without_unseen(cells: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return held-out cells, of which those whose label the reference lacks are not kept.
+
+    They are what a verdict must notice, and would otherwise pass for usual.
+
+    Args:
+        cells: cells.parquet of held-out cells.
+        reference: path of the reference's counts.h5ad.
+    """
+    stored = ad.read_h5ad(reference, backed="r")
+    known: pd.Series = stored.obs["label"]
+    seen = cells["label"].isin(known.dropna().astype(str).unique()) | cells["label"].isna()
+    stored.file.close()
+    return cells.assign(keep=cells["keep"] & seen)
+
+
 def draw_reference(path: str, seed: int, n_cells: int = 2 * N_CELLS) -> tuple[ad.AnnData, set[str]]:
     """Return some cells of the reference, and the labels of all.
 

@@ -139,7 +139,7 @@ def _labels_of_model(
         calibrated = pick(sources, name)["confidence"] if name in calibrated_sources else None
         yield SourceLabels(model, source, 1, found, calibrated)
         for level, column in enumerate(parents, start=2):
-            yield SourceLabels(model, source, level, without_gaps(coarser(shares, found["label"], parents[column])))
+            yield SourceLabels(model, source, level, without_gaps(coarser(shares, parents[column])))
 
 
 def without_gaps(table: pd.DataFrame) -> pd.DataFrame:

@@ -109,11 +109,13 @@ def warmup_epochs(settings: Settings) -> int:
 def with_max_epochs(settings: Settings, n_cells: int) -> Settings:
     """Return a training section with max_epochs filled in.
 
-    By default it is enough for about 10,000 steps, at least 20 and at most 400.
+    By default it is enough for about 10,000 steps, at least 20 and at most 400. In a fold, it is
+    that of the whole reference, of which the fold has the "share".
     """
     if settings["max_epochs"] is not None:
         return settings
-    return {**settings, "max_epochs": int(np.clip(10_000 * settings["batch_size"] / max(n_cells, 1), 20, 400))}
+    n_reference = n_cells / settings.get("share", 1.0)
+    return {**settings, "max_epochs": int(np.clip(10_000 * settings["batch_size"] / max(n_reference, 1), 20, 400))}
 
 
 def training_of(recorders: list[Recorder], device: str) -> Training:

@@ -121,11 +121,11 @@ def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd
     """Return the role of each kept cell in a fold, and a summary of the fold.
 
     A reference with a single unit has no unit to hold out: then a third of its cells is held out,
-    of which hold_out simulates batches.
+    of which hold_out simulates batches. So it is for an automatic fold for which no unit is left.
 
     Args:
         cells: kept cells of the reference, with batch and label.
-        fold: batches, or fold and n_folds; hide. As of `config.folds`.
+        fold: batches, or fold, n_folds and automatic; hide. As of `config.folds`.
         unit: "batch", "dataset" or "auto".
         seed: for the cells of a reference with a single unit.
 
@@ -139,7 +139,9 @@ def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd
     if "label" not in cells or cells["label"].notna().sum() == 0:
         raise InputError("config: evaluation: the reference has no labels to evaluate; set evaluation.folds to 0")
     by = cells["batch"] if fold.get("batches") else cell_units(cells, unit)
-    simulated = not fold.get("batches") and len(by[cells["label"].notna()].unique()) == 1
+    n_units = len(by[cells["label"].notna()].unique())
+    without_unit = n_units == 1 or (fold.get("automatic", False) and fold["fold"] >= n_units)
+    simulated = not fold.get("batches") and without_unit
     held: list[str] = []
     if simulated:
         slices = np.random.default_rng(seed).permutation(len(cells)) % max(fold["n_folds"], LEAST_GROUPS)
@@ -148,7 +150,8 @@ def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd
         held = find_batches(cells, fold["batches"])
         held_out = by.isin(held)
     else:
-        held = balanced_units(cells, by, fold["fold"], fold["n_folds"])
+        n_folds = min(fold["n_folds"], n_units) if fold.get("automatic") else fold["n_folds"]
+        held = balanced_units(cells, by, fold["fold"], n_folds)
         held_out = by.isin(held)
     roles = pd.Series(np.where(held_out, "held_out", "train"), index=cells.index, name="role")
     hidden = None if fold.get("hide") is None else hidden_label(cells, held_out, fold["hide"])

@@ -1,6 +1,7 @@
 """Calibration on held-out cells, and their labels by cross-fitting.
 
-Cross-fitting: each held-out cell is labelled by what was learned on the other held-out batches.
+Cross-fitting: each held-out cell is labelled by what was learned on the other folds, or, with one
+fold, on its other batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,48 +11,105 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refatlas.errors import InputError, listed
+from refatlas.errors import InputError
+from refatlas.transfer.accuracy import usual_way_back
 from refatlas.transfer.calibration import left_out
 from refatlas.transfer.delivery import deliver, sources_table
-from refatlas.transfer.evidence import Evidence, HeldOut, ModelFiles, known_labels, read_evidence, stack_evidence
+from refatlas.transfer.evidence import (
+    Evidence,
+    MatchedFiles,
+    ModelFiles,
+    known_labels,
+    read_evidence,
+    stack_evidence,
+)
 from refatlas.transfer.hierarchy import hierarchy
-from refatlas.transfer.pooling import learn
+from refatlas.transfer.label_levels import learn_levels
+from refatlas.transfer.novelty import learn_novelty
+from refatlas.transfer.pooling import learn, pooled_probabilities, pooled_sources
 
 MIN_CELLS = 30
 MAX_CELLS = 50_000
 
 
-class SplitCells:
+@dataclass
+class HeldOut:
     """The held-out cells of one split.
-
-    Args:
-        split: its name.
-        models: of each model, paths of labels.parquet ("labels"), distance.parquet ("distance") and
-            fit.parquet ("fit").
-        positions: path of the baseline's latent.parquet of the held-out cells.
-        cells: path of their cells.parquet.
-        known: labels of the whole reference.
 
     Attributes:
         split: its name.
         cells: cells.parquet.
         evidence: on all of the cells.
         seen: whether each cell's label is in the split's reference, shape (n_cells,).
+        hidden: novelty measures of cells whose label was hidden (see `hidden_label_measures`).
+        simulated: whether its batches are simulated.
     """
 
-    def __init__(self, split: str, models: ModelFiles, positions: str, cells: str, known: list[str]) -> None:
-        self.split, self.cells = split, pd.read_parquet(cells)
-        self.evidence = read_evidence(split, self.cells["batch"], models, positions, known)
-        seen_labels = known_labels(files["labels"] for files in models.values())
-        self.seen = self.cells["label"].isin(seen_labels).to_numpy()
+    split: str
+    cells: pd.DataFrame
+    evidence: Evidence
+    seen: np.ndarray
+    hidden: pd.DataFrame
+    simulated: bool
 
 
-@dataclass
-class Learned:
-    """What was learned on some held-out cells (see `learn`), and these cells."""
+def read_held_out(
+    split: str,
+    models: ModelFiles,
+    matched: MatchedFiles,
+    cells: str,
+    hidden: str | None,
+    known: list[str],
+    real: set[str],
+) -> HeldOut:
+    """Return the held-out cells of one split.
 
-    parameters: dict[str, Any]
-    cells: HeldOut
+    Args:
+        split: its name.
+        models: of each model, path of labels.parquet ("labels").
+        matched: paths of the matched baseline's files.
+        cells: path of their cells.parquet.
+        hidden: path of the measures of hidden labels; None if there are none.
+        known: labels of the whole reference.
+        real: batches of the reference.
+    """
+    table = pd.read_parquet(cells)
+    seen = known_labels(files["labels"] for files in models.values())
+    return HeldOut(
+        split,
+        table,
+        read_evidence(split, table["batch"], models, matched, known),
+        table["label"].isin(seen).to_numpy(),
+        pd.read_parquet(hidden) if hidden else pd.DataFrame(columns=["hidden"]),
+        not set(table["batch"].astype(str)) <= real,
+    )
+
+
+def read_splits(
+    labels: Mapping[str, Mapping[str, str]], files: Mapping[str, Mapping[str, str]], reference: pd.DataFrame
+) -> list[HeldOut]:
+    """Return the held-out cells of all splits.
+
+    Args:
+        labels: path of labels.parquet of each split and model.
+        files: of each split, paths of matched_labels, matched_measures, matched_agreement, cells and,
+            for folds to learn from, hidden.
+        reference: the reference's cells, with keep, batch and label columns.
+    """
+    known = sorted(reference.loc[reference["keep"], "label"].dropna().unique())
+    real = set(reference["batch"].astype(str))
+    return [
+        read_held_out(
+            split,
+            {model: {"labels": path} for model, path in models.items()},
+            {kind: files[split][f"matched_{kind}"] for kind in ("labels", "measures", "agreement")},
+            files[split]["cells"],
+            files[split].get("hidden"),
+            known,
+            real,
+        )
+        for split, models in labels.items()
+    ]
 
 
 @dataclass
@@ -60,23 +118,19 @@ class Calibration:
 
     Attributes:
         parameters: the content of calibration.json.
-        cells: held-out cells from which it was learned.
-        delivered: delivered labels of each split's held-out cells (see `deliver`).
+        delivered: delivered labels of each split's held-out cells (see `Delivery`).
         sources: label and confidence of every source (see `sources_table`) of each split.
     """
 
     parameters: dict[str, Any]
-    cells: HeldOut
     delivered: dict[str, pd.DataFrame]
     sources: dict[str, pd.DataFrame]
 
 
 def calibrate(
-    models: Mapping[str, ModelFiles],
-    positions: Mapping[str, str],
-    cells: Mapping[str, str],
-    reference: pd.DataFrame,
+    splits: Sequence[HeldOut],
     folds: Sequence[str],
+    reference: pd.DataFrame,
     source: str | None,
     alpha: float,
     novel: float,
@@ -84,38 +138,37 @@ def calibrate(
     """Return calibration and pooling learned on held-out cells, and these cells' labels by cross-fitting.
 
     Args:
-        models: of each split and model, paths of labels.parquet ("labels"), distance.parquet
-            ("distance") and fit.parquet ("fit").
-        positions: of each split, path of the baseline's latent.parquet of the held-out cells.
-        cells: of each split, path of the held-out cells' cells.parquet.
-        reference: the reference's cells, with keep, batch and label columns.
-        folds: splits to learn from; the others are only labelled.
-        source: the only source ("model:source") to deliver; None to pool all.
-        alpha: share of cells whose prediction set may miss the true label.
-        novel: novelty score from which a cell is novel.
+        splits: held-out cells of all folds.
+        folds: names of the splits to learn from; the others are only labelled.
+        reference: the reference's cells, with label columns.
+        source: which sources to pool (see `pooled_sources`).
+        alpha: share of a label's cells whose prediction set may miss it.
+        novel: novelty from which a cell is novel.
 
     Raises:
         InputError: the folds hold out too few cells with a label of the reference.
     """
-    known = sorted(reference.loc[reference["keep"], "label"].dropna().unique())
-    splits = [SplitCells(split, models[split], positions[split], cells[split], known) for split in models]
-    evidence, learning = seen_cells([held for held in splits if held.split in folds])
-    truth, batches = learning["label"], learning["batch"].to_numpy(dtype=str)
-    pooled = list(evidence.sources) if source is None else [source]
-    everything = learn_all(evidence, truth, batches, pooled, alpha)
-    part_of, learned = cross_fit(evidence, truth, batches, pooled, alpha)
-    parents, delivered, sources = hierarchy(reference), {}, {}
+    used, parents = [held for held in splits if held.split in folds], hierarchy(reference)
+    everything = learn_from(used, source, alpha, parents)
+    parts = cross_fit(used, source, alpha, parents)
+    delivered, sources = {}, {}
     for held in splits:
-        delivered[held.split], sources[held.split] = deliver_parts(held, part_of, learned, everything, parents, novel)
-    basis = {
-        "folds": list(folds),
-        "n_cells": len(learning),
-        "batches": sorted(set(batches)),
-        "simulated": not set(batches) <= set(reference["batch"]),
-        "labels": truth.value_counts().to_dict(),
+        delivered[held.split], sources[held.split] = deliver_held_out(held, parts, everything, parents, novel)
+    basis = _basis(used)
+    report_weights(everything, basis)
+    return Calibration({**everything, "evidence": basis}, delivered, sources)
+
+
+def _basis(used: Sequence[HeldOut]) -> dict[str, Any]:
+    """Return from which cells was learned, for calibration.json."""
+    cells = pd.concat([held.cells[held.seen] for held in used])
+    return {
+        "folds": [held.split for held in used],
+        "n_cells": len(cells),
+        "batches": sorted(cells["batch"].astype(str).unique()),
+        "simulated": any(held.simulated for held in used),
+        "labels": cells["label"].value_counts().to_dict(),
     }
-    report_weights(everything.parameters, basis)
-    return Calibration({**everything.parameters, "evidence": basis}, everything.cells, delivered, sources)
 
 
 def report_weights(parameters: Mapping[str, Any], basis: Mapping[str, Any]) -> None:
@@ -123,62 +176,99 @@ def report_weights(parameters: Mapping[str, Any], basis: Mapping[str, Any]) -> N
     weights = zip(parameters["wanted"], parameters["weights"], strict=True)
     print(
         f"{basis['n_cells']} held-out cells of {len(basis['batches'])} batches; weights: "
-        + ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
+        + ", ".join(f"{name} {weight:.2f}" for name, weight in weights if weight)
     )
 
 
-def learn_all(evidence: Evidence, truth: pd.Series, batches: np.ndarray, pooled: list[str], alpha: float) -> Learned:
-    """Return what is learned on all of these cells; arguments as of `learn`."""
-    codes = pd.Index(evidence.labels).get_indexer(truth)
-    return Learned(learn(evidence, truth, batches, pooled, alpha), HeldOut(evidence.sources, codes, batches))
+def learn_from(used: Sequence[HeldOut], source: str | None, alpha: float, parents: pd.DataFrame) -> dict[str, Any]:
+    """Return all that is learned on the held-out cells of some splits.
+
+    Returns:
+        All of `pooling.learn`, and "levels" (see `learn_levels`), "novelty" (see `learn_novelty`;
+        "judged" is false if every batch is simulated) and "way_back" (see `usual_way_back`).
+    """
+    evidence, cells = seen_cells(used)
+    truth = pd.Index(evidence.labels).get_indexer(cells["label"])
+    groups = _groups(evidence, used)
+    pooled = pooled_sources(evidence.sources, source)
+    learned = learn(evidence, truth, groups, pooled, alpha)
+    p, _ = pooled_probabilities(evidence, learned)
+    hidden = pd.concat([held.hidden.assign(fold=held.split) for held in used if len(held.hidden)] or [pd.DataFrame()])
+    agreement = {group: values for held in used for group, values in held.evidence.agreement.items()}
+    return {
+        **learned,
+        "levels": learn_levels(p, evidence.labels, truth, parents),
+        "novelty": learn_novelty(evidence.measures, hidden) | {"judged": not all(held.simulated for held in used)},
+        "way_back": usual_way_back(agreement.values()),
+    }
+
+
+def _groups(evidence: Evidence, used: Sequence[HeldOut]) -> np.ndarray:
+    """Return the fold of each cell, or its batch if there is one fold."""
+    if len(used) < 2:
+        return evidence.groups
+    return np.array([group.split(" ", 1)[0] for group in evidence.groups])
 
 
 def cross_fit(
-    evidence: Evidence, truth: pd.Series, batches: np.ndarray, pooled: list[str], alpha: float
-) -> tuple[dict[str, int], dict[int, Learned]]:
-    """Return the part to which each cell belongs, and what is learned without each part.
+    used: Sequence[HeldOut], source: str | None, alpha: float, parents: pd.DataFrame
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return for each held-out cell the part to which it belongs, and what is learned without that part.
 
-    Parts are batches, so that no batch is judged by what was learned on it; with a single batch,
-    they are thirds of its cells.
+    Parts are folds; with one fold, batches; with one batch, thirds of its cells.
     """
-    part_of: dict[str, int] = {}
-    learned: dict[int, Learned] = {}
-    for i, test in enumerate(left_out(batches)):
-        part_of |= dict.fromkeys(evidence.cells[test], i)
-        learned[i] = learn_all(evidence.take(~test), truth[~test], batches[~test], pooled, alpha)
-    return part_of, learned
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    if len(used) > 1:
+        for held in used:
+            learned = learn_from([other for other in used if other is not held], source, alpha, parents)
+            found |= dict.fromkeys(held.cells.index, (held.split, learned))
+        return found
+    held = used[0]
+    for i, test in enumerate(left_out(held.evidence.groups)):
+        learned = learn_from([_take(held, ~test)], source, alpha, parents)
+        found |= dict.fromkeys(held.cells.index[test], (str(i), learned))
+    return found
 
 
-def deliver_parts(
-    held: SplitCells,
-    part_of: dict[str, int],
-    learned: dict[int, Learned],
-    everything: Learned,
+def _take(held: HeldOut, mask: np.ndarray) -> HeldOut:
+    """Return the cells of a split where `mask` is true, with the measures of hidden labels of their batches."""
+    batches = set(held.cells.loc[mask, "batch"].astype(str))
+    hidden = held.hidden[held.hidden["batch"].isin(batches)] if len(held.hidden) else held.hidden
+    evidence = held.evidence.take(mask)
+    kept = set(evidence.groups)
+    evidence.agreement = {group: values for group, values in evidence.agreement.items() if group in kept}
+    return HeldOut(held.split, held.cells[mask], evidence, held.seen[mask], hidden, held.simulated)
+
+
+def deliver_held_out(
+    held: HeldOut,
+    parts: Mapping[str, tuple[str, dict[str, Any]]],
+    everything: dict[str, Any],
     parents: pd.DataFrame,
     novel: float,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the delivered labels of one split's held-out cells, and the table of all sources.
 
-    Each batch is labelled as if it were a query, each cell by what was learned without its part.
+    Each cell is labelled by what was learned without its part; cells that nothing was learned from,
+    by what was learned on all.
     """
-    batch = held.cells["batch"].astype(str)
-    part = pd.Series([part_of.get(cell, -1) for cell in held.cells.index], index=held.cells.index)
-    # Cells that nothing was learned from, such as those with a hidden label, belong to the part of their batch.
-    part = part.where(part >= 0, part.groupby(batch).transform("max"))
+    names = pd.Series([parts[cell][0] if cell in parts else "" for cell in held.cells.index], index=held.cells.index)
     delivered, sources = [], []
-    for (name, number), cells in held.cells.groupby([batch, part]):
-        fitted, evidence = learned.get(number, everything), held.evidence.take(held.cells.index.isin(cells.index))
-        found, shares, unsure = deliver(evidence, fitted.parameters, fitted.cells, parents, novel)
+    for _, cells in names.groupby(names):
+        learned = parts[cells.index[0]][1] if cells.iloc[0] else everything
+        evidence = held.evidence.take(held.cells.index.isin(cells.index))
+        found = deliver(evidence, learned, parents, novel)
+        estimate = found.accuracy[""]
         print(
-            f"{held.split}, {name}: {len(cells)} cells; sources left out because of low confidence: "
-            + listed(f"{source} ({fall:.2f})" for source, fall in unsure.items())
+            f"{held.split}: {len(cells)} cells; estimated accuracy {estimate.value:.3f}"
+            f" ({estimate.low:.3f} to {estimate.high:.3f})"
         )
-        delivered.append(found)
-        sources.append(sources_table(evidence, fitted.parameters, shares))
+        delivered.append(found.cells)
+        sources.append(sources_table(evidence, learned, found.shares))
     return pd.concat(delivered).loc[held.cells.index], pd.concat(sources, ignore_index=True)
 
 
-def seen_cells(splits: Sequence[SplitCells]) -> tuple[Evidence, pd.DataFrame]:
+def seen_cells(used: Sequence[HeldOut]) -> tuple[Evidence, pd.DataFrame]:
     """Return the evidence and the cells.parquet of held-out cells whose label is in their reference.
 
     At most about MAX_CELLS are drawn, at random.
@@ -186,12 +276,12 @@ def seen_cells(splits: Sequence[SplitCells]) -> tuple[Evidence, pd.DataFrame]:
     Raises:
         InputError: there are fewer than MIN_CELLS.
     """
-    share = min(MAX_CELLS / max(sum(held.seen.sum() for held in splits), 1), 1)
-    drawn = [held.seen & (np.random.default_rng(0).random(len(held.seen)) < share) for held in splits]
-    cells = pd.concat([held.cells[mask] for held, mask in zip(splits, drawn, strict=True)])
+    share = min(MAX_CELLS / max(sum(held.seen.sum() for held in used), 1), 1)
+    drawn = [held.seen & (np.random.default_rng(0).random(len(held.seen)) < share) for held in used]
+    cells = pd.concat([held.cells[mask] for held, mask in zip(used, drawn, strict=True)])
     if len(cells) < MIN_CELLS:
         raise InputError(
             f"config: evaluation: the folds hold out only {len(cells)} cells with a label of the reference, need"
             f" {MIN_CELLS} to calibrate; hold out more, or set evaluation.folds to 0"
         )
-    return stack_evidence([held.evidence.take(mask) for held, mask in zip(splits, drawn, strict=True)]), cells
+    return stack_evidence([held.evidence.take(mask) for held, mask in zip(used, drawn, strict=True)]), cells

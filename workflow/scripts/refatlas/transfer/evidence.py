@@ -1,18 +1,21 @@
-"""Evidence on query cells: probabilities of labels by each source, and measures of novelty."""
+"""Evidence on query cells: probabilities of labels by each source, novelty measures, agreement of labels."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from refatlas.io.atomic import atomic_path
+from refatlas.io.atomic import read_json
+from refatlas.transfer.label_agreement import Agreement
 from refatlas.transfer.label_table import labels_of_table, probabilities
 
 # Paths of each model's results, by the kind of file.
 ModelFiles = Mapping[str, Mapping[str, str]]
+# Paths of the matched baseline's results: "labels", "measures" and "agreement" (see `query_match`).
+MatchedFiles = Mapping[str, str]
+# Model name of the sources of the matched baseline.
+MATCHED = "matched"
 
 
 @dataclass
@@ -24,19 +27,17 @@ class Evidence:
         labels: the reference's labels.
         sources: probabilities of the labels by each source ("model:source"), shape (n_cells,
             n_labels).
-        novelty_measures: how unlike the reference each cell is, one column per model and measure
-            ("model:measure"); larger means less alike.
-        positions: the cells in the baseline's latent space, shape (n_cells, n_latent).
-        groups: batch of each cell, together with its split. Neighbours are searched within a group,
-            because the latent spaces of splits differ.
+        measures: novelty measures, with given (the label by the matched baseline) and batch.
+        groups: batch of each cell, together with its split.
+        agreement: measures of agreement of the labels of each group that is large enough.
     """
 
     cells: pd.Index
     labels: list[str]
     sources: dict[str, np.ndarray]
-    novelty_measures: pd.DataFrame
-    positions: np.ndarray
+    measures: pd.DataFrame
     groups: np.ndarray
+    agreement: dict[str, Agreement]
 
     def take(self, mask: np.ndarray) -> "Evidence":
         """Return the evidence on the cells where `mask` is true."""
@@ -44,84 +45,48 @@ class Evidence:
             self.cells[mask],
             self.labels,
             {name: p[mask] for name, p in self.sources.items()},
-            self.novelty_measures[mask],
-            self.positions[mask],
+            self.measures[mask],
             self.groups[mask],
+            self.agreement,
         )
 
 
-@dataclass
-class HeldOut:
-    """Held-out cells with known labels, from which calibration and pooling are learned.
-
-    Attributes:
-        sources: probabilities of the labels by each source, shape (n_cells, n_labels).
-        truth: column of each cell's true label, shape (n_cells,).
-        batches: batch of each cell, shape (n_cells,).
-    """
-
-    sources: dict[str, np.ndarray]
-    truth: np.ndarray
-    batches: np.ndarray
-
-    def save(self, path: str | Path) -> None:
-        """Write the cells to an npz file, atomically; probabilities are stored in single precision."""
-        arrays: dict[str, Any] = {f"source {name}": p.astype(np.float32) for name, p in self.sources.items()}
-        with atomic_path(path) as part, part.open("wb") as stream:
-            np.savez_compressed(stream, truth=self.truth, batches=self.batches, **arrays)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "HeldOut":
-        """Return the cells that `save` wrote, without unpickling."""
-        with np.load(path, allow_pickle=False) as arrays:
-            sources = {
-                name.removeprefix("source "): arrays[name].astype(np.float64)
-                for name in arrays.files
-                if name.startswith("source ")
-            }
-            return cls(sources, arrays["truth"], arrays["batches"])
-
-
-def read_evidence(split: str, batches: pd.Series, models: ModelFiles, positions: str, known: list[str]) -> Evidence:
+def read_evidence(
+    split: str, batches: pd.Series, models: ModelFiles, matched: MatchedFiles, known: list[str]
+) -> Evidence:
     """Return the evidence on the cells of one query.
 
     Args:
         split: name of the split whose reference the query was mapped onto.
         batches: batch of each cell, indexed by the cells' names.
-        models: of each model, paths of labels.parquet ("labels"), distance.parquet ("distance") and
-            fit.parquet ("fit"). Their order is that of the sources.
-        positions: path of the baseline's latent.parquet of the query.
+        models: of each model, path of labels.parquet ("labels"). Their order is that of the sources.
+        matched: paths of the matched baseline's files.
         known: labels of the reference.
     """
-    sources, measures, cells = {}, {}, batches.index
-    for model, files in models.items():
-        table = pd.read_parquet(files["labels"])
+    sources, cells = {}, batches.index
+    for model, path in {MATCHED: matched["labels"], **{m: files["labels"] for m, files in models.items()}}.items():
+        table = pd.read_parquet(path)
         for source in table["source"].unique():
             sources[f"{model}:{source}"] = probabilities(table, source, known).loc[cells].to_numpy()
-        for name, values in {**pd.read_parquet(files["distance"]), **pd.read_parquet(files["fit"])}.items():
-            measures[f"{model}:{name}"] = values.loc[cells].to_numpy()
-    return Evidence(
-        cells,
-        known,
-        sources,
-        pd.DataFrame(measures, index=cells),
-        pd.read_parquet(positions).loc[cells].to_numpy(),
-        (f"{split} " + batches.astype(str)).to_numpy(dtype=str),
-    )
+    groups = (f"{split} " + batches.astype(str)).to_numpy(dtype=str)
+    found: dict[str, Agreement] = read_json(matched["agreement"])["agreement"]
+    measures = pd.read_parquet(matched["measures"]).loc[cells]
+    agreement = {f"{split} {batch}": values for batch, values in found.items() if batch}
+    # A batch that is too small is judged by the whole query.
+    agreement |= {name: found[""] for name in np.unique(groups) if name not in agreement and "" in found}
+    return Evidence(cells, known, sources, measures.assign(batch=groups), groups, agreement)
 
 
 def stack_evidence(parts: Sequence[Evidence]) -> Evidence:
     """Return the evidence on several queries as one; all have the same sources and labels."""
     first = parts[0]
-    # The latent spaces of splits may differ in dimensions if a reference is tiny.
-    width = max(part.positions.shape[1] for part in parts)
     return Evidence(
         pd.Index(np.concatenate([part.cells for part in parts])),
         first.labels,
         {name: np.vstack([part.sources[name] for part in parts]) for name in first.sources},
-        pd.concat([part.novelty_measures for part in parts]),
-        np.vstack([np.pad(p.positions, ((0, 0), (0, width - p.positions.shape[1]))) for p in parts]),
+        pd.concat([part.measures for part in parts]),
         np.concatenate([part.groups for part in parts]),
+        {name: values for part in parts for name, values in part.agreement.items()},
     )
 
 

@@ -26,21 +26,47 @@ def hierarchy(cells: pd.DataFrame) -> pd.DataFrame:
     return parents
 
 
-def coarser(shares: pd.DataFrame, labels: pd.Series, parents: pd.Series) -> pd.DataFrame:
-    """Return label and confidence of each cell at a coarser level.
+def parent_groups(labels: list[str], parents: pd.Series) -> tuple[list[str | None], np.ndarray]:
+    """Return the names of the parents, and the position of each label's parent in them.
 
-    The label is the parent of the cell's label, so that levels agree. Its confidence is the sum of
-    the probabilities of the parent's children.
+    A label without a parent is a group of its own, named None.
+
+    Args:
+        labels: the labels.
+        parents: parent of each label; missing for a label without one.
+    """
+    found = parents.reindex(labels)
+    known = sorted({str(parent) for parent in found.dropna()})
+    names: list[str | None] = [*known]
+    places = {name: i for i, name in enumerate(known)}
+    codes = []
+    for parent in found:
+        if pd.isna(parent):
+            names.append(None)
+            codes.append(len(names) - 1)
+        else:
+            codes.append(places[str(parent)])
+    return names, np.array(codes)
+
+
+def parent_sums(p: np.ndarray, codes: np.ndarray, n_parents: int) -> np.ndarray:
+    """Return the probability of each parent, the sum over its labels, shape (n_cells, n_parents)."""
+    found = np.zeros((len(p), n_parents))
+    for code in range(n_parents):
+        found[:, code] = p[:, codes == code].sum(axis=1)
+    return found
+
+
+def coarser(shares: pd.DataFrame, parents: pd.Series) -> pd.DataFrame:
+    """Return the likeliest parent of each cell and its probability; the label is missing for a group without a name.
 
     Args:
         shares: probabilities, cells × labels.
-        labels: label of each cell.
         parents: parent of each label; missing for a label without one.
     """
-    sums = shares.T.groupby(parents.reindex(shares.columns)).sum().T
-    found = labels.map(parents)
-    columns = sums.columns.get_indexer(pd.Index(found))
-    has_parent = columns >= 0
-    confidence = np.full(len(labels), np.nan)
-    confidence[has_parent] = sums.to_numpy()[has_parent, columns[has_parent]]
-    return pd.DataFrame({"label": found, "confidence": confidence}, index=labels.index)
+    names, codes = parent_groups(list(shares.columns), parents)
+    sums = parent_sums(shares.to_numpy(), codes, len(names))
+    best = sums.argmax(axis=1)
+    label = np.array(names, dtype=object)[best]
+    confidence = np.where([name is not None for name in label], sums.max(axis=1), np.nan)
+    return pd.DataFrame({"label": label, "confidence": confidence}, index=shares.index)

@@ -9,7 +9,9 @@ import pandas as pd
 Arrays = dict[str, np.ndarray]
 
 
-def fit_logistic(x: Any, labels: pd.Series, strength: float, max_cells: int = 50_000, seed: int = 0) -> Arrays:
+def fit_logistic(
+    x: Any, labels: pd.Series, strength: float, max_cells: int = 50_000, seed: int = 0, tolerance: float = 1e-4
+) -> Arrays:
     """Return a logistic regression with balanced classes, fitted to the cells that have a label.
 
     Args:
@@ -18,6 +20,7 @@ def fit_logistic(x: Any, labels: pd.Series, strength: float, max_cells: int = 50
         strength: inverse strength of the penalty.
         max_cells: most cells to fit to; they are drawn at random.
         seed: seed of the draw.
+        tolerance: of the fit.
 
     Returns:
         "coef", shape (n_labels, n_features); "intercept", shape (n_labels,); and "labels". With a
@@ -31,7 +34,8 @@ def fit_logistic(x: Any, labels: pd.Series, strength: float, max_cells: int = 50
     found = np.unique(names)
     if len(found) < 2:
         return {"coef": np.zeros((len(found), x.shape[1])), "intercept": np.zeros(len(found)), "labels": found}
-    fit = LogisticRegression(C=strength, class_weight="balanced", max_iter=200).fit(x[known], names)
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=tolerance)
+    fit = model.fit(x[known], names)
     coef, intercept = fit.coef_, fit.intercept_
     if len(fit.classes_) == 2:
         coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.concatenate([[0.0], intercept])

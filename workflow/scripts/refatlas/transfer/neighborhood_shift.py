@@ -109,7 +109,9 @@ def _log_normalized(counts: "ad.AnnData", measured: np.ndarray) -> sparse.csr_ma
     return log_normalized(x.tocsr()[:, measured])
 
 
-def neighborhood_shift(reference: ReferenceCells, query: QueryCells, threads: int = 1) -> np.ndarray:
+def neighborhood_shift(
+    reference: ReferenceCells, query: QueryCells, threads: int = 1, min_cells: int = MIN_CELLS
+) -> np.ndarray:
     """Return the neighbourhood expression shift of each query cell, shape (n_cells,).
 
     The mean expression of the cell's nearest cells in its batch is compared with that of the
@@ -121,10 +123,11 @@ def neighborhood_shift(reference: ReferenceCells, query: QueryCells, threads: in
         reference: cells to compare with.
         query: cells with the same genes and the same latent space.
         threads: number of threads.
+        min_cells: cells of smaller batches have no shift.
     """
     found = np.full(len(query.latent), np.nan)
     for batch, n in zip(*np.unique(query.batches, return_counts=True), strict=True):
-        if n >= MIN_CELLS:
+        if n >= min_cells:
             rows = np.flatnonzero(query.batches == batch)
             found[rows] = _shift_in_batch(reference, query.latent[rows], query.expression[rows], threads)
     return found

@@ -1,136 +1,150 @@
-"""Novelty score of a cell: how unlike the reference it is, as a percentile among held-out cells.
+"""Novelty of a cell: how rare its measures are among held-out cells of known types.
 
-Two scores are learned on held-out cells. The cell score combines measures of each cell by itself.
-The neighborhood score combines the cell score, smoothed over the cell's neighbours, with the
-neighbourhood expression shift; cells of small batches have none.
+How the measures are weighted is learned on labels that were hidden from the folds' references, on
+two scales (see `novelty_scales`). A cell is novel if it is rare on both.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
-from refatlas.neighbors.exact_index import nearest_neighbors
-from refatlas.transfer.evidence import Evidence
+from refatlas.transfer.novelty_scales import batch_spreads, learn_label_scale, on_batch_scale, on_label_scale
 
-# Cells of a batch over which the cell score is averaged, the cell itself included.
-NEIGHBORS = 15
-# The only measure of neighbourhoods; it is missing for cells of small batches.
-NEIGHBORHOOD_SHIFT = "neighborhood_shift"
+# Weights are drawn towards this equal weight.
+EQUAL_WEIGHT, PENALTY = 0.1, 0.05
+# A hidden label counts if it is this share of the held-out cells at most.
+MOST_UNSEEN = 0.6
 GRID = np.linspace(0, 1, 501)
+SCALES = ("batch", "label")
 
 
-def cell_measures(evidence: Evidence, p: np.ndarray) -> pd.DataFrame:
-    """Return the novelty measures of cells by themselves, with uncertainty: 1 - the delivered confidence.
+def learn_novelty(known: pd.DataFrame, hidden: pd.DataFrame) -> dict[str, Any]:
+    """Return what is learned of the novelty measures, for calibration.json.
 
     Args:
-        evidence: on the cells.
-        p: delivered probabilities, shape (n_cells, n_labels).
+        known: measures of held-out cells whose label is in their fold's reference, with given (the
+            label that each cell is given) and batch.
+        hidden: measures of held-out cells for each hidden label (see `hidden_label_measures`), with
+            fold beside them; without rows, all measures count alike.
+
+    Returns:
+        "measures", their names; "hidden", the labels from which weights were learned; "n_cells", the
+        number of held-out cells; "label_scale" (see `learn_label_scale`); "spread", the largest of a
+        held-out batch (see `novelty_scores`), or None; "weights" and "null", quantiles of the scores
+        of held-out cells, on each scale.
     """
-    measures = evidence.novelty_measures
-    return measures.loc[:, [not _is_neighborhood_shift(name) for name in measures]].assign(
-        uncertainty=1 - p.max(axis=1)
+    names = [name for name in known if name not in ("given", "batch")]
+    learned: dict[str, Any] = {"measures": names, "label_scale": learn_label_scale(known, names), "spread": None}
+    tables = list(_usable(hidden))
+    learned["hidden"] = sorted({table["hidden"].iloc[0] for table in tables})
+    learned["weights"] = {scale: _weights(tables, learned, scale).tolist() for scale in SCALES}
+    spreads = [spread for _, spread in batch_spreads(known, novelty_scores(known, learned, "label")) if spread]
+    learned["spread"] = max(spreads, default=None)
+    learned["null"] = {scale: np.quantile(novelty_scores(known, learned, scale), GRID).tolist() for scale in SCALES}
+    return learned | {"n_cells": len(known)}
+
+
+def _usable(hidden: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    if hidden.empty:
+        return
+    for _, table in hidden.groupby(["fold", "hidden"]):
+        table = table.assign(unseen=table["unseen"].astype(bool))
+        if 0 < table["unseen"].mean() <= MOST_UNSEEN:
+            yield table
+
+
+def _weights(tables: Sequence[pd.DataFrame], learned: dict[str, Any], scale: str) -> np.ndarray:
+    """Return the weight of each measure by which cells of hidden labels are told from others best."""
+    equal = np.full(len(learned["measures"]), EQUAL_WEIGHT)
+    if not tables:
+        return equal
+    values = np.vstack([_standardized(table, learned, scale) for table in tables])
+    unseen = np.concatenate([table["unseen"].to_numpy(dtype=float) for table in tables])
+    # Each hidden label counts alike, and so do its cells and all others.
+    shares = [np.where(t["unseen"], 0.5 / t["unseen"].sum(), 0.5 / (~t["unseen"]).sum()) for t in tables]
+    return _non_negative_logistic(values, unseen, np.concatenate(shares), equal)
+
+
+def _standardized(cells: pd.DataFrame, learned: dict[str, Any], scale: str) -> np.ndarray:
+    if scale == "batch":
+        return on_batch_scale(cells, learned["measures"])
+    return on_label_scale(cells, learned["measures"], learned["label_scale"])
+
+
+def _non_negative_logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return non-negative coefficients of a logistic regression, drawn towards a prior."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    weights = weights / weights.sum()
+
+    def loss(b: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = x @ b[1:] + b[0]
+        losses = np.logaddexp(0, scores) - y * scores
+        residual, away = (expit(scores) - y) * weights, b[1:] - prior
+        gradient = np.concatenate([[residual.sum()], x.T @ residual + 2 * PENALTY * away])
+        return float((weights * losses).sum() + PENALTY * np.square(away).sum()), gradient
+
+    bounds = [(None, None), *[(0, None)] * len(prior)]
+    return minimize(loss, np.concatenate([[-1.0], prior]), jac=True, method="L-BFGS-B", bounds=bounds).x[1:]
+
+
+def novelty_scores(cells: pd.DataFrame, learned: dict[str, Any], scale: str) -> np.ndarray:
+    """Return the weighted sum of each cell's measures on one scale, shape (n_cells,).
+
+    On the scale of the label, the scores of a batch in which labels differ more, between or within
+    them, than in any held-out batch are divided by that factor: a shift that differs between labels
+    is not novel either.
+
+    Args:
+        cells: measures, given label and batch of each cell of one query.
+        learned: from `learn_novelty`.
+        scale: "batch" or "label".
+    """
+    scores: np.ndarray = _standardized(cells, learned, scale) @ np.array(learned["weights"][scale])
+    if scale == "label" and learned["spread"]:
+        for rows, spread in batch_spreads(cells, scores):
+            scores[rows] /= max((spread or 0.0) / learned["spread"], 1.0)
+    return scores
+
+
+def novelty(cells: pd.DataFrame, learned: dict[str, Any]) -> pd.DataFrame:
+    """Return how novel each cell is.
+
+    Args:
+        cells: measures, given label and batch of each cell of one query.
+        learned: from `learn_novelty`.
+
+    Returns:
+        novelty and novelty_in_label, 1 - the p-value among held-out cells on the scale of the batch
+        and of the label, and novelty_fdr, the false-discovery rate at which the cell would be novel
+        by the larger p-value (Benjamini & Hochberg 1995).
+    """
+    from scipy.stats import false_discovery_control
+
+    p = {
+        scale: tail_probability(novelty_scores(cells, learned, scale), learned["null"][scale], learned["n_cells"])
+        for scale in SCALES
+    }
+    rates = false_discovery_control(np.maximum(p["batch"], p["label"]))
+    return pd.DataFrame(
+        {"novelty": 1 - p["batch"], "novelty_in_label": 1 - p["label"], "novelty_fdr": rates}, index=cells.index
     )
 
 
-def learn_novelty(evidence: Evidence, p: np.ndarray) -> dict[str, Any]:
-    """Return quantiles of all measures and scores over held-out cells.
+def tail_probability(scores: np.ndarray, quantiles: Sequence[float], n_cells: int) -> np.ndarray:
+    """Return the share of held-out cells above each score, shape (n_cells,).
+
+    Beyond the highest held-out score, it falls exponentially, so that such cells keep their order.
 
     Args:
-        evidence: on the held-out cells.
-        p: their delivered probabilities, shape (n_cells, n_labels).
-
-    Returns:
-        "cell_measures" and "neighborhood_measures": quantiles of each measure by its name;
-        "cell_score" and "neighborhood_score": those of the scores. What belongs to neighbourhoods is
-        None if no batch is large enough.
+        scores: of the cells.
+        quantiles: of the held-out scores, on GRID.
+        n_cells: number of held-out cells.
     """
-    score, cell_quantiles, cell_score_quantiles = _learn_score(cell_measures(evidence, p))
-    batches = [table for _, table in neighborhood_measures(evidence, score)]
-    quantiles, score_quantiles = _learn_score(pd.concat(batches))[1:] if batches else (None, None)
-    return {
-        "cell_measures": cell_quantiles,
-        "cell_score": cell_score_quantiles,
-        "neighborhood_measures": quantiles,
-        "neighborhood_score": score_quantiles,
-    }
-
-
-def _learn_score(measures: pd.DataFrame) -> tuple[np.ndarray, dict[str, list[float]], list[float]]:
-    """Return the score by some measures, the quantiles of each measure, and those of the score."""
-    quantiles = {name: np.quantile(values, GRID).tolist() for name, values in measures.items()}
-    score = mean_normal_score(measures, quantiles)
-    return score, quantiles, np.quantile(score, GRID).tolist()
-
-
-def neighborhood_measures(evidence: Evidence, cell_score: np.ndarray) -> list[tuple[np.ndarray, pd.DataFrame]]:
-    """Return the measures of neighbourhoods in each batch that is large enough, with the mask of its cells.
-
-    They are the neighbourhood expression shift of each model that has it, and the smoothed cell
-    score.
-
-    Args:
-        evidence: on the cells.
-        cell_score: score of each cell by itself, shape (n_cells,).
-    """
-    measures = evidence.novelty_measures
-    shift = measures.loc[:, [_is_neighborhood_shift(name) for name in measures]]
-    large = shift.notna().all(axis=1).to_numpy()
-    masks = [large & (evidence.groups == name) for name in np.unique(evidence.groups[large])]
-    return [
-        (mask, shift[mask].assign(smoothed_cell_score=smooth(cell_score[mask], evidence.positions[mask])))
-        for mask in masks
-    ]
-
-
-def _is_neighborhood_shift(measure: str) -> bool:
-    return measure.endswith(f":{NEIGHBORHOOD_SHIFT}")
-
-
-def smooth(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the average of each cell's value and the mean over its nearest cells, shape (n_cells,).
-
-    A type that the reference lacks appears as many cells with high scores that lie together. The
-    mean alone would call a whole type novel if its state had shifted slightly.
-
-    Args:
-        values: shape (n_cells,).
-        positions: of the same cells, shape (n_cells, n_latent).
-    """
-    neighbors, _ = nearest_neighbors(positions, positions, NEIGHBORS)
-    return (values + values[neighbors].mean(axis=1)) / 2
-
-
-def novelty(evidence: Evidence, p: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
-    """Return each cell's novelty score, a percentile among held-out cells, shape (n_cells,).
-
-    It is that of the neighborhood score, or, in batches that are too small, of the cell score.
-
-    Args:
-        evidence: on the cells.
-        p: delivered probabilities, shape (n_cells, n_labels).
-        learned: from `learn_novelty`.
-    """
-    score = mean_normal_score(cell_measures(evidence, p), learned["cell_measures"])
-    found = percentile(score, learned["cell_score"])
-    if learned["neighborhood_score"]:
-        for mask, measures in neighborhood_measures(evidence, score):
-            scores = mean_normal_score(measures, learned["neighborhood_measures"])
-            found[mask] = percentile(scores, learned["neighborhood_score"])
-    return found
-
-
-def percentile(values: np.ndarray, quantiles: list[float]) -> np.ndarray:
-    """Return the share of held-out cells below each value, by their quantiles on GRID."""
-    return np.interp(values, quantiles, GRID)
-
-
-def mean_normal_score(measures: pd.DataFrame, quantiles: dict[str, list[float]]) -> np.ndarray:
-    """Return each cell's mean normal score over all measures, shape (n_cells,).
-
-    A normal score is the standard normal quantile of the cell's percentile among held-out cells;
-    their mean combines measures as Stouffer's method combines p-values.
-    """
-    shares = [percentile(measures[name].to_numpy(), values) for name, values in quantiles.items()]
-    return ndtri(np.clip(shares, 1e-3, 1 - 1e-3)).mean(axis=0)
+    least, highest = 1 / (n_cells + 1), quantiles[-1]
+    inside = np.clip(1 - np.interp(scores, quantiles, GRID), least, 1)
+    scale = max(highest - float(np.interp(0.9, GRID, quantiles)), 1e-6)
+    return np.where(scores > highest, least * np.exp(-np.maximum(scores - highest, 0) / scale), inside)

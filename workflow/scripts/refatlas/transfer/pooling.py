@@ -1,155 +1,204 @@
 """One probability per label from all sources: calibrated, weighted and pooled as learned on held-out cells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from refatlas.transfer.calibration import calibrated, fit_calibrator, fit_pool, fit_sets, pool
-from refatlas.transfer.evidence import Evidence, HeldOut
-from refatlas.transfer.novelty import learn_novelty
+from refatlas.transfer.calibration import (
+    calibrated,
+    fit_calibrator,
+    fit_temperature,
+    half_balanced,
+    left_out,
+    log_loss,
+    pool,
+)
+from refatlas.transfer.conformal import fit_sets
+from refatlas.transfer.evidence import MATCHED, Evidence
 
-# With fewer query cells, a source's mean confidence is too uncertain to leave it out.
-MIN_CELLS = 30
+# A source loses half of its weight where its disagreement exceeds that in held-out batches by this much.
+HALF_WEIGHT = 0.05
 
 
-def learn(evidence: Evidence, truth: pd.Series, batches: np.ndarray, pooled: list[str], alpha: float) -> dict[str, Any]:
-    """Return calibrators and weights of the sources, limits of prediction sets, and quantiles of novelty.
+def learn(evidence: Evidence, truth: np.ndarray, groups: np.ndarray, pooled: list[str], alpha: float) -> dict[str, Any]:
+    """Return calibrators and weights of the sources, the pool's calibrator and limits of prediction sets.
 
     Args:
         evidence: on held-out cells whose label is in their fold's reference.
-        truth: true label of each cell.
-        batches: batch of each cell.
+        truth: column of each cell's true label.
+        groups: fold of each cell, or its batch where there is one fold.
         pooled: names of the sources to pool.
-        alpha: share of cells whose prediction set may miss the true label.
+        alpha: share of a label's cells whose prediction set may miss it.
 
     Returns:
-        Plain values for calibration.json: "labels"; "sources", calibrator and usual confidence of
-        each source; "wanted", the pooled sources; and all of `learn_pool` and `learn_novelty`.
+        Plain values for calibration.json: "labels"; "sources", a calibrator for each; "wanted", the
+        pooled sources; "weights" and "candidates" (see `choose_weights`); "disagreement" of each
+        pooled source; "delivered", the pool's calibrator; "alpha" and "set_limits".
     """
-    codes = pd.Index(evidence.labels).get_indexer(truth)
-    calibrators = {name: fit_calibrator(p, codes, batches) for name, p in evidence.sources.items()}
+    calibrators = {name: fit_temperature(p, truth) for name, p in evidence.sources.items()}
     parts = {name: calibrated(p, calibrators[name]) for name, p in evidence.sources.items()}
-    final = learn_pool([parts[name] for name in pooled], codes, batches, alpha)
+    weights, candidates = choose_weights({name: parts[name] for name in pooled}, truth, groups)
+    usual = {name: _usual_disagreement(parts, name, evidence.groups) for name in pooled}
+    together = pool([parts[name] for name in pooled], np.array(weights))
+    final = fit_calibrator(together, truth, groups)
     return {
         "labels": evidence.labels,
-        "sources": {
-            name: {**calibrator, "confidence": usual_confidence(parts[name], batches)}
-            for name, calibrator in calibrators.items()
-        },
+        "sources": calibrators,
         "wanted": pooled,
-        **final,
-        **learn_novelty(evidence, delivered_probabilities([parts[name] for name in pooled], final)),
+        "weights": weights,
+        "candidates": candidates,
+        "disagreement": usual,
+        "delivered": final,
+        "alpha": alpha,
+        "set_limits": fit_sets(calibrated(together, final), truth, alpha).tolist(),
     }
 
 
-def learn_pool(parts: list[np.ndarray], truth: np.ndarray, batches: np.ndarray, alpha: float) -> dict[str, Any]:
-    """Return the weights of calibrated sources, the pool's calibrator, and the limits of prediction sets.
+def pooled_sources(names: Iterable[str], source: str | None) -> list[str]:
+    """Return the names of the sources to pool.
+
+    Args:
+        names: of all sources ("model:source").
+        source: None for all, MATCHED for those of the matched baseline, or the name of one.
+    """
+    return [name for name in names if source in (None, name) or (source == MATCHED and name.startswith(f"{MATCHED}:"))]
+
+
+def choose_weights(
+    parts: Mapping[str, np.ndarray], truth: np.ndarray, groups: np.ndarray
+) -> tuple[list[float], dict[str, float]]:
+    """Return the weights of the sources that predict left-out groups best, and the loss of each candidate.
+
+    Candidates are the sources of the matched baseline with equal weights, all sources with equal
+    weights, each source alone, and weights that are learned on the other groups. The matched
+    baseline is taken unless another is better by more than one standard error over the groups: what
+    is best within one study need not be in the next, and the matched baseline is what is
+    comparable between studies.
 
     Args:
         parts: calibrated probabilities of each source, shape (n_cells, n_labels).
         truth: column of each cell's true label.
-        batches: batch of each cell.
-        alpha: share of cells whose prediction set may miss the true label.
+        groups: group of each cell.
     """
-    weights = fit_pool(parts, truth)
-    pooled = pool(parts, weights)
-    final = fit_calibrator(pooled, truth, batches)
-    return {
-        "weights": weights.tolist(),
-        "delivered": final,
-        "alpha": alpha,
-        "set_limits": fit_sets(calibrated(pooled, final), truth, alpha).tolist(),
+    names, tests = list(parts), left_out(groups)
+    fixed = _fixed_candidates(names)
+    learned = [fit_pool([parts[n][~test] for n in names], truth[~test]) for test in tests] if len(names) > 1 else []
+    losses = {
+        candidate: np.array([_loss(parts, weights, truth, test) for test in tests])
+        for candidate, weights in fixed.items()
     }
+    if learned:
+        losses["learned"] = np.array([_loss(parts, w, truth, test) for w, test in zip(learned, tests, strict=True)])
+    found = {candidate: float(values.mean()) for candidate, values in losses.items()}
+    first = next(iter(losses))
+
+    def handicap(candidate: str) -> float:
+        difference = losses[candidate] - losses[first]
+        return float(difference.mean() + difference.std(ddof=1) / np.sqrt(len(tests))) if candidate != first else 0.0
+
+    best = min(losses, key=handicap)
+    weights = fit_pool([parts[n] for n in names], truth) if best == "learned" else fixed[best]
+    return [float(w) for w in weights], found
 
 
-def delivered_probabilities(parts: list[np.ndarray], final: Mapping[str, Any]) -> np.ndarray:
-    """Return the calibrated pool of calibrated sources, shape (n_cells, n_labels).
+def _fixed_candidates(names: list[str]) -> dict[str, np.ndarray]:
+    """Return the candidates without anything to learn; the first is the one to beat."""
+    matched = np.array([name.startswith(f"{MATCHED}:") for name in names], dtype=float)
+    found = {"matched": matched / matched.sum()} if matched.any() else {}
+    found["all"] = np.full(len(names), 1 / len(names))
+    return found | {name: np.eye(len(names))[i] for i, name in enumerate(names)}
+
+
+def _loss(parts: Mapping[str, np.ndarray], weights: np.ndarray, truth: np.ndarray, test: np.ndarray) -> float:
+    p = pool([values[test] for values in parts.values()], weights)
+    return log_loss(p, truth[test], half_balanced(truth[test]))
+
+
+def fit_pool(sources: Sequence[np.ndarray], truth: np.ndarray, penalty: float = 0.05) -> np.ndarray:
+    """Return the non-negative weights of the sources with the lowest half-balanced log-loss.
+
+    A penalty draws them towards equal weights.
+    """
+    from scipy.optimize import minimize
+
+    n, rows = len(sources), np.arange(len(truth))
+    logs = np.stack([np.log(np.maximum(p, 1e-4)) for p in sources])
+    cells = half_balanced(truth)
+    cells /= cells.sum()
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        p = pool(sources, w)
+        value = -(cells * np.log(np.maximum(p[rows, truth], 1e-12))).sum()
+        # The gradient is the expected logarithm less that of the true label.
+        gradient = ((p[None] * logs).sum(axis=2) - logs[:, rows, truth]) @ cells
+        away = w - 1 / n
+        return float(value + penalty * np.square(away).sum()), gradient + 2 * penalty * away
+
+    return minimize(loss, np.full(n, 1 / n), jac=True, method="L-BFGS-B", bounds=[(0, 2)] * n).x
+
+
+def matched_pool(parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the equal pool of the matched baseline's sources."""
+    matched = [parts[name] for name in pooled_sources(parts, MATCHED)]
+    return pool(matched, np.full(len(matched), 1 / len(matched)))
+
+
+def disagreement(parts: Mapping[str, np.ndarray], name: str) -> float:
+    """Return the mean probability that a source and the matched baseline draw different labels.
 
     Args:
         parts: calibrated probabilities of each source.
-        final: weights and calibrator, from `learn_pool`.
+        name: of the source.
     """
-    return calibrated(pool(parts, np.array(final["weights"])), final["delivered"])
+    return float(1 - (parts[name] * matched_pool(parts)).sum(axis=1).mean())
 
 
-def usual_confidence(p: np.ndarray, batches: np.ndarray) -> dict[str, Any]:
-    """Return a source's usual confidence on held-out cells, and how far a batch may fall below it.
+def _usual_disagreement(parts: Mapping[str, np.ndarray], name: str, groups: np.ndarray) -> float:
+    """Return the largest disagreement of a source in any held-out batch."""
+    return max(disagreement({n: p[groups == group] for n, p in parts.items()}, name) for group in np.unique(groups))
 
-    The tolerance is three standard deviations of the held-out batches' shortfalls, but at least
-    0.05; with fewer than three batches, it is 0.1.
+
+def batch_weights(parts: Mapping[str, np.ndarray], learned: Mapping[str, Any]) -> np.ndarray:
+    """Return the weights of the pooled sources for one batch of a query.
+
+    A source that disagrees with the matched baseline more than in any held-out batch loses weight
+    smoothly, to half at an excess of HALF_WEIGHT. The weights of the others are raised, so that
+    their sum stays the same. The matched baseline's own sources keep theirs.
 
     Args:
-        p: calibrated probabilities, shape (n_cells, n_labels).
-        batches: batch of each cell.
-
-    Returns:
-        "by_label", mean confidence of the cells that are given each label, and "tolerance".
-    """
-    given, confidence = p.argmax(axis=1), p.max(axis=1)
-    overall = float(confidence.mean())
-    by_label = [float(confidence[given == k].mean()) if (given == k).any() else overall for k in range(p.shape[1])]
-    names = np.unique(batches)
-    falls = [shortfall(p[batches == name], by_label) for name in names]
-    tolerance = max(3 * float(np.std(falls, ddof=1)), 0.05) if len(names) >= 3 else 0.1
-    return {"by_label": by_label, "tolerance": tolerance}
-
-
-def shortfall(p: np.ndarray, by_label: list[float], errors: float = 0) -> float:
-    """Return how much less confident a source is in these cells than in held-out cells with the same labels.
-
-    Args:
-        p: calibrated probabilities, shape (n_cells, n_labels).
-        by_label: usual confidence of each label.
-        errors: number of standard errors to subtract.
-    """
-    falls = np.array(by_label)[p.argmax(axis=1)] - p.max(axis=1)
-    return float(falls.mean() - errors * falls.std() / np.sqrt(len(falls)))
-
-
-def unsure_sources(parts: Mapping[str, np.ndarray], learned: Mapping[str, Any]) -> dict[str, float]:
-    """Return the sources that are unusually unconfident in a query, with their shortfall.
-
-    A fall of confidence predicts a fall of accuracy on shifted data, without any label of it
-    (Guillory 2021). Two standard errors are subtracted, so that few cells are weak evidence. If all
-    sources fall, none is returned, because none stands out.
-
-    Args:
-        parts: calibrated probabilities of each source, shape (n_cells, n_labels).
+        parts: calibrated probabilities of each source in this batch.
         learned: from `learn`.
     """
-    if len(next(iter(parts.values()))) < MIN_CELLS:
-        return {}
-    usual = {name: learned["sources"][name]["confidence"] for name in parts}
-    falls = {name: shortfall(p, usual[name]["by_label"], errors=2) for name, p in parts.items()}
-    unsure = {name: fall for name, fall in falls.items() if fall > usual[name]["tolerance"]}
-    return {} if len(unsure) == len(parts) else unsure
+    weights = np.array(learned["weights"])
+    kept = np.ones(len(weights))
+    for i, name in enumerate(learned["wanted"]):
+        if not name.startswith(f"{MATCHED}:") and weights[i] > 0:
+            excess = max(disagreement(parts, name) - learned["disagreement"][name], 0.0)
+            kept[i] = 1 / (1 + (excess / HALF_WEIGHT) ** 2)
+    reduced = weights * kept
+    return reduced * weights.sum() / reduced.sum() if reduced.sum() > 0 else weights
 
 
 def pooled_probabilities(
-    evidence: Evidence, learned: Mapping[str, Any], held_out: HeldOut
-) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Return the delivered probabilities of a query, and the limits of its prediction sets.
-
-    Sources that are unusually unconfident are left out; weights of the others are then learned anew
-    on the same held-out cells.
+    evidence: Evidence, learned: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
+    """Return the calibrated pool of a query's sources, and the weights of its batches.
 
     Args:
         evidence: on the query's cells.
         learned: from `learn`.
-        held_out: cells from which it was learned.
 
     Returns:
-        Probabilities, shape (n_cells, n_labels); limits, shape (n_labels,); and the sources that
-        were left out, with the fall of their confidence.
+        Probabilities, shape (n_cells, n_labels), and by batch the weight of each pooled source.
     """
-    parts = {name: calibrated(evidence.sources[name], learned["sources"][name]) for name in learned["wanted"]}
-    unsure = unsure_sources(parts, learned)
-    kept = [name for name in parts if name not in unsure]
-    final = learned
-    if unsure:
-        others = [calibrated(held_out.sources[name], learned["sources"][name]) for name in kept]
-        final = learn_pool(others, held_out.truth, held_out.batches, learned["alpha"])
-    p = delivered_probabilities([parts[name] for name in kept], final)
-    return p, np.array(final["set_limits"]), unsure
+    parts = {name: calibrated(p, learned["sources"][name]) for name, p in evidence.sources.items()}
+    found, weights = np.zeros((len(evidence.cells), len(evidence.labels))), {}
+    for group in np.unique(evidence.groups):
+        rows = evidence.groups == group
+        part = {name: p[rows] for name, p in parts.items()}
+        chosen = batch_weights(part, learned)
+        together = pool([part[name] for name in learned["wanted"]], chosen)
+        found[rows] = calibrated(together, learned["delivered"])
+        weights[str(group)] = dict(zip(learned["wanted"], chosen.tolist(), strict=True))
+    return found, weights
