@@ -17,7 +17,7 @@ from refatlas.transfer.pooling import pooled_probabilities
 from trust.pipeline import Fitted, Mapped, Run, source_probabilities
 
 # The default of deliver.novel.
-NOVEL = 0.95
+NOVEL = 0.9
 
 
 @dataclass

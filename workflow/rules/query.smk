@@ -206,6 +206,7 @@ rule deliver_labels:
     params:
         revision=revision("deliver_labels"),
         min_confidence=CONFIG["deliver"]["min_confidence"],
+        alpha=CONFIG["deliver"]["alpha"],
         stop=CONFIG["verdict"]["stop"],
     script:
         "../scripts/deliver_labels.py"

@@ -24,7 +24,7 @@ def main(smk) -> None:
     tables = {model: pd.read_parquet(path) for model, path in by_name(i, "labels").items()}
     trees = {model: pd.read_parquet(path) for model, path in by_name(i, "tree").items()}
     delivered = read_delivered(i.delivered)
-    rows = deliverable(cells, delivered, tables, smk.params.min_confidence, found)
+    rows = deliverable(cells, delivered, tables, smk.params.min_confidence, smk.params.alpha, found)
     write_table(with_nodes(rows, cells.index, trees), smk.output.labels)
     print(status_counts(rows))
     report_verdict(name, found)

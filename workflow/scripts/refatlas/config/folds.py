@@ -5,10 +5,11 @@ from typing import Any
 
 from refatlas.config.validation import require_name
 from refatlas.errors import InputError
-from refatlas.prepare.folds import LEAST_GROUPS
 
 # Folds that `auto` makes.
 AUTOMATIC = 3
+# Folds hold out a third of the reference, or less.
+LEAST_GROUPS = 3
 # Folder of the cells that a fold holds out, below the fold's own folder.
 HELD_OUT = "heldout"
 
@@ -17,9 +18,8 @@ def folds(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the folds by name: which batches each holds out, and which label it hides.
 
     Batches are named ("batches"), or are those of a numbered fold ("fold" out of "n_folds";
-    "automatic" if the number was not asked for). Every
-    hidden label ("hide": its name, or its rank by number of cells) is a fold of its own, which
-    holds out the batches of the first fold.
+    "automatic" if the number was not asked for). Every hidden label ("hide": its name, or its rank
+    by number of cells) is a fold of its own, which holds out the batches of the first fold.
 
     Args:
         evaluation: the config's `evaluation`.

@@ -1,6 +1,7 @@
 """The report: one self-contained page."""
 
 import base64
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import pandas as pd
 import yaml
 
 from refatlas.io.atomic import read_csv, read_json
+from refatlas.transfer.delivery import ATLAS
 
 TEMPLATE = Path(__file__).parent / "templates" / "index.html.j2"
 # Genes that are named in the report.
 N_GENES = 12
+# Sources with less weight in each batch are left out of its table.
+LEAST_WEIGHT = 0.005
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ReportFiles:
         models: training (training.csv), training_figure and umap_figure of each model; where the
             model has them, also tables (a folder) and tree (a figure).
         queries: check (check.json), labels (labels.csv), verdict (verdict.json) and figure of each
-            query.
+            query, and sources (sources.json), without which no weights are shown.
         mappings: mapping.json, by query and model.
         query_tables: folders of tables, by query and model, of models that have some.
         folds: fold.json, by fold.
@@ -133,10 +137,10 @@ def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str])
     """Return what the report shows of one query.
 
     Args:
-        paths: check, labels, verdict and figure.
+        paths: check, labels, verdict, figure and, where known, sources.
         mappings: mapping.json by model.
     """
-    labels = read_csv(paths["labels"])
+    labels, verdict = read_csv(paths["labels"]), read_json(paths["verdict"])
     composition = labels.groupby("label").agg(
         cells=("cell", "size"),
         confidence=("confidence", "mean"),
@@ -146,7 +150,9 @@ def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str])
     return {
         "name": query,
         "check": read_json(paths["check"]),
-        "verdict": read_json(paths["verdict"]),
+        "verdict": verdict,
+        "parts": judged_parts(verdict),
+        "weights": weights_table(read_json(paths["sources"])["weights"]) if "sources" in paths else {},
         "status": labels["status"].value_counts().to_dict(),
         "composition": composition.sort_values("cells", ascending=False).reset_index().to_dict("records"),
         "mappings": {model: read_json(path) for model, path in mappings.items()},
@@ -154,14 +160,59 @@ def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str])
     }
 
 
+def judged_parts(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return verdict, estimated accuracy and share of novel cells of a query, and of its batches if there are several.
+
+    way_back is relative to what is usual, from 0 to 1; None where it is unknown.
+
+    Args:
+        verdict: verdict.json.
+    """
+    batches = verdict["batches"] if len(verdict["batches"]) > 1 else {}
+    parts = {"all cells": verdict, **batches}
+    return [
+        {**part, "name": name, "way_back": None if part["way_back"] is None else math.exp(part["way_back"])}
+        for name, part in parts.items()
+    ]
+
+
+def weights_table(weights: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the weight of each source by batch, without sources that have none anywhere.
+
+    Args:
+        weights: of sources.json, by group (split and batch) and source; empty without folds.
+    """
+    found = {group.removeprefix(f"{ATLAS} "): of_group for group, of_group in weights.items()}
+    sources = dict.fromkeys(source for of_group in found.values() for source in of_group)
+    table = {source: {batch: of_group[source] for batch, of_group in found.items()} for source in sources}
+    return {source: row for source, row in table.items() if max(row.values()) >= LEAST_WEIGHT}
+
+
 def summarize_calibration(calibration: dict[str, Any]) -> dict[str, Any]:
-    """Return the held-out cells of the calibration, and the weight of each source in the pool.
+    """Return what the report shows of the calibration: held-out cells, pool, and weights of the novelty measures.
 
     Args:
         calibration: calibration.json.
     """
-    weights = dict(zip(calibration["wanted"], calibration["weights"], strict=True))
-    return {"evidence": calibration["evidence"], "weights": weights}
+    learned = calibration["novelty"]
+    wanted, losses = calibration["wanted"], calibration["candidates"]
+    return {
+        "evidence": calibration["evidence"],
+        "sources": [
+            {"name": name, "weight": weight, "loss": losses.get(name)}
+            for name, weight in zip(wanted, calibration["weights"], strict=True)
+        ],
+        "pools": {name: loss for name, loss in losses.items() if name not in wanted},
+        "method": calibration["delivered"]["method"],
+        "hidden": learned["hidden"],
+        "judged": learned["judged"],
+        "measures": [
+            {"name": name, "batch": batch, "label": label}
+            for name, batch, label in zip(
+                learned["measures"], learned["weights"]["batch"], learned["weights"]["label"], strict=True
+            )
+        ],
+    }
 
 
 def transfer_tables(scores: pd.DataFrame, folds: list[str]) -> list[tuple[str, list[dict[str, Any]]]]:

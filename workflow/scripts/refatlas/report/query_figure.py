@@ -70,4 +70,5 @@ def _draw_confidence(ax: Axes, umap: np.ndarray, confidence: np.ndarray, size: f
     x, y = umap[order].T
     style: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "linewidths": 0, "rasterized": True}
     points = ax.scatter(x, y, c=confidence[order], s=size, **style)
-    ax.figure.colorbar(points, ax=ax, shrink=0.7)
+    # Beside the panel, as legends are: a colour bar that takes its place from the panel would make it narrower.
+    ax.figure.colorbar(points, cax=ax.inset_axes((1.02, 0.15, 0.03, 0.7)))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas.errors import InputError
+from refatlas.prepare.folds import LEAST_GROUPS
 from refatlas.transfer.accuracy import usual_way_back
 from refatlas.transfer.calibration import left_out
 from refatlas.transfer.delivery import deliver, sources_table
@@ -191,7 +192,7 @@ def learn_from(used: Sequence[HeldOut], source: str | None, alpha: float, parent
     truth = pd.Index(evidence.labels).get_indexer(cells["label"])
     groups = _groups(evidence, used)
     pooled = pooled_sources(evidence.sources, source)
-    learned = learn(evidence, truth, groups, pooled, alpha)
+    learned = learn(evidence, truth, groups, pooled, alpha, are_studies(groups, cells["batch"].astype(str)))
     p, _ = pooled_probabilities(evidence, learned)
     hidden = pd.concat([held.hidden.assign(fold=held.split) for held in used if len(held.hidden)] or [pd.DataFrame()])
     agreement = {group: values for held in used for group, values in held.evidence.agreement.items()}
@@ -201,6 +202,18 @@ def learn_from(used: Sequence[HeldOut], source: str | None, alpha: float, parent
         "novelty": learn_novelty(evidence.measures, hidden) | {"judged": not all(held.simulated for held in used)},
         "way_back": usual_way_back(agreement.values()),
     }
+
+
+def are_studies(groups: np.ndarray, batches: pd.Series) -> bool:
+    """Return whether the groups are at least three, and each has datasets of its own.
+
+    Args:
+        groups: group of each cell.
+        batches: batch of each cell, "dataset:batch".
+    """
+    names = [batch.split(":", 1)[0] if ":" in batch else "" for batch in batches]
+    pairs = pd.DataFrame({"group": groups, "dataset": names}).drop_duplicates()
+    return pairs["group"].nunique() >= LEAST_GROUPS and not pairs["dataset"].duplicated().any()
 
 
 def _groups(evidence: Evidence, used: Sequence[HeldOut]) -> np.ndarray:

@@ -13,15 +13,16 @@ from refatlas.transfer.prediction_sets import join_set, set_sizes
 STOPPING_VERDICTS = {"never": (), "fail": ("fail",), "warn": ("fail", "warn")}
 
 
-def statuses(cells: pd.DataFrame, delivered: pd.DataFrame, min_confidence: float) -> pd.Series:
+def statuses(cells: pd.DataFrame, delivered: pd.DataFrame, min_confidence: float, alpha: float) -> pd.Series:
     """Return the status of each cell, which never changes its label.
 
     The first that applies of: "low_quality"; "novel"; "ambiguous", if the prediction set has several
-    labels, or, without sets, confidence is below `min_confidence`; "assigned".
+    labels and confidence is below 1 - `alpha`, or, without sets, below `min_confidence`; "assigned".
+    A set alone would not do: that of a rare label reaches far, because some of its cells lie far out.
     """
     status = pd.Series("assigned", index=cells.index)
-    sizes = set_sizes(delivered["set"])
-    status[(sizes > 1) | ((sizes == 0) & (delivered["confidence"] < min_confidence))] = "ambiguous"
+    sizes, confidence = set_sizes(delivered["set"]), delivered["confidence"]
+    status[((sizes > 1) & (confidence < 1 - alpha)) | ((sizes == 0) & (confidence < min_confidence))] = "ambiguous"
     status[delivered["novel"]] = "novel"
     status[~cells["keep"]] = "low_quality"
     return status
@@ -32,6 +33,7 @@ def deliverable(
     delivered: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     min_confidence: float,
+    alpha: float,
     verdict: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Return the rows of labels.csv, in the order of the user's file.
@@ -41,13 +43,14 @@ def deliverable(
         delivered: its delivered.parquet.
         tables: labels.parquet of each model.
         min_confidence: least confidence of an assigned label; used without prediction sets only.
+        alpha: share of a label's cells whose prediction set may miss it.
         verdict: verdict.json.
     """
     delivered = delivered.loc[cells.index]
     rows = pd.DataFrame(
         {"cell": cells["barcode"], "label": delivered["label"], "confidence": delivered["confidence"].round(6)}
     )
-    rows["status"] = statuses(cells, delivered, min_confidence)
+    rows["status"] = statuses(cells, delivered, min_confidence, alpha)
     rows["query_verdict"] = verdict["verdict"]
     of_batches = {batch: found["verdict"] for batch, found in verdict["batches"].items()}
     # A batch that is too small for a verdict of its own has that of the query.

@@ -101,7 +101,8 @@ def deliver(evidence: Evidence, learned: dict[str, Any], parents: pd.DataFrame, 
     sets = set_lists(p, prediction_sets(p, np.array(learned["set_limits"])), evidence.labels)
     found["set"] = pd.Series(sets, index=found.index, dtype=object)
     found["set_label"] = common_labels(found["set"], parents)
-    return Delivery(found.join(rarity).assign(novel=is_novel), shares, accuracy, weights)
+    by_batch = {_batch_of(group): of_sources for group, of_sources in weights.items()}
+    return Delivery(found.join(rarity).assign(novel=is_novel), shares, accuracy, by_batch)
 
 
 def _at_estimated_accuracy(

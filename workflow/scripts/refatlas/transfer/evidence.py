@@ -16,6 +16,8 @@ ModelFiles = Mapping[str, Mapping[str, str]]
 MatchedFiles = Mapping[str, str]
 # Model name of the sources of the matched baseline.
 MATCHED = "matched"
+# Model name of the baseline as it is (models.registry has the same, one layer above).
+BASELINE = "linear"
 
 
 @dataclass

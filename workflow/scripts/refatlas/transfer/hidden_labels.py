@@ -63,9 +63,9 @@ def hidden_label_measures(
         can be hidden.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:MAX_QUERY])
-    parts = _measured(reference, labels, query[rows], truth[rows], batches[rows], measured, seed)
+    parts = list(_measured(reference, labels, query[rows], truth[rows], batches[rows], measured, seed))
     columns = ["hidden", "batch", "given", "unseen", *MEASURES]
-    return pd.concat([pd.DataFrame(columns=columns), *parts], ignore_index=True)[columns]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def _measured(

@@ -84,11 +84,12 @@ def on_label_scale(cells: pd.DataFrame, names: Sequence[str], scale: Mapping[str
         for kind in ("centers", "spreads")
     )
     found = (_values(cells, names) - centers) / spreads
-    for batch in np.unique(batches):
-        rows = batches == batch
-        medians = [_quantile(found[rows & (given == label)], 0.5) for label in _frequent(given[rows])]
-        if len(medians) >= 2:
-            found[rows] -= np.nan_to_num(_quantile(np.array(medians), 0.5))
+    shared = np.zeros(found.shape)
+    for mask, representative in batch_groups(batches, codes):
+        usual = [_quantile(found[representative & (given == label)], 0.5) for label in _frequent(given[representative])]
+        if len(usual) >= 2:
+            shared[mask] = np.nan_to_num(_quantile(np.array(usual), 0.5))
+    found -= shared
     return np.nan_to_num(np.clip(found, LOWEST, HIGHEST))
 
 

@@ -15,13 +15,15 @@ from refatlas.transfer.calibration import (
     pool,
 )
 from refatlas.transfer.conformal import fit_sets
-from refatlas.transfer.evidence import MATCHED, Evidence
+from refatlas.transfer.evidence import BASELINE, MATCHED, Evidence
 
 # A source loses half of its weight where its disagreement exceeds that in held-out batches by this much.
 HALF_WEIGHT = 0.05
 
 
-def learn(evidence: Evidence, truth: np.ndarray, groups: np.ndarray, pooled: list[str], alpha: float) -> dict[str, Any]:
+def learn(
+    evidence: Evidence, truth: np.ndarray, groups: np.ndarray, pooled: list[str], alpha: float, studies: bool = False
+) -> dict[str, Any]:
     """Return calibrators and weights of the sources, the pool's calibrator and limits of prediction sets.
 
     Args:
@@ -30,6 +32,7 @@ def learn(evidence: Evidence, truth: np.ndarray, groups: np.ndarray, pooled: lis
         groups: fold of each cell, or its batch where there is one fold.
         pooled: names of the sources to pool.
         alpha: share of a label's cells whose prediction set may miss it.
+        studies: whether the groups are different studies.
 
     Returns:
         Plain values for calibration.json: "labels"; "sources", a calibrator for each; "wanted", the
@@ -38,7 +41,7 @@ def learn(evidence: Evidence, truth: np.ndarray, groups: np.ndarray, pooled: lis
     """
     calibrators = {name: fit_temperature(p, truth) for name, p in evidence.sources.items()}
     parts = {name: calibrated(p, calibrators[name]) for name, p in evidence.sources.items()}
-    weights, candidates = choose_weights({name: parts[name] for name in pooled}, truth, groups)
+    weights, candidates = choose_weights({name: parts[name] for name in pooled}, truth, groups, studies)
     usual = {name: _usual_disagreement(parts, name, evidence.groups) for name in pooled}
     together = pool([parts[name] for name in pooled], np.array(weights))
     final = fit_calibrator(together, truth, groups)
@@ -66,46 +69,57 @@ def pooled_sources(names: Iterable[str], source: str | None) -> list[str]:
 
 
 def choose_weights(
-    parts: Mapping[str, np.ndarray], truth: np.ndarray, groups: np.ndarray
+    parts: Mapping[str, np.ndarray], truth: np.ndarray, groups: np.ndarray, studies: bool
 ) -> tuple[list[float], dict[str, float]]:
     """Return the weights of the sources that predict left-out groups best, and the loss of each candidate.
 
-    Candidates are the sources of the matched baseline with equal weights, all sources with equal
-    weights, each source alone, and weights that are learned on the other groups. The matched
-    baseline is taken unless another is better by more than one standard error over the groups: what
-    is best within one study need not be in the next, and the matched baseline is what is
+    The candidates are "balanced", in which the matched baseline and the models have half of the
+    weight each; "matched"; "all" sources with equal weights; each source alone; and "learned"
+    weights. "balanced" is taken unless another is better by more than one standard error over the
+    groups. What is best within one study need not be in the next: unless the groups are different
+    studies, only "matched" may take its place, because the matched baseline alone is made to be
     comparable between studies.
 
     Args:
         parts: calibrated probabilities of each source, shape (n_cells, n_labels).
         truth: column of each cell's true label.
         groups: group of each cell.
+        studies: whether the groups are different studies.
     """
     names, tests = list(parts), left_out(groups)
-    fixed = _fixed_candidates(names)
-    learned = [fit_pool([parts[n][~test] for n in names], truth[~test]) for test in tests] if len(names) > 1 else []
+    fixed = fixed_candidates(names)
     losses = {
         candidate: np.array([_loss(parts, weights, truth, test) for test in tests])
         for candidate, weights in fixed.items()
     }
-    if learned:
+    if len(names) > 1:
+        learned = [fit_pool([parts[n][~test] for n in names], truth[~test]) for test in tests]
         losses["learned"] = np.array([_loss(parts, w, truth, test) for w, test in zip(learned, tests, strict=True)])
-    found = {candidate: float(values.mean()) for candidate, values in losses.items()}
     first = next(iter(losses))
+    eligible = [name for name in losses if studies or name in (first, MATCHED)]
 
     def handicap(candidate: str) -> float:
         difference = losses[candidate] - losses[first]
         return float(difference.mean() + difference.std(ddof=1) / np.sqrt(len(tests))) if candidate != first else 0.0
 
-    best = min(losses, key=handicap)
+    best = min(eligible, key=handicap)
     weights = fit_pool([parts[n] for n in names], truth) if best == "learned" else fixed[best]
-    return [float(w) for w in weights], found
+    return [float(w) for w in weights], {name: float(values.mean()) for name, values in losses.items()}
 
 
-def _fixed_candidates(names: list[str]) -> dict[str, np.ndarray]:
-    """Return the candidates without anything to learn; the first is the one to beat."""
-    matched = np.array([name.startswith(f"{MATCHED}:") for name in names], dtype=float)
-    found = {"matched": matched / matched.sum()} if matched.any() else {}
+def fixed_candidates(names: list[str]) -> dict[str, np.ndarray]:
+    """Return the candidates without anything to learn; the first is the one to beat.
+
+    The baseline itself is not part of "balanced": it is the matched baseline without matching.
+    """
+    models = np.array([name.split(":")[0] for name in names])
+    matched = np.array(models == MATCHED, dtype=float)
+    others = np.array((models != MATCHED) & (models != BASELINE), dtype=float)
+    found: dict[str, np.ndarray] = {}
+    if matched.any() and others.any():
+        found["balanced"] = matched / matched.sum() / 2 + others / others.sum() / 2
+    if matched.any():
+        found[MATCHED] = matched / matched.sum()
     found["all"] = np.full(len(names), 1 / len(names))
     return found | {name: np.eye(len(names))[i] for i, name in enumerate(names)}
 

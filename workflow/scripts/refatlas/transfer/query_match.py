@@ -32,7 +32,7 @@ class MatchedQuery:
         probabilities: of the labels by each source, shape (n_cells, n_labels).
         pooled: probabilities by all of these sources, same shape.
         measures: novelty measures, one row per cell.
-        agreement: of each batch with MIN_BATCH_CELLS cells, and of "" (all cells), measures of its labels.
+        agreement: measures of the labels of all cells ("") and of each batch, if there are MIN_BATCH_CELLS.
         depth_ratio: see `MatchedReference`.
     """
 
@@ -182,9 +182,8 @@ def _agreement(
     for mask, shift in shifts:
         for p, part in zip(found, halves.probabilities(cells.expression[mask], shift), strict=True):
             p[mask] = part
-    parts = {"": np.ones(n_cells, dtype=bool)} | {
-        str(name): mask for name in np.unique(cells.batches) if (mask := cells.batches == name).sum() >= MIN_BATCH_CELLS
-    }
+    masks = {"": np.ones(n_cells, dtype=bool)} | {str(name): cells.batches == name for name in np.unique(cells.batches)}
+    parts = {name: mask for name, mask in masks.items() if mask.sum() >= MIN_BATCH_CELLS}
     return {
         name: source_agreement(cells, part) | halves.agreement(cells.expression[part], [p[part] for p in found], seed)
         for name, part in parts.items()
