@@ -35,7 +35,13 @@ def make_query(folder: Path, name: str, value: float) -> dict[str, str]:
     shares = np.full((6, 2), 0.5)
     write_table(label_table(cells.index[::-1], "knn", ["A", "B"], shares), folder / "labels.parquet")
     delivered = pd.DataFrame(
-        {"cell": cells["barcode"], "label": "delivered", "confidence": 0.9, "status": ["novel"] + ["assigned"] * 5}
+        {
+            "cell": cells["barcode"],
+            "label": "delivered",
+            "confidence": 0.9,
+            "status": ["novel"] + ["assigned"] * 5,
+            "batch_verdict": "warn",
+        }
     )
     write_table(delivered, folder / "labels.csv")
     return {
@@ -62,12 +68,13 @@ def test_delivered_labels_are_beside_the_models_own(tmp_path, reference):
     write_atlas(str(tmp_path / "atlas.h5ad"), reference, {q: f["counts"] for q, f in files.items()}, obs, obsm)
     found = ad.read_h5ad(tmp_path / "atlas.h5ad")
     assert list(found.obs) == [
-        "dataset", "batch", "label", "origin", "confidence", "status", "knn_label", "knn_confidence",
+        "dataset", "batch", "label", "origin", "confidence", "status", "batch_verdict", "knn_label", "knn_confidence",
     ]  # fmt: skip
     assert found.obs["dataset"].tolist() == ["d"] * 8 + ["q2"] * 6 + ["q1"] * 6
     query, atlas = found[found.obs["origin"] == "query"].obs, found[found.obs["origin"] == "reference"].obs
     assert set(query["label"]) == {"delivered"}
     assert set(query["confidence"]) == {0.9}
+    assert set(query["batch_verdict"]) == {"warn"}
     assert query["status"].tolist() == (["novel"] + ["assigned"] * 5) * 2
     assert set(query["knn_label"]) == {"A"}
     assert set(query["knn_confidence"]) == {0.5}

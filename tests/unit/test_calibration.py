@@ -1,20 +1,22 @@
-"""Calibration, pooling and prediction sets: worked out by hand, or compared with libraries."""
+"""Calibration of one source and pooling of several: worked out by hand, or compared with libraries."""
+
+import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from refatlas.transfer.calibration import (
+    MIN_BIAS_CELLS,
     calibrated,
+    fit_biases,
     fit_calibrator,
-    fit_pool,
-    fit_sets,
     fit_temperature,
+    half_balanced,
     left_out,
     log_loss,
     pool,
-    prediction_sets,
     temper,
+    temper_to,
 )
 
 
@@ -66,31 +68,78 @@ def test_a_floor_raises_probabilities_of_zero():
     assert temper(np.array([[0.8, 0.2]]), 2.0, 0.0) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        {"method": "isotonic", "x": [0.2, 0.9], "y": [0.1, 0.6]},
-        {"method": "temperature", "temperature": 3.0, "floor": 0.2},
-    ],
-)
-def test_calibrated_rows_sum_to_one_and_keep_their_most_probable_label(how):
+def test_a_temperature_keeps_the_most_probable_label():
     p, _ = probabilities(300)
-    found = calibrated(p, how)
+    found = calibrated(p, {"method": "temperature", "temperature": 3.0, "floor": 0.2})
     assert found.sum(axis=1) == pytest.approx(np.ones(300))
-    rows = np.arange(300)
-    assert (found[rows, p.argmax(axis=1)] >= found.max(axis=1) - 1e-12).all()
+    assert (found.argmax(axis=1) == p.argmax(axis=1)).all()
 
 
-def test_few_cells_get_a_temperature_and_many_may_get_a_curve():
-    p, truth = probabilities(200)
-    assert fit_calibrator(p, truth, np.repeat(["a", "b"], 100))["method"] == "temperature"
-    # A source whose accuracy falls with its confidence, which no temperature can correct.
-    random = np.random.default_rng(0)
-    top = random.uniform(0.5, 1.0, 3000)
-    p = np.stack([top, 1 - top], axis=1)
-    truth = np.where(random.random(3000) < np.where(top > 0.75, 0.55, 0.95), 0, 1)
-    how = fit_calibrator(p, truth, np.repeat(["a", "b", "c"], 1000))
-    assert how["method"] == "isotonic"
+BIASES = np.log([1.0, 1.0, 1.0, 8.0])
+
+
+def biased(p: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    raised = p * np.exp(biases)
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def test_biases_undo_that_a_label_is_given_too_often():
+    p, truth = probabilities(4000, sharpness=1.0)
+    wrong = biased(p, BIASES)
+    how = fit_biases(wrong, truth)
+    found = np.array(how["biases"])
+    assert found - found[0] == pytest.approx(-BIASES, abs=0.3)
+    assert calibrated(wrong, how).mean(axis=0) == pytest.approx(np.bincount(truth) / len(truth), abs=0.01)
+    assert log_loss(calibrated(wrong, how), truth) < log_loss(p, truth) + 0.01
+    assert log_loss(calibrated(wrong, fit_temperature(wrong, truth)), truth) > log_loss(p, truth) + 0.1
+    assert calibrated(wrong, json.loads(json.dumps(how))).sum(axis=1) == pytest.approx(np.ones(4000))
+
+
+def test_biases_of_few_cells_are_drawn_to_zero():
+    p, truth = probabilities(2000)
+    many, few = (np.abs(fit_biases(biased(p, BIASES)[:n], truth[:n])["biases"]).max() for n in (2000, 10))
+    assert few < 0.5 < 1 < many
+
+
+def test_biases_are_chosen_if_they_are_better_in_other_groups():
+    p, truth = probabilities(1500)
+    groups = np.repeat(["a", "b", "c"], 500)
+    assert fit_calibrator(biased(p, BIASES), truth, groups)["method"] == "biases"
+    assert (
+        fit_calibrator(p[: MIN_BIAS_CELLS - 1], truth[: MIN_BIAS_CELLS - 1], groups[: MIN_BIAS_CELLS - 1])["method"]
+        == "temperature"
+    )
+    assert fit_calibrator(biased(p, BIASES), truth, np.full(1500, "a"))["method"] == "temperature"
+
+
+def test_biases_of_one_group_that_others_do_not_have_are_not_learned():
+    p, truth = probabilities(900)
+    groups = np.repeat(["a", "b", "c"], 300)
+    each = {"a": BIASES, "b": BIASES[::-1], "c": np.roll(BIASES, 1)}
+    wrong = np.vstack([biased(p[groups == group], biases) for group, biases in each.items()])
+    assert fit_calibrator(wrong, truth, groups)["method"] == "temperature"
+
+
+@pytest.mark.parametrize("wanted", [0.45, 0.6, 0.85])
+def test_probabilities_are_tempered_to_a_mean_confidence(wanted):
+    p, _ = probabilities(500)
+    found = temper_to(p, wanted)
+    assert found.max(axis=1).mean() == pytest.approx(wanted, abs=0.005)
+    assert (found.argmax(axis=1) == p.argmax(axis=1)).all()
+    assert found.sum(axis=1) == pytest.approx(np.ones(500))
+
+
+@pytest.mark.parametrize(("wanted", "reached"), [(0.01, 0.25), (1.0, 0.9)])
+def test_a_confidence_that_cannot_be_reached_is_approached(wanted, reached):
+    p, _ = probabilities(500)
+    found = temper_to(p, wanted)
+    assert found.max(axis=1).mean() == pytest.approx(reached, abs=0.1)
+    assert (found.argmax(axis=1) == p.argmax(axis=1)).all()
+
+
+def test_labels_count_by_the_square_root_of_their_cells():
+    weights = half_balanced(np.repeat([0, 1], [100, 4]))
+    assert (weights[:100].sum(), weights[100:].sum()) == pytest.approx((10, 2))
 
 
 def test_parts_are_batches_or_thirds():
@@ -108,40 +157,3 @@ def test_pool_by_hand():
     sources = [np.array([[0.8, 0.2]]), np.array([[0.5, 0.5]])]
     assert pool(sources, np.array([1.0, 1.0])) == pytest.approx(np.array([[0.8, 0.2]]))
     assert pool(sources, np.array([0.5, 1.0])) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
-
-
-def test_the_pool_trusts_the_source_that_knows():
-    good, truth = probabilities(1000)
-    useless = np.random.default_rng(1).dirichlet(np.ones(4), 1000)
-    weights = fit_pool([good, useless], truth)
-    assert weights[0] > 0.7
-    assert weights[1] < 0.1
-
-
-def test_sets_cover_every_label_as_promised():
-    p, truth = probabilities(6000, sharpness=1.7)
-    limits = fit_sets(p[:3000], truth[:3000], alpha=0.1)
-    inside = prediction_sets(p[3000:], limits)
-    covered = pd.Series(inside[np.arange(3000), truth[3000:]]).groupby(truth[3000:]).mean()
-    assert covered.between(0.86, 0.94).all()
-    assert inside.any(axis=1).all()
-
-
-def test_limits_of_sets_by_hand():
-    # Nine cells of label 0: the smallest of their probabilities is the limit at alpha 0.1, because
-    # (9 + 1) * 0.1 = 1.
-    p = np.stack([np.linspace(0.1, 0.9, 9), 1 - np.linspace(0.1, 0.9, 9)], axis=1)
-    assert fit_sets(p, np.zeros(9, dtype=int), 0.1, prior=0)[0] == pytest.approx(0.1)
-    assert fit_sets(p, np.zeros(9, dtype=int), 0.05, prior=0)[0] == 0.0
-
-
-def test_a_rare_label_takes_most_of_its_limit_from_all_cells():
-    # Ninety cells of label 0 with 0.01 … 0.90, ten of label 1 with 0.001 … 0.010, which alone would
-    # put label 1 into every set.
-    own = np.concatenate([np.arange(1, 91) / 100, np.arange(1, 11) / 1000])
-    truth = np.repeat([0, 1], [90, 10])
-    p = np.where((truth == 0)[:, None], np.stack([own, 1 - own], axis=1), np.stack([1 - own, own], axis=1))
-    alone, joined = fit_sets(p, truth, 0.2, prior=0)[1], fit_sets(p, truth, 0.2, prior=100)[1]
-    assert alone == pytest.approx(0.002)
-    # Of (110 + 1) * 0.2 = 22.2 cells, the ten own ones take 2 each, and two of the others 1 each.
-    assert joined == pytest.approx(0.02)

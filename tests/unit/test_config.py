@@ -58,7 +58,7 @@ def test_defaults_are_complete_and_the_baseline_is_always_there():
     config = complete_config(BASE)
     assert list(config["models"]) == ["scvi", "scanvi", "linear"]
     assert config["models"]["scanvi"]["init_from"] == "scvi"
-    assert config["deliver"] == {"source": "all", "model": "scanvi", "alpha": 0.1, "novel": 0.95, "min_confidence": 0.5}
+    assert config["deliver"] == {"source": "all", "model": "scanvi", "alpha": 0.1, "novel": 0.9, "min_confidence": 0.5}
 
 
 def sheets(folder, reference="", queries=""):

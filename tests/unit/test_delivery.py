@@ -1,107 +1,133 @@
-"""Delivered labels: properties on drawn probabilities, and rows of labels.csv worked out by hand."""
+"""Delivered labels: properties on drawn probabilities, and of runs without folds."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_calibration import probabilities
 
-from refatlas.errors import InputError
-from refatlas.transfer.delivery import (
-    combine,
-    deliver,
-    deliver_uncalibrated,
-    deliverable,
-    read_delivered,
-    require_accepted,
-    statuses,
-    with_nodes,
-)
-from refatlas.transfer.evidence import Evidence, HeldOut
+from refatlas.io.atomic import write_json
+from refatlas.transfer.delivery import combine, deliver, deliver_uncalibrated, read_delivered
+from refatlas.transfer.evidence import Evidence
+from refatlas.transfer.label_levels import learn_levels
 from refatlas.transfer.label_table import label_table
-from refatlas.transfer.neighborhood_shift import MIN_CELLS
-from refatlas.transfer.pooling import learn
+from refatlas.transfer.novelty import learn_novelty
+from refatlas.transfer.pooling import learn, pooled_probabilities
+
+LABELS = ["A", "B", "C", "D"]
+PARENTS = pd.DataFrame({"label_2": ["AB", "AB", "C", "D"]}, index=LABELS)
+SOURCES = {"matched:knn": 2.0, "m:knn": 0.5}
+GOOD = {"way_back": 0.8, "way_back_expected": 0.8}
+FAILED = {"way_back": 0.1, "way_back_expected": 0.8}
 
 
-def evidence(n: int, seed: int, sources: dict[str, float]) -> tuple[Evidence, pd.Series]:
-    """Return evidence by several sources of a given sharpness, and the true labels."""
-    found = {}
-    for name, sharpness in sources.items():
-        found[name], truth = probabilities(n, sharpness=sharpness, seed=seed)
+def evidence(n: int, seed: int, batches: tuple[str, ...] = ("x", "y", "z")) -> tuple[Evidence, np.ndarray]:
+    """Return evidence by sources of a given sharpness, and the columns of the true labels."""
+    parts = {name: probabilities(n, sharpness=sharpness, seed=seed) for name, sharpness in SOURCES.items()}
     cells = pd.Index([f"c{seed}_{i}" for i in range(n)])
-    measures = pd.DataFrame(
-        np.random.default_rng(seed).gamma(5, 1, (n, 4)),
-        index=cells,
-        columns=["m:distance", "m:deviance_ratio", "n:distance", "n:deviance_ratio"],
-    )
-    measures["n:neighborhood_shift"] = np.random.default_rng(seed + 1).gamma(5, 1, n) if n >= MIN_CELLS else np.nan
-    labels = ["A", "B", "C", "D"]
-    positions = np.random.default_rng(seed).normal(size=(n, 3))
-    return Evidence(cells, labels, found, measures, positions, np.full(n, f"batch{seed}")), pd.Series(
-        np.array(labels)[truth], index=cells
-    )
+    groups = np.array([f"s{seed} {batches[i % len(batches)]}" for i in range(n)])
+    measures = pd.DataFrame(np.random.default_rng(seed).normal(size=(n, 2)), cells, ["energy", "distance"])
+    given = np.array(LABELS)[parts["matched:knn"][0].argmax(axis=1)]
+    agreement = dict.fromkeys(np.unique(groups), GOOD)
+    found = {name: p for name, (p, _) in parts.items()}
+    table = measures.assign(given=given, batch=groups)
+    return Evidence(cells, LABELS, found, table, groups, agreement), parts["matched:knn"][1]
 
 
 @pytest.fixture(scope="module")
 def learned():
-    cells, truth = evidence(900, 0, {"m:knn": 2.0, "n:knn": 0.5})
-    batches = np.repeat(["a", "b", "c"], 300)
-    codes = pd.Index(cells.labels).get_indexer(truth)
-    return learn(cells, truth, batches, ["m:knn", "n:knn"], 0.1), HeldOut(cells.sources, codes, batches)
+    cells, truth = evidence(900, 0)
+    found = learn(cells, truth, cells.groups, list(SOURCES), 0.1)
+    p, _ = pooled_probabilities(cells, found)
+    novelty = learn_novelty(cells.measures, pd.DataFrame()) | {"judged": True}
+    return {**found, "levels": learn_levels(p, LABELS, truth, PARENTS), "novelty": novelty, "way_back": 0.0}
 
 
-PARENTS = pd.DataFrame({"label_2": ["AB", "AB", "C", "D"]}, index=["A", "B", "C", "D"])
-
-
-def test_levels_agree_and_sets_begin_with_the_label(learned):
-    cells, _ = evidence(200, 1, {"m:knn": 2.0, "n:knn": 0.5})
-    found, shares, left_out = deliver(cells, *learned, PARENTS, novel=0.99)
-    assert left_out == {}
-    assert (found["label_2"] == found["label"].map(PARENTS["label_2"])).all()
-    assert (found["confidence_2"] >= found["confidence"] - 1e-9).all()
-    assert shares.sum(axis=1).to_numpy() == pytest.approx(np.ones(200))
-    assert [members[0] for members in found["set"]] == found["label"].tolist()
-    single = found["set"].map(len) == 1
-    assert (found.loc[single, "set_label"] == found.loc[single, "label"]).all()
-    pairs = found["set"].map(set) == {"A", "B"}
+def test_levels_agree_and_sets_are_covered_by_their_label(learned):
+    cells, truth = evidence(900, 1)
+    found = deliver(cells, learned, PARENTS, novel=0.9)
+    table = found.cells
+    assert (table["label_2"] == table["label"].map(PARENTS["label_2"])).all()
+    assert found.shares.sum(axis=1).to_numpy() == pytest.approx(np.ones(900))
+    single = table["set"].map(len) == 1
+    assert (table.loc[single, "set_label"] == [members[0] for members in table.loc[single, "set"]]).all()
+    pairs = table["set"].map(set) == {"A", "B"}
     assert pairs.any()
-    assert set(found.loc[pairs, "set_label"]) == {"AB"}
+    assert set(table.loc[pairs, "set_label"]) == {"AB"}
+    covered = np.array([LABELS[k] in members for k, members in zip(truth, table["set"], strict=True)])
+    assert all(covered[truth == k].mean() > 0.8 for k in range(4))
 
 
-def test_cells_far_from_the_reference_are_novel(learned):
-    cells, _ = evidence(200, 2, {"m:knn": 2.0, "n:knn": 0.5})
-    cells.novelty_measures.iloc[:20] = 1000.0
-    cells.positions[:20] += 100
-    found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
-    assert found["novel"].iloc[:20].all()
-    assert found["novel"].iloc[20:].mean() < 0.05
+def test_confidence_and_estimated_accuracy_are_right_for_cells_like_the_held_out_ones(learned):
+    cells, truth = evidence(1500, 2)
+    found = deliver(cells, learned, PARENTS, novel=0.9)
+    right = (found.shares.to_numpy().argmax(axis=1) == truth).mean()
+    assert set(found.accuracy) == {"", "x", "y", "z"}
+    assert found.accuracy[""].value == pytest.approx(right, abs=0.03)
+    assert found.accuracy[""].low < right < found.accuracy[""].high
+    facts = found.facts()
+    assert set(facts["accuracy"]["x"]) == {"value", "low", "high", "confidence", "way_back"}
+    assert set(facts["weights"]) == {"x", "y", "z"}
+
+
+def test_a_batch_whose_way_back_fails_has_less_confidence_and_the_same_labels(learned):
+    cells, _ = evidence(900, 3)
+    before = deliver(cells, learned, PARENTS, novel=1.1)
+    cells.agreement["s3 y"] = FAILED
+    after = deliver(cells, learned, PARENTS, novel=1.1)
+    failed = cells.groups == "s3 y"
+    assert after.accuracy["y"].value < before.accuracy["y"].value - 0.1
+    assert after.accuracy["x"] == before.accuracy["x"]
+    highest = after.shares.max(axis=1).to_numpy()
+    assert highest[failed].mean() == pytest.approx(after.accuracy["y"].value, abs=0.005)
+    assert highest[~failed] == pytest.approx(before.shares.max(axis=1).to_numpy()[~failed])
+    first = [found.shares.to_numpy().argmax(axis=1) for found in (before, after)]
+    assert (first[0] == first[1]).all()
+    assert after.cells["set"].map(len)[failed].mean() > before.cells["set"].map(len)[failed].mean()
+
+
+def test_cells_unlike_the_reference_are_novel_and_keep_a_label(learned):
+    cells, _ = evidence(900, 4)
+    unlike = np.arange(900) % 9 == 0
+    cells.measures.loc[unlike, ["energy", "distance"]] += 8.0
+    found = deliver(cells, learned, PARENTS, novel=0.9).cells
+    assert found.loc[unlike, "novel"].mean() > 0.95
+    assert found.loc[~unlike, "novel"].mean() < 0.1
+    both = (found["novelty"] >= 0.9) & (found["novelty_in_label"] >= 0.9)
+    assert (found["novel"] == both).all()
     assert found["label"].notna().all()
 
 
-def test_a_novel_cell_of_a_small_batch_is_detected_by_itself(learned):
-    cells, _ = evidence(10, 2, {"m:knn": 2.0, "n:knn": 0.5})
-    cells.novelty_measures.iloc[0] = 1000.0
-    found, _, _ = deliver(cells, *learned, PARENTS, novel=0.99)
-    assert found["novel"].iloc[0]
-    assert found["novelty"].nunique() > 5
-    one, _, _ = deliver(cells.take(np.arange(10) == 3), *learned, PARENTS, novel=0.99)
-    assert one["novelty"].iloc[0] == found["novelty"].iloc[3]
+def test_with_a_single_batch_of_the_reference_no_cell_is_novel(learned):
+    cells, _ = evidence(900, 4)
+    cells.measures.iloc[::9, :2] += 8.0
+    found = deliver(cells, {**learned, "novelty": {**learned["novelty"], "judged": False}}, PARENTS, novel=0.9).cells
+    assert not found["novel"].any()
+    assert (found["novelty"] > 0.99).any()
 
 
-def test_an_unusually_unconfident_source_is_left_out(learned):
-    cells, _ = evidence(300, 3, {"m:knn": 2.0, "n:knn": 0.5})
-    cells.sources["n:knn"] = np.random.default_rng(0).dirichlet(np.full(4, 20.0), 300)
-    found, _, left_out = deliver(cells, *learned, PARENTS, novel=0.99)
-    assert list(left_out) == ["n:knn"]
-    others = cells.sources["m:knn"].argmax(axis=1)
-    assert (found["label"].to_numpy() == np.array(cells.labels)[others]).all()
+def test_novel_cells_do_not_count_for_the_estimated_accuracy(learned):
+    cells, _ = evidence(900, 5)
+    unlike = np.arange(900) % 9 == 0
+    for name, p in cells.sources.items():
+        cells.sources[name] = np.where(unlike[:, None], 0.25, p)
+    with_unlike = deliver(cells, learned, PARENTS, novel=1.1).accuracy[""].value
+    cells.measures.loc[unlike, ["energy", "distance"]] += 8.0
+    assert deliver(cells, learned, PARENTS, novel=0.9).accuracy[""].value > with_unlike + 0.03
 
 
-def test_a_source_by_itself_has_neither_sets_nor_novelty():
-    cells, _ = evidence(5, 1, {"m:knn": 2.0})
-    found, shares = deliver_uncalibrated(cells, "m:knn", PARENTS)
-    assert found["set"].tolist() == [[]] * 5
-    assert found["novelty"].isna().all()
-    assert (found["confidence"] == shares.max(axis=1)).all()
+def test_without_folds_there_are_neither_sets_nor_novelty():
+    cells, _ = evidence(90, 1)
+    found = deliver_uncalibrated(cells, "m:knn", PARENTS)
+    assert found.cells["set"].tolist() == [[]] * 90
+    assert found.cells[["novelty", "novelty_in_label", "novelty_fdr"]].isna().all(axis=None)
+    assert not found.cells["novel"].any()
+    assert found.shares.to_numpy() == pytest.approx(cells.sources["m:knn"], abs=0.01)
+    cells.agreement["s1 x"] = FAILED
+    lowered = deliver_uncalibrated(cells, "m:knn", PARENTS).accuracy
+    assert lowered["x"].value < found.accuracy["x"].value - 0.1
+    # The estimate is that of the matched baseline, whichever source is delivered.
+    expected = cells.sources["matched:knn"][cells.groups == "s1 y"].max(axis=1).mean()
+    assert found.accuracy["y"].value == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("sets", [[["A"], ["B", "A"], []], [[], [], []]])
@@ -111,91 +137,20 @@ def test_sets_are_lists_again_after_parquet(tmp_path, sets):
     assert read_delivered(str(tmp_path / "delivered.parquet"))["set"].tolist() == sets
 
 
-def delivered(sets, novel=(False, False, False)):
-    cells = pd.Index(["q:z", "q:y", "q:x"])
-    return pd.DataFrame(
-        {
-            "label": ["B", "A", "A"],
-            "confidence": [0.8, 0.6, 0.9],
-            "set": pd.Series([list(labels) for labels in sets], index=cells),
-            "set_label": "",
-            "novelty": 0.5,
-            "novel": novel,
-        },
-        index=cells,
-    )
-
-
-CELLS = pd.DataFrame({"barcode": ["x", "y", "z"], "keep": [True, True, False]}, index=["q:x", "q:y", "q:z"])
-
-
-def test_rows_of_labels_csv_are_in_the_order_of_the_users_file():
-    table = label_table(CELLS.index[::-1], "knn", ["A", "B"], np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2]]))
-    rows = deliverable(CELLS, delivered(["B", "AB", "A"]), {"m": table}, 0.5, "pass")
-    assert rows[["cell", "label", "status"]].values.tolist() == [
-        ["x", "A", "assigned"],
-        ["y", "A", "ambiguous"],
-        ["z", "B", "low_quality"],
-    ]
-    assert rows["set"].tolist() == ["A", "A | B", "B"]
-    assert list(rows.columns) == [
-        "cell",
-        "label",
-        "confidence",
-        "status",
-        "set",
-        "set_label",
-        "novelty",
-        "m_label",
-        "m_confidence",
-    ]
-
-
-def test_statuses_in_their_precedence():
-    found = delivered(["B", "AB", "A"], novel=[True, True, False]).loc[CELLS.index]
-    assert statuses(CELLS, found, 0.5, "warn").tolist() == ["assigned", "novel", "low_quality"]
-    assert statuses(CELLS, found, 0.5, "fail").tolist() == ["mapping_failed"] * 3
-    without_sets = delivered(["", "", ""]).loc[CELLS.index]
-    assert statuses(CELLS, without_sets, 0.7, "pass").tolist() == ["assigned", "ambiguous", "low_quality"]
-
-
-def test_nodes_of_label_trees_are_columns():
-    table = pd.DataFrame({"node": ["CD14", "rejected", "root"], "probability": [0.6, np.nan, 1.0]}, index=list("abc"))
-    rows = with_nodes(pd.DataFrame({"label": ["x", "y"]}, index=["b", "a"]), pd.Index(["b", "a"]), {"m": table})
-    assert rows["m_tree_node"].tolist() == ["rejected", "CD14"]
-    assert list(rows.columns) == ["label", "m_tree_node", "m_tree_node_probability"]
-
-
-@pytest.mark.parametrize(("stop", "stops"), [("never", False), ("fail", True), ("warn", True)])
-def test_a_failing_verdict_stops_the_run_only_if_requested(stop, stops):
-    verdict = {"verdict": "fail", "reason": "genes are missing"}
-    if stops:
-        with pytest.raises(InputError, match=r"query 'q': FAIL: genes are missing. Its labels are not written"):
-            require_accepted("q", verdict, stop, "verdict.json")
-    else:
-        require_accepted("q", verdict, stop, "verdict.json")
-
-
-def write_model(folder, cells, name, p):
-    """Write the files of one model; return their paths by kind."""
-    folder.mkdir()
-    label_table(cells, "knn", ["A", "B"], p).to_parquet(folder / "labels.parquet")
-    pd.DataFrame({"distance": 1.0}, index=cells).to_parquet(folder / "distance.parquet")
-    pd.DataFrame({"deviance_ratio": 1.0}, index=cells).to_parquet(folder / "fit.parquet")
-    pd.DataFrame({"latent_1": [0.0, 1.0]}, index=cells).to_parquet(folder / "latent.parquet")
-    return {kind: str(folder / f"{kind}.parquet") for kind in ("labels", "distance", "fit", "latent")}
-
-
-def test_without_folds_the_named_source_is_delivered_whatever_the_order_of_models(tmp_path):
+@pytest.mark.parametrize(("source", "labels"), [("n:knn", ["B", "B"]), ("m:knn", ["A", "A"]), ("matched", ["A", "B"])])
+def test_without_folds_the_named_source_is_delivered_whatever_the_order_of_models(tmp_path, source, labels):
     cells = pd.DataFrame({"batch": "b"}, index=pd.Index(["q:1", "q:2"], name="cell"))
-    shares = {"m": [[0.9, 0.1], [0.8, 0.2]], "n": [[0.1, 0.9], [0.2, 0.8]]}
-    files = {name: write_model(tmp_path / name, cells.index, name, np.array(p)) for name, p in shares.items()}
+    shares = {"m": [[0.9, 0.1], [0.8, 0.2]], "n": [[0.1, 0.9], [0.2, 0.8]], "matched": [[0.7, 0.3], [0.4, 0.6]]}
+    for name, p in shares.items():
+        label_table(cells.index, "knn", ["A", "B"], np.array(p)).to_parquet(tmp_path / name)
+    pd.DataFrame({"energy": 0.0, "given": "A"}, index=cells.index).to_parquet(tmp_path / "measures")
+    write_json({"agreement": {}}, tmp_path / "agreement")
+    matched = {"labels": "matched", "measures": "measures", "agreement": "agreement"}
+    matched = {kind: str(tmp_path / name) for kind, name in matched.items()}
+    files = {name: {"labels": str(tmp_path / name)} for name in ("m", "n")}
     reference = pd.DataFrame({"label": ["A", "B"], "keep": True})
     for models in (files, dict(reversed(files.items()))):
-        delivered, sources, left_out = combine(
-            models, files["m"]["latent"], cells, reference, None, None, 0.95, "n:knn"
-        )
-        assert delivered["label"].tolist() == ["B", "B"]
-        assert delivered["confidence"].tolist() == pytest.approx([0.9, 0.8])
+        delivery, sources = combine(models, matched, cells, reference, None, 0.9, source)
+        assert delivery.cells["label"].tolist() == labels
         assert set(sources["source"]) == {"delivered"}
-        assert left_out == {}
+        assert set(delivery.accuracy) == {"", "b"}

@@ -95,7 +95,6 @@ def test_cells_of_small_batches_have_no_shift(reference):
 
 def test_it_follows_its_definition(monkeypatch):
     for name, value in {
-        "MIN_CELLS": 40,
         "NEIGHBORS": 4,
         "REFERENCE_NEIGHBORS": 5,
         "TOP_GENES": 3,
@@ -109,6 +108,7 @@ def test_it_follows_its_definition(monkeypatch):
     found = neighborhood_shift(
         ReferenceCells(positions, sparse.csr_matrix(reference_expression), labels),
         QueryCells(latent, sparse.csr_matrix(expression), np.full(40, "b")),
+        min_cells=40,
     )
     differences, given = [], []
     for cell in latent:

@@ -76,6 +76,38 @@ def test_a_single_batch_is_split_by_cells_and_says_so():
     assert (roles == "held_out").sum() == 30
 
 
+def automatic(table: pd.DataFrame, unit: str = "auto") -> list[tuple[pd.Series, dict]]:
+    return [plan_fold(table, {"fold": i, "n_folds": 3, "automatic": True}, unit, 0) for i in range(3)]
+
+
+def test_automatic_folds_without_a_batch_hold_out_simulated_ones():
+    table = cells({"d:1": 90, "d:2": 60})
+    (first, words_1), (second, words_2), (third, words_3) = automatic(table)
+    assert [words["held_out"] for words in (words_1, words_2)] == [["d:2"], ["d:1"]]
+    assert [words["simulated"] for words in (words_1, words_2, words_3)] == [False, False, True]
+    assert set(table.loc[first == "held_out", "batch"]) == {"d:2"}
+    assert set(table.loc[second == "held_out", "batch"]) == {"d:1"}
+    assert (third == "held_out").sum() == 50
+    assert set(table.loc[third == "held_out", "batch"]) == {"d:1", "d:2"}
+    with pytest.raises(InputError, match="3 folds requested, but only 2 units"):
+        plan_fold(table, {"fold": 0, "n_folds": 3}, "auto", 0)
+
+
+def test_automatic_folds_of_a_single_batch_hold_out_each_third_once():
+    table = cells({"d:1": 90})
+    held = [roles == "held_out" for roles, words in automatic(table) if words["simulated"]]
+    assert len(held) == 3
+    assert (np.sum(held, axis=0) == 1).all()
+
+
+def test_automatic_folds_of_three_batches_are_three_folds():
+    for table in (SIX, cells({"d:1": 30, "d:2": 30, "d:3": 30})):
+        for i, (roles, words) in enumerate(automatic(table)):
+            expected, expected_words = plan_fold(table, {"fold": i, "n_folds": 3}, "auto", 0)
+            assert words == expected_words
+            assert (roles == expected).all()
+
+
 def test_a_fold_that_leaves_no_proteins_is_refused():
     cells = pd.DataFrame(
         {"batch": ["rna:a", "cite:a", "cite:b"], "has_proteins": [None, False, True]},

@@ -8,7 +8,7 @@ from scipy import sparse
 from conftest import small_counts
 from refatlas.evaluate import query_measures
 from refatlas.evaluate.mixing import batch_mixing, mixing, novel_groups
-from refatlas.evaluate.query_measures import measure, profile_correlation
+from refatlas.evaluate.query_measures import measure, profile_correlation, without_unseen
 from refatlas.io.atomic import write_json
 
 
@@ -88,3 +88,17 @@ def test_a_query_and_its_large_batches_are_measured(files, monkeypatch):
     assert again["query"] == found["query"]
     without_novelty = measure(counts, reference, cells, delivered.assign(novelty=np.nan), models, "model.pt", 0)
     assert without_novelty["query"]["novel"] is None
+
+
+def test_held_out_cells_of_labels_that_the_reference_lacks_take_no_part(files, monkeypatch):
+    folder, cells, delivered, models = files
+    monkeypatch.setattr(query_measures, "load_model", lambda kind, path: Baseline())
+    labels = np.array(["A"] * 40 + ["B"] * 10 + ["new"] * 25 + [None] * 5, dtype=object)
+    seen = without_unseen(cells.assign(label=labels), str(folder / "reference.h5ad"))
+    assert seen["keep"].tolist() == [False] + [True] * 49 + [False] * 25 + [True] * 5
+    delivered.loc[labels == "new", "novel"] = True
+    counts, reference = str(folder / "query.h5ad"), str(folder / "reference.h5ad")
+    found = measure(counts, reference, seen, delivered, models, "model.pt", 0)
+    assert found["query"]["novel"] == 0.0
+    everything = measure(counts, reference, cells, delivered, models, "model.pt", 0)
+    assert everything["query"]["novel"] == pytest.approx(25 / 79)

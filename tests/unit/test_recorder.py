@@ -50,6 +50,13 @@ def test_epochs_follow_from_the_number_of_cells(n_cells, expected):
     assert with_max_epochs({"max_epochs": 7, "batch_size": 128}, n_cells)["max_epochs"] == 7
 
 
+def test_a_fold_has_the_epochs_of_the_whole_reference():
+    settings = {"max_epochs": None, "batch_size": 128}
+    whole = with_max_epochs(settings, 30_000)["max_epochs"]
+    assert with_max_epochs({**settings, "share": 2 / 3}, 20_000)["max_epochs"] == whole == 42
+    assert with_max_epochs(settings, 20_000)["max_epochs"] == 64
+
+
 def test_weights_that_are_not_numbers_are_reported():
     with (
         pytest.raises(FloatingPointError, match="surgery: weights are no longer numbers"),

@@ -74,15 +74,20 @@ def test_the_files_of_a_query_are_read_by_model(tmp_path):
     pd.DataFrame({"distance": [1.0, 9.0]}, index=cells.index).to_parquet(tmp_path / "distance")
     pd.DataFrame({"deviance_ratio": [2.0, 1.0]}, index=cells.index).to_parquet(tmp_path / "fit")
     models = {"m": {kind: str(tmp_path / kind) for kind in ("labels", "distance", "fit")}}
+    label_table(cells.index, "knn", ["A", "B"], np.array([[0.2, 0.8], [0.4, 0.6]])).to_parquet(tmp_path / "matched")
+    pd.DataFrame({"energy": [1.0, 2.0], "given": "B"}, index=cells.index).to_parquet(tmp_path / "measures")
+    matched = {"labels": str(tmp_path / "matched"), "measures": str(tmp_path / "measures")}
     delivered = pd.DataFrame({"label": "A", "confidence": 0.9, "novelty": [0.1, 0.9]}, index=cells.index)
     delivered["set"] = pd.Series([["A"], ["A"]], index=cells.index)
     sources = pd.DataFrame({"cell": cells.index, "source": "m:knn", "label": "A", "confidence": 0.8})
     reference = pd.DataFrame({"label": ["A", "A", "B"], "keep": [True, True, False]})
-    found = score_transfer("atlas", "q", models, cells, sources, delivered, reference)
+    found = score_transfer("atlas", "q", models, matched, cells, sources, delivered, reference)
     scores = found["scores"].query("batch == 'all'").set_index(["model", "source"])
     assert {name: list(table.columns) for name, table in found.items()} == COLUMNS
     assert scores.loc[("m", "knn"), "accuracy"] == 1
     assert scores.loc[("m", "knn"), "ece_calibrated"] == pytest.approx(0.2)
+    assert scores.loc[("matched", "knn"), "accuracy"] == 0
+    assert scores.loc[("matched", "energy"), "auroc_unseen"] == 1
     assert scores.loc[("delivered", "all sources"), "auroc_unseen"] == 1
     assert scores.loc[("m", "distance"), "auroc_unseen"] == 1
     assert scores.loc[("m", "deviance_ratio"), "auroc_unseen"] == 0

@@ -1,10 +1,11 @@
-"""Verdicts by hand: where limits come from, and which reason comes first."""
+"""Verdicts by hand: estimated accuracy and novelty decide, checks explain."""
 
 import pytest
 
 from refatlas.evaluate import verdict
 
 USUAL = {
+    "n_cells": 500,
     "gene_overlap": 1.0,
     "masking_shift": 0.0,
     "depth": 0.1,
@@ -12,7 +13,6 @@ USUAL = {
     "profile": 0.95,
     "doublets": 0.3,
     "deviance_ratio:m": 1.2,
-    "deviance_ratio:n": 1.4,
     "novel": 0.01,
     "novel_group": 0.0,
     "confidence": 0.9,
@@ -20,70 +20,116 @@ USUAL = {
     "late_fall": 0.0,
     "low_quality": 0.0,
 }
+FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85}}}
 
 
-FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85, "deviance_ratio:n": 1.6}}}
+def estimate(value: float) -> dict:
+    return {"value": value, "low": value - 0.1, "high": value + 0.05, "confidence": 0.95, "way_back": None}
 
 
-def assess(changes: dict, held_out=(FOLD,)) -> dict:
-    measures = {"query": {**USUAL, **changes}, "absent_labels": ["NK"]}
-    return verdict.assess(measures, list(held_out))
+def assess(value: float = 0.9, batches: dict | None = None, not_judged: str = "", folds=(FOLD,), **changes) -> dict:
+    """Return the verdict on a query by its estimated accuracy, that of its batches, and changed measures."""
+    values = {"": value, **(batches or {})}
+    query = {**USUAL, **changes}
+    measures = {"query": query, "batches": dict.fromkeys(batches or {}, query), "absent_labels": ["NK"]}
+    return verdict.assess(measures, list(folds), {name: estimate(v) for name, v in values.items()}, not_judged)
 
 
 def test_a_usual_query_passes():
-    found = assess({})
+    found = assess()
     assert (found["verdict"], found["reasons"], found["absent_labels"]) == ("pass", [], ["NK"])
-    assert found["limits_from"] == "2 held-out batches"
-
-
-def test_limits_are_a_margin_beyond_the_worst_held_out_batch():
-    checks = {check["check"]: check for check in assess({})["checks"]}
-    assert checks["confidence"]["warn_beyond"] == [0.8, None]
-    assert checks["confidence"]["fail_beyond"] == [0.6, None]
-    assert checks["depth"]["warn_beyond"] == [-1.4, 1.1]
-    assert checks["deviance_ratio"]["held_out"] == [1.3, 1.4]
-    assert checks["deviance_ratio"]["value"] == 1.3
+    assert found["reason"] == "90% of the labels are estimated to be right (80% to 95%)"
+    assert found["limits_from"].startswith("2 held-out batches; ")
+    assert found["estimated_accuracy"] == {"value": 0.9, "low": 0.8, "high": 0.95, "confidence": 0.95}
+    assert (found["n_cells"], found["novel"], found["way_back"]) == (500, 0.01, None)
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict", "reason"),
+    ("value", "novel", "expected", "reason"),
     [
-        ({"gene_overlap": 0.5}, "fail", "gene_overlap"),
-        ({"gene_overlap": 0.8}, "warn", "gene_overlap"),
-        ({"depth": -3.3, "confidence": 0.5}, "fail", "depth"),
-        ({"profile": 0.1, "novel": 0.9, "depth": -1.6}, "fail", "profile"),
-        ({"doublets": 0.7}, "fail", "doublets"),
-        ({"novel": 0.1}, "warn", "novel"),
-        ({"novel_group": 0.01}, "warn", "novel_group"),
+        (0.85, 0.0, "pass", "85% of the labels are estimated to be right"),
+        (0.849, 0.0, "warn", "only 85% of the labels"),
+        (0.7, 0.0, "warn", "only 70% of the labels"),
+        (0.699, 0.0, "fail", "only 70% of the labels"),
+        (0.95, 0.149, "pass", "95% of the labels"),
+        (0.95, 0.15, "warn", "15% of the cells are unlike every label of the reference; of the others, 95%"),
+        (0.6, 0.15, "fail", "only 60% of the labels"),
+        (0.95, 0.9, "fail", "90% of the cells are unlike every label"),
+        (0.95, None, "pass", "95% of the labels"),
     ],
 )
-def test_the_first_cause_of_the_worst_verdict_is_named(changes, verdict, reason):
-    found = assess(changes)
-    assert (found["verdict"], found["reasons"][0]["check"]) == (verdict, reason)
-    assert found["reason"] == found["reasons"][0]["meaning"]
+def test_thresholds_of_the_verdict(value, novel, expected, reason):
+    found = verdict.judge_labels(estimate(value), novel)
+    assert found.verdict == expected
+    assert found.reason.startswith(reason)
 
 
-def test_measures_that_alone_fail_nothing_warn():
-    for change in ({"late_fall": 0.3}, {"mixing:m": 0.0}):
-        found = assess(change)
-        assert (found["verdict"], len(found["reasons"])) == ("warn", 1)
+def test_each_batch_has_a_verdict_and_one_that_fails_stops_a_pass():
+    found = assess(0.9, {"x": 0.92, "y": 0.5})
+    assert {name: part["verdict"] for name, part in found["batches"].items()} == {"x": "pass", "y": "fail"}
+    assert found["verdict"] == "warn"
+    assert found["reason"].startswith("batch 'y' fails: only 50% of the labels")
+    two = assess(0.9, {"x": 0.6, "y": 0.5, "z": 0.95})
+    assert two["reason"].startswith("batch 'x' and 1 more fails: only 60%")
 
 
-def test_without_folds_limits_are_fixed():
-    found = assess({"deviance_ratio:m": 99.0}, held_out=())
+def test_a_batch_with_a_warning_does_not_stop_a_pass_and_a_failing_one_does_not_improve_a_fail():
+    assert assess(0.9, {"x": 0.92, "y": 0.75})["verdict"] == "pass"
+    failing = assess(0.6, {"x": 0.92, "y": 0.3})
+    assert (failing["verdict"], failing["reason"][:8]) == ("fail", "only 60%")
+
+
+def test_a_batch_without_measures_of_its_own_has_no_verdict():
+    measures = {"query": USUAL, "batches": {"x": USUAL}, "absent_labels": []}
+    found = verdict.assess(measures, [], {"": estimate(0.9), "x": estimate(0.9), "tiny": estimate(0.1)}, "")
+    assert list(found["batches"]) == ["x"]
     assert found["verdict"] == "pass"
-    assert found["limits_from"] == "fixed limits: no batch was held out, or only small ones"
-    assert assess({"depth": -3.0}, held_out=())["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gene_overlap": 0.3},
+        {"depth": -5.0, "detected_genes": -4.0},
+        {"profile": 0.1},
+        {"doublets": 0.9},
+        {"novel_group": 0.1},
+        {"mixing:m": 0.0},
+        {"late_fall": 0.3},
+        {"low_quality": 0.9},
+    ],
+)
+@pytest.mark.parametrize("value", [0.9, 0.8, 0.5])
+def test_checks_explain_and_never_change_the_verdict(changes, value):
+    found, usual = assess(value, **changes), assess(value)
+    assert (found["verdict"], found["reason"]) == (usual["verdict"], usual["reason"])
+    assert [reason["check"] for reason in found["reasons"]] == [name.split(":")[0] for name in changes]
+    assert all(reason["unusual"] for reason in found["reasons"])
+    assert usual["reasons"] == []
+
+
+def test_without_folds_limits_are_fixed_and_novelty_does_not_count():
+    found = assess(0.9, not_judged="evaluation.folds is 0", folds=(), novel=0.99)
+    assert (found["verdict"], found["novel"]) == ("pass", None)
+    assert found["novelty_not_judged"] == "evaluation.folds is 0"
+    assert found["limits_from"] == "fixed limits"
+
+
+def test_why_novelty_is_not_judged():
+    assert verdict.why_novelty_is_not_judged({"novelty": {"judged": True}}) == ""
+    assert "a single batch" in verdict.why_novelty_is_not_judged({"novelty": {"judged": False}})
+    assert "folds is 0" in verdict.why_novelty_is_not_judged(None)
 
 
 def test_the_limit_of_mapqc_is_that_of_held_out_controls():
-    measures = {"query": USUAL, "absent_labels": []}
+    measures = {"query": USUAL, "batches": {}, "absent_labels": []}
     shares = {"fold_1": {"control_distant": 0.4, "batches": {"a": 0.4, "b": 0.2}}}
     query, folds = verdict.with_mapqc(measures, {"fold_1": FOLD}, {"control_distant": 0.45, "batches": {}}, shares)
-    checks = {check["check"]: check for check in verdict.assess(query, folds.values())["checks"]}
-    assert checks["mapqc"]["verdict"] == "pass"
+    found = verdict.assess(query, folds.values(), {"": estimate(0.9)}, "")
+    checks = {check["check"]: check for check in found["checks"]}
+    assert not checks["mapqc"]["unusual"]
     assert checks["mapqc"]["held_out"] == [0.4, 0.2]
-    assert checks["mapqc"]["warn_beyond"] == [None, 0.5]
+    assert checks["mapqc"]["usual"] == [None, 0.5]
     assert "mapqc" not in measures["query"]
     assert "mapqc" not in FOLD["batches"]["a"]
 
@@ -93,3 +139,13 @@ def test_a_small_held_out_batch_counts_for_mapqc_alone():
     query, folds = verdict.with_mapqc({"query": USUAL}, {"fold_1": FOLD}, {"control_distant": None}, shares)
     assert query["query"]["mapqc"] is None
     assert folds["fold_1"]["batches"]["small"] == {"mapqc": 0.1}
+
+
+def test_a_report_names_what_is_unusual(capsys):
+    verdict.report_verdict("q", assess(0.9, {"x": 0.92, "y": 0.5}, profile=0.1))
+    said = capsys.readouterr().out
+    assert said.startswith("q: WARN: batch 'y' fails: only 50%")
+    assert "\n  batch y: fail: " in said
+    assert "batch x:" not in said
+    assert "unusual: profile is 0.1" in said
+    assert "no cell has: NK" in said

@@ -9,14 +9,30 @@ import pytest
 
 from conftest import REPO, planned, small_counts, snakemake, write_sheets
 
-QUERY_RULES = {"prepare_query", "map_query", "transfer_labels", "assess_query", "deliver_labels", "embed_query"}
+QUERY_RULES = {
+    "prepare_query",
+    "map_query",
+    "transfer_labels",
+    "match_query",
+    "assess_query",
+    "deliver_labels",
+    "embed_query",
+}
 SUMMARIES = {"export_atlas", "record_provenance", "write_report"}
+FOLD_RULES = {"plan_fold", "hold_out", "hide_labels", "calibrate", "measure_held_out"}
+DATASETS = [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"]
+QUERY = {"query": "q", "path": "q.h5ad"}
+
+
+def write(folder, reference=DATASETS, queries=(QUERY,), **config):
+    """Write sheets, and a configuration that has a single fold if it says nothing of folds."""
+    write_sheets(folder, reference, list(queries), **{"evaluation": {"folds": 1}, **config})
 
 
 def make_project(folder):
     for i, name in enumerate(("a", "b", "q", "r")):
         small_counts(seed=i).write_h5ad(folder / f"{name}.h5ad")
-    write_sheets(folder, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}])
+    write(folder)
     return folder
 
 
@@ -59,19 +75,19 @@ def test_the_shipped_configuration_plans_the_demo(tmp_path):
     jobs = planned(snakemake(tmp_path, "--dry-run"))
     assert (jobs["make_demo"], jobs["scan_dataset"], jobs["train_reference"], jobs["map_query"]) == (1, 3, 3 + 3, 6 + 3)
     assert (jobs["plan_fold"], jobs["hold_out"], jobs["calibrate"], jobs["assess_query"]) == (1, 1, 1, 2)
+    assert (jobs["match_query"], jobs["hide_labels"]) == (2 + 1, 1)
 
 
 def test_one_query_on_two_models_and_the_baseline_takes_at_most_ten_jobs(finished):
     add_query(finished, label_key="cell_type")
     jobs = planned(snakemake(finished, "--dry-run", "results/queries/r/labels.csv", "results/queries/r/umap.png"))
-    assert sum(jobs.values()) == 8
+    assert sum(jobs.values()) == 9
     assert set(jobs) == QUERY_RULES
 
 
 def add_query(folder, **columns):
     """Add query r to the sheet, with further columns."""
-    rows = [{"query": "q", "path": "q.h5ad"}, {"query": "r", "path": "r.h5ad", **columns}]
-    write_sheets(folder, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], rows)
+    write(folder, queries=[QUERY, {"query": "r", "path": "r.h5ad", **columns}])
 
 
 def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
@@ -98,15 +114,11 @@ def test_the_record_waits_for_every_job_but_the_report(project):
 
 
 def test_a_changed_model_reruns_that_model_alone(finished):
-    write_sheets(
-        finished,
-        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
-        [{"query": "q", "path": "q.h5ad"}],
-        models={
-            "scvi": {"type": "scvi"},
-            "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}},
-        },
-    )
+    models = {
+        "scvi": {"type": "scvi"},
+        "scanvi": {"type": "scanvi", "init_from": "scvi", "train": {"max_epochs": 7}},
+    }
+    write(finished, models=models)
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (
         jobs["train_reference"],
@@ -126,11 +138,7 @@ def test_a_changed_model_reruns_that_model_alone(finished):
 
 
 def test_a_renamed_dataset_reruns_its_scan_and_all_that_follows(finished):
-    write_sheets(
-        finished,
-        [{"dataset": "a", "path": "a.h5ad"}, {"dataset": "renamed", "path": "b.h5ad"}],
-        [{"query": "q", "path": "q.h5ad"}],
-    )
+    write(finished, reference=[DATASETS[0], {"dataset": "renamed", "path": "b.h5ad"}])
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (jobs["scan_dataset"], jobs["select_genes"], jobs["train_reference"]) == (1, 2, 6)
 
@@ -151,53 +159,53 @@ def test_a_changed_dataset_reruns_its_scan_alone_of_the_scans(finished):
 
 
 def test_another_fold_leaves_the_atlas_and_the_first_fold_alone(finished):
-    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}]
-    write_sheets(finished, *rows, evaluation={"folds": 2, "hide": ["A"]})
+    write(finished, evaluation={"folds": 2, "hide": ["A"]})
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (jobs["plan_fold"], jobs["train_reference"], jobs["map_query"], jobs["calibrate"]) == (2, 6, 6, 1)
     assert not {"scan_dataset", "prepare_query"} & set(jobs)
 
 
 def test_a_setting_of_the_delivery_trains_and_maps_nothing(finished):
-    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}]
-    write_sheets(finished, *rows, deliver={"alpha": 0.2})
+    write(finished, deliver={"alpha": 0.2})
     jobs = planned(snakemake(finished, "--dry-run"))
     assert {"calibrate", "assess_query", "deliver_labels"} <= set(jobs)
-    assert not {"train_reference", "map_query", "transfer_labels", "hold_out"} & set(jobs)
+    assert not {"train_reference", "map_query", "transfer_labels", "match_query", "hide_labels", "hold_out"} & set(jobs)
+
+
+def test_three_folds_are_the_default(project):
+    write_sheets(project, DATASETS, [QUERY])
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["plan_fold"], jobs["hold_out"], jobs["hide_labels"], jobs["measure_held_out"]) == (3, 3, 3, 3)
+    assert (jobs["train_reference"], jobs["map_query"], jobs["match_query"]) == (3 * 4, 3 * 4, 4)
+
+
+def test_labels_are_hidden_in_the_folds_of_the_calibration_alone(project):
+    write(project, evaluation={"folds": 2, "hide": ["A"]})
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["plan_fold"], jobs["match_query"], jobs["hide_labels"]) == (3, 4, 2)
 
 
 def test_without_folds_nothing_is_held_out(project):
-    write_sheets(
-        project,
-        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
-        [{"query": "q", "path": "q.h5ad"}],
-        evaluation={"folds": 0},
-    )
+    write(project, evaluation={"folds": 0})
     jobs = planned(snakemake(project, "--dry-run"))
-    assert (jobs["train_reference"], jobs["map_query"], jobs["assess_query"]) == (3, 3, 1)
-    assert not {"plan_fold", "hold_out", "calibrate"} & set(jobs)
+    assert (jobs["train_reference"], jobs["map_query"], jobs["match_query"], jobs["assess_query"]) == (3, 3, 1, 1)
+    assert not FOLD_RULES & set(jobs)
 
 
 def test_mapqc_is_planned_for_queries_that_name_controls(project):
-    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
-    write_sheets(
-        project,
-        rows,
-        [{"query": "q", "path": "q.h5ad", "control": "cell_type=A"}, {"query": "r", "path": "r.h5ad", "control": ""}],
-    )
+    rows = [{**QUERY, "control": "cell_type=A"}, {"query": "r", "path": "r.h5ad", "control": ""}]
+    write(project, queries=rows)
     jobs = planned(snakemake(project, "--dry-run"))
     assert (jobs["run_mapqc"], jobs["run_mapqc_held_out"], jobs["assess_query"]) == (1, 1, 2)
-    write_sheets(project, rows, [{"query": "r", "path": "r.h5ad"}])
+    write(project, queries=[{"query": "r", "path": "r.h5ad"}])
     assert not {"run_mapqc", "run_mapqc_held_out"} & set(planned(snakemake(project, "--dry-run")))
 
 
 def test_a_pretrained_model_is_taken_for_the_atlas_and_trained_in_folds(project):
     (project / "made").mkdir()
     (project / "made" / "model.pt").write_text("placeholder")
-    write_sheets(
+    write(
         project,
-        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
-        [{"query": "q", "path": "q.h5ad"}],
         models={"mine": {"type": "scvi", "pretrained": {"path": "made", "trust": True}}},
     )
     jobs = planned(snakemake(project, "--dry-run"))
@@ -208,13 +216,11 @@ def test_a_pretrained_model_is_taken_for_the_atlas_and_trained_in_folds(project)
     ("change", "message"),
     [
         (
-            lambda p: write_sheets(
-                p, [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}], modells={}
-            ),
+            lambda p: write(p, modells={}),
             "unknown key 'modells' (did you mean 'models'?)",
         ),
         (
-            lambda p: write_sheets(p, [{"dataset": "a", "path": "gone.h5ad"}], [{"query": "q", "path": "q.h5ad"}]),
+            lambda p: write(p, [{"dataset": "a", "path": "gone.h5ad"}]),
             "path 'gone.h5ad' does not exist",
         ),
         (lambda p: (p / "results").write_text("in the way"), "is a file"),
@@ -249,19 +255,14 @@ def test_gpu_rules_ask_slurm_for_a_gpu_and_the_others_do_not(project):
 def test_a_hundred_queries_are_planned(project):
     small = ad.read_h5ad(project / "q.h5ad")[:3].copy()
     small.write_h5ad(project / "small.h5ad")
-    write_sheets(
-        project, [{"dataset": "a", "path": "a.h5ad"}], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)]
-    )
+    write(project, DATASETS[:1], [{"query": f"q{i}", "path": "small.h5ad"} for i in range(100)])
     assert planned(snakemake(project, "--dry-run", "--quiet", "rules"))["map_query"] == 300 + 3
 
 
 def with_tree(folder, queries=("q",), **tree):
     """Configure a project whose baseline gets a tree of labels."""
-    rows = (
-        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
-        [{"query": n, "path": f"{n}.h5ad", "label_key": "cell_type"} for n in queries],
-    )
-    write_sheets(folder, *rows, tree={"models": ["linear"], **tree})
+    rows = [{"query": n, "path": f"{n}.h5ad", "label_key": "cell_type"} for n in queries]
+    write(folder, queries=rows, tree={"models": ["linear"], **tree})
 
 
 def test_a_tree_is_planned_for_the_models_that_are_named(project):
@@ -297,13 +298,7 @@ def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(project):
 def test_a_changed_file_that_a_setting_names_trains_that_model_again(project):
     (project / "p.gmt").write_text("A\tlink\tG1\n")
     models = {"e": {"type": "expimap", "model": {"gmt": "p.gmt"}}, "s": {"type": "scvi"}}
-    write_sheets(
-        project,
-        [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"],
-        [{"query": "q", "path": "q.h5ad"}],
-        models=models,
-        evaluation={"folds": 0},
-    )
+    write(project, models=models, evaluation={"folds": 0})
     finish(project)
     time.sleep(1.1)
     (project / "p.gmt").write_text("A\tlink\tG2\n")
@@ -313,20 +308,14 @@ def test_a_changed_file_that_a_setting_names_trains_that_model_again(project):
 
 
 def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(project):
-    rows = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
     models = {"cite": {"type": "totalvi"}}
-    write_sheets(project, rows, [{"query": "q", "path": "q.h5ad"}], models=models)
+    write(project, models=models)
     run = snakemake(project, "--dry-run", check=False)
     assert (
         "config: models: cite: type totalvi needs proteins, and no dataset in reference.tsv has any; set protein_key"
         in run.stdout + run.stderr
     )
-    write_sheets(
-        project,
-        [{**rows[0], "protein_key": "adt"}, {**rows[1], "protein_key": "-"}],
-        [{"query": "q", "path": "q.h5ad"}],
-        models=models,
-    )
+    write(project, [{**DATASETS[0], "protein_key": "adt"}, {**DATASETS[1], "protein_key": "-"}], models=models)
     planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
     assert "results/reference/counts.h5ad" in planned_jobs.split("rule prepare_query:")[1].split("output:")[0]
 
@@ -354,11 +343,14 @@ def test_an_unknown_query_is_named_with_its_sheet(project):
         ("results/reference/models/scvi/model.pt", {"train_reference"}),
         ("results/reference/models/scvi/index.npz", {"index_reference"}),
         ("results/queries/q/models/scvi/latent.parquet", {"map_query"}),
+        ("results/queries/q/matched/measures.parquet", {"match_query"}),
         ("results/queries/q/scores.csv", {"score_transfer"}),
         ("results/evaluation/fold_1/fold.json", {"plan_fold"}),
         ("results/evaluation/fold_1/models/scvi/model.pt", {"train_reference"}),
         ("results/evaluation/fold_1/heldout/counts.h5ad", {"hold_out"}),
         ("results/evaluation/fold_1/heldout/models/scvi/latent.parquet", {"map_query"}),
+        ("results/evaluation/fold_1/heldout/matched/labels.parquet", {"match_query"}),
+        ("results/evaluation/fold_1/heldout/hidden.parquet", {"hide_labels"}),
         ("results/evaluation/fold_1/heldout/delivered.parquet", {"calibrate"}),
         ("results/evaluation/fold_1/heldout/measures.json", {"measure_held_out"}),
         ("results/atlas/scvi.h5ad", {"export_atlas"}),
@@ -371,7 +363,7 @@ def test_each_result_is_a_target(template, target, jobs):
 def test_queries_and_datasets_may_have_names_of_folders(project):
     """A query named as a fold or as the held-out cells: its files have folders of their own."""
     rows = [{"query": name, "path": "q.h5ad", "label_key": "cell_type"} for name in ("fold_1", "heldout", "reference")]
-    write_sheets(project, [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"], rows)
+    write(project, queries=rows)
     jobs = planned(snakemake(project, "--dry-run"))
     assert (jobs["prepare_query"], jobs["map_query"], jobs["deliver_labels"]) == (3, 3 * 4, 3)
 

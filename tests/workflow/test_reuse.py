@@ -29,7 +29,8 @@ def project(tmp_path):
     """A folder with two datasets, a query, and a configuration."""
     for i, name in enumerate("abq"):
         small_counts(seed=i).write_h5ad(tmp_path / f"{name}.h5ad")
-    write_sheets(tmp_path, [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"], [{"query": "q", "path": "q.h5ad"}])
+    reference = [{"dataset": n, "path": f"{n}.h5ad"} for n in "ab"]
+    write_sheets(tmp_path, reference, [{"query": "q", "path": "q.h5ad"}], evaluation={"folds": 1})
     return tmp_path
 
 

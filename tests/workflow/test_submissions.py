@@ -50,7 +50,7 @@ def test_the_demo_is_at_most_thirty_submissions(tmp_path):
     for file in (REPO / "config").iterdir():
         (tmp_path / "config" / file.name).write_bytes(file.read_bytes())
     planned = submissions(tmp_path)
-    assert sum(map(len, planned)) == 60
+    assert sum(map(len, planned)) == 64
     assert 20 < len(planned) <= 30
 
 
@@ -69,7 +69,7 @@ def test_a_job_on_a_gpu_is_submitted_alone(project):
 def test_what_follows_the_models_of_a_query_is_one_submission(project):
     folder, write = project
     configfile = ("--configfile", str(folder / "config.yaml"))
-    of_query = ["assess_query", "deliver_labels", "embed_query", "map_query", "transfer_labels"]
+    of_query = ["assess_query", "deliver_labels", "embed_query", "map_query", "match_query", "transfer_labels"]
     assert with_query(submissions(folder, *configfile)) == of_query
     # A failed submission loses the results of all of its jobs: a verdict that stops the run must outlast it.
     write(verdict={"stop": "fail"})

@@ -17,7 +17,7 @@ from snakemake.sourcecache import LocalSourceFile
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 # Every job compares its package with this version (refatlas/jobs/run.py).
 ENVIRONMENT = {"REFATLAS_VERSION": VERSION}
 SCRIPTS = workflow.current_basedir.join("../scripts")
@@ -294,6 +294,7 @@ def reported(wildcards):
             check=f"{query}/check.json",
             labels=f"{query}/labels.csv",
             verdict=f"{query}/verdict.json",
+            sources=f"{query}/sources.json",
             figure=f"{query}/umap.png",
         ),
         **{

@@ -79,7 +79,7 @@ rule hide_labels:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=2500, per_input_mb=6),
+        mem_mb=scaled_mem_mb(base=2500, per_input_mb=12, of="held_out"),
         runtime=minutes(120),
     params:
         revision=revision("hide_labels"),

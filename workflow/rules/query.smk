@@ -121,7 +121,7 @@ rule match_query:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=2500, per_input_mb=12),
+        mem_mb=scaled_mem_mb(base=2500, per_input_mb=24, of="query"),
         runtime=minutes(120),
     params:
         revision=revision("match_query"),
@@ -288,6 +288,7 @@ rule score_transfer:
             fit="<results>/{query}/models/{model}/fit.parquet",
         ),
         **of_datasets(dataset_cells="cells.parquet"),
+        **of_matched("<results>/{query}"),
         sources="<results>/{query}/sources.parquet",
         delivered="<results>/{query}/delivered.parquet",
         cells="<results>/{query}/cells.parquet",

@@ -3,7 +3,7 @@
 in:  counts.h5ad of reference and queries; their latent spaces and UMAPs; cells, labels.parquet and
      labels.csv of the queries
 out: {model}.h5ad: raw counts of the selected genes in X; obs has dataset, batch, origin, label,
-     confidence and status (in the reference the author's label, in queries the delivered ones),
+     confidence, status and batch_verdict (in the reference the author's label, in queries the delivered ones),
      knn_label and knn_confidence (the model's own); obsm has X_latent and X_umap
 """
 

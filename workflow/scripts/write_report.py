@@ -1,6 +1,6 @@
 """Writes the report: one self-contained page.
 
-in:  scan.json of the datasets; check.json, verdict.json, labels.csv and figure of the queries;
+in:  scan.json of the datasets; check.json, verdict.json, sources.json, labels.csv and figure of the queries;
      genes.parquet, tables of scores, training.csv and figures of the models, mapping.json; folders
      of tables and figures of types that have some, trees of labels; fold.json of the folds, and
      calibration.json if there are any; provenance.json
@@ -19,7 +19,7 @@ def main(smk) -> None:
         scans=by_name(i, "scan"),
         genes=i.genes,
         models=by_name_and_kind(i, "training", "training_figure", "umap_figure", "tables", "tree"),
-        queries=by_name_and_kind(i, "check", "labels", "verdict", "figure"),
+        queries=by_name_and_kind(i, "check", "labels", "verdict", "sources", "figure"),
         mappings=by_two_names(i, "mapping"),
         query_tables=by_two_names(i, "query_tables"),
         folds=by_name(i, "fold"),

@@ -38,11 +38,15 @@ def _size(path: str) -> int:
         return 0
 
 
-def scaled_mem_mb(base: float, per_input_mb: float = 0) -> Callable:
-    """Return the memory of a rule: a base and a multiple of the size of its inputs, doubled at each retry."""
+def scaled_mem_mb(base: float, per_input_mb: float = 0, of: str | None = None) -> Callable:
+    """Return the memory of a rule: a base and a multiple of the size of its inputs, doubled at each retry.
+
+    Args:
+        of: name of the one input whose size counts; None for all.
+    """
 
     def mem_mb(wildcards, input, attempt):
-        return int((base + per_input_mb * megabytes(input)) * 2 ** (attempt - 1))
+        return int((base + per_input_mb * megabytes([input[of]] if of else input)) * 2 ** (attempt - 1))
 
     return mem_mb
 

@@ -36,7 +36,7 @@ REVISIONS = {
     "score_transfer": 2,
     "collect_integration": 1,
     "collect_transfer": 1,
-    "export_atlas": 1,
+    "export_atlas": 2,
     "record_provenance": 1,
     "write_report": 2,
 }

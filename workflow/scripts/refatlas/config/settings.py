@@ -17,6 +17,8 @@ from refatlas.transfer.newick import read_newick
 RESERVED = ("set", "delivered", "majority")
 # Sources of labels beside kNN: in labels.csv, their columns begin with the model's name and theirs.
 SOURCES = ("logistic", "classifier", "tree")
+# Name of the matched baseline (transfer.evidence has the same, and imports what planning does not need).
+MATCHED = "matched"
 
 
 def complete_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +84,12 @@ def _require_settings_file(path: str, where: str) -> None:
 
 
 def _check_model_names(models: dict[str, dict[str, Any]]) -> None:
-    """Raise an InputError if two models would have columns of the same name in labels.csv."""
+    """Raise an InputError if two models, or a model and the matched baseline, would have sources of the same name."""
+    if MATCHED in models:
+        raise InputError(
+            f"config: models: {MATCHED!r} is the name of the baseline that is fitted to the reference as a query"
+            " measured it; rename the model"
+        )
     for name in models:
         for source in SOURCES:
             if name.endswith(f"_{source}") and (base := name.removesuffix(f"_{source}")) in {*models, BASELINE}:
@@ -152,8 +159,8 @@ def tree_settings(config: dict[str, Any]) -> dict[str, Any]:
 def delivered_source(config: dict[str, Any]) -> str | None:
     """Return the one source that is delivered, as "model:source"; "matched" for the matched baseline, None for all."""
     deliver = config["deliver"]
-    if deliver["source"] == "matched":
-        return "matched"
+    if deliver["source"] == MATCHED:
+        return MATCHED
     return None if deliver["source"] == "all" else f"{deliver['model']}:{deliver['source']}"
 
 
@@ -177,7 +184,7 @@ def _complete_delivery(config: dict[str, Any]) -> dict[str, Any]:
             f"config: deliver: model {deliver['model']!r} is not in models; name one of {listed(config['models'])}"
         )
     if deliver["source"] == "all" and not folds(config["evaluation"]):
-        deliver["source"] = "matched"
+        deliver["source"] = MATCHED
     kind = config["models"][deliver["model"]]["type"]
     if deliver["source"] == "classifier" and not MODEL_TYPES[kind].has_classifier:
         raise InputError(f"config: deliver: a model of type {kind} has no classifier; set deliver.source to knn")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from refatlas.evaluate.label_scores import confusion, reliability, score_each_label, score_labels, score_unseen
 from refatlas.io.cell_tables import label_column
-from refatlas.transfer.evidence import ModelFiles
+from refatlas.transfer.evidence import MATCHED, MatchedFiles, ModelFiles
 from refatlas.transfer.hierarchy import coarser, hierarchy
 from refatlas.transfer.label_table import labels_of_table, pick, probabilities
 from refatlas.transfer.prediction_sets import set_sizes
@@ -61,6 +61,7 @@ def score_transfer(
     split: str,
     query: str,
     models: ModelFiles,
+    matched: MatchedFiles,
     cells: pd.DataFrame,
     sources: pd.DataFrame,
     delivered: pd.DataFrame,
@@ -73,6 +74,7 @@ def score_transfer(
         query: name of the query, for the tables.
         models: of each model, paths of labels.parquet ("labels"), distance.parquet ("distance") and
             fit.parquet ("fit").
+        matched: paths of the matched baseline's labels and measures.
         cells: the query's cells.parquet with its known labels.
         sources: its sources.parquet.
         delivered: its delivered.parquet.
@@ -85,10 +87,12 @@ def score_transfer(
     """
     training = reference[reference["keep"]]
     tables = {model: pd.read_parquet(files["labels"]) for model, files in models.items()}
+    tables[MATCHED] = pd.read_parquet(matched["labels"])
     measures = {
         model: pd.concat([pd.read_parquet(files[kind]) for kind in ("distance", "fit")], axis=1)
         for model, files in models.items()
     }
+    measures[MATCHED] = pd.read_parquet(matched["measures"]).drop(columns="given")
     labels = source_labels(tables, sources, delivered, hierarchy(reference), training)
     return score_sources({"split": split, "query": query}, cells, labels, training, measures)
 
@@ -175,8 +179,8 @@ def detection_rows(
 ) -> list[dict[str, Any]]:
     """Return how well each novelty measure of each model detects cells of unseen labels.
 
-    The measures are distance, deviance_ratio and neighborhood_shift. There are no rows if all cells
-    or none are of unseen labels.
+    The measures are distance and deviance_ratio of each model, and those of `novelty_measures`. There
+    are no rows if all cells or none are of unseen labels.
     """
     unseen = ~truth.isin(known).to_numpy()
     if not unseen.any() or unseen.all():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from refatlas.evaluate.checks import FALSE_ALARMS, all_checks
+from refatlas.evaluate.checks import FALSE_ALARMS, MIN_BATCHES, all_checks
 
 ORDER = ("pass", "warn", "fail")
 # Estimated accuracies from which on the labels pass, and below which they fail.
@@ -119,6 +119,8 @@ def _with_batches(query: dict[str, Any], batches: Mapping[str, Mapping[str, Any]
 def _limits_from(n_batches: int) -> str:
     if n_batches == 0:
         return "fixed limits"
+    if n_batches < MIN_BATCHES:
+        return f"{n_batches} held-out batches, too few to say how often a query like them has an unusual measure"
     return (
         f"{n_batches} held-out batches; a query like them has any unusual measure with a probability of at most"
         f" {FALSE_ALARMS:.0%}"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import anndata as ad
 
 # All other columns hold text, also where it looks like a number or a missing value.
-NUMBERS = r"(?:.*_)?(?:confidence|probability|novelty)(?:_\d+)?"
+NUMBERS = r"(?:.*_)?(?:confidence|probability|novelty)(?:_\d+|_in_label|_fdr)?"
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def atlas_cells(
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Return obs and obsm of an atlas: cells of the reference, then those of each query.
 
-    obs has dataset, batch, origin, label, confidence, status, knn_label and knn_confidence; obsm
+    obs has dataset, batch, origin, label, confidence, status, batch_verdict, knn_label and knn_confidence; obsm
     has X_latent and X_umap, as float32.
 
     Args:
@@ -44,7 +44,12 @@ def reference_obs(obs: pd.DataFrame) -> pd.DataFrame:
     columns = ["dataset", "batch", *(["label"] if "label" in obs else [])]
     own = obs[columns].astype(object)
     return own.assign(
-        origin="reference", confidence=np.nan, status="reference", knn_label=np.nan, knn_confidence=np.nan
+        origin="reference",
+        confidence=np.nan,
+        status="reference",
+        batch_verdict="reference",
+        knn_label=np.nan,
+        knn_confidence=np.nan,
     )
 
 
@@ -66,6 +71,7 @@ def query_obs(query: str, files: dict[str, str]) -> pd.DataFrame:
         label=delivered["label"],
         confidence=delivered["confidence"],
         status=delivered["status"],
+        batch_verdict=delivered["batch_verdict"],
         knn_label=knn["label"],
         knn_confidence=knn["confidence"],
     )

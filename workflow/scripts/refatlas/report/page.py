@@ -11,7 +11,6 @@ import pandas as pd
 import yaml
 
 from refatlas.io.atomic import read_csv, read_json
-from refatlas.transfer.delivery import ATLAS
 
 TEMPLATE = Path(__file__).parent / "templates" / "index.html.j2"
 # Genes that are named in the report.
@@ -180,11 +179,10 @@ def weights_table(weights: dict[str, dict[str, float]]) -> dict[str, dict[str, f
     """Return the weight of each source by batch, without sources that have none anywhere.
 
     Args:
-        weights: of sources.json, by group (split and batch) and source; empty without folds.
+        weights: of sources.json, by batch and source; empty without folds.
     """
-    found = {group.removeprefix(f"{ATLAS} "): of_group for group, of_group in weights.items()}
-    sources = dict.fromkeys(source for of_group in found.values() for source in of_group)
-    table = {source: {batch: of_group[source] for batch, of_group in found.items()} for source in sources}
+    sources = dict.fromkeys(source for of_batch in weights.values() for source in of_batch)
+    table = {source: {batch: of_batch[source] for batch, of_batch in weights.items()} for source in sources}
     return {source: row for source, row in table.items() if max(row.values()) >= LEAST_WEIGHT}
 
 

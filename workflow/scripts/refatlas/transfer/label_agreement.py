@@ -139,12 +139,13 @@ def _agree(by_halves: list[np.ndarray]) -> float:
     return float((by_halves[0] * by_halves[1]).sum(axis=1).mean())
 
 
-def source_agreement(query: AlignedCells, part: np.ndarray) -> Agreement:
+def source_agreement(query: AlignedCells, part: np.ndarray, seed: int) -> Agreement:
     """Return how much the labels of some query cells agree among each other.
 
     Args:
         query: all cells after alignment.
         part: mask of the cells.
+        seed: seed of the draw of cells whose neighbours are searched.
 
     Returns:
         "sources", the share of cells whose label is the same by kNN and by the regressions on genes
@@ -152,8 +153,9 @@ def source_agreement(query: AlignedCells, part: np.ndarray) -> Agreement:
     """
     best = {name: p[part].argmax(axis=1) for name, p in query.probabilities.items()}
     given, latent = query.pooled[part].argmax(axis=1), query.latent[part]
-    neighbors, _ = nearest_neighbors(latent, latent, min(NEIGHBORS + 1, len(latent)))
+    drawn = np.random.default_rng(seed).permutation(len(latent))[:MAX_CELLS]
+    neighbors, _ = nearest_neighbors(latent, latent[drawn], min(NEIGHBORS + 1, len(latent)))
     return {
         "sources": float(np.mean([best["knn"] == best["classifier"], best["logistic"] == best["classifier"]])),
-        "coherence": float((given[neighbors[:, 1:]] == given[:, None]).mean()),
+        "coherence": float((given[neighbors[:, 1:]] == given[drawn, None]).mean()),
     }

@@ -185,6 +185,7 @@ def _agreement(
     masks = {"": np.ones(n_cells, dtype=bool)} | {str(name): cells.batches == name for name in np.unique(cells.batches)}
     parts = {name: mask for name, mask in masks.items() if mask.sum() >= MIN_BATCH_CELLS}
     return {
-        name: source_agreement(cells, part) | halves.agreement(cells.expression[part], [p[part] for p in found], seed)
+        name: source_agreement(cells, part, seed)
+        | halves.agreement(cells.expression[part], [p[part] for p in found], seed)
         for name, part in parts.items()
     }

@@ -1,0 +1,194 @@
+"""The pool of all sources: which weights are chosen, and how a source that disagrees loses its own."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_calibration import probabilities
+
+from refatlas.transfer.calibration import log_loss
+from refatlas.transfer.evidence import Evidence
+from refatlas.transfer.pooling import (
+    HALF_WEIGHT,
+    batch_weights,
+    choose_weights,
+    disagreement,
+    fit_pool,
+    fixed_candidates,
+    learn,
+    matched_pool,
+    pooled_probabilities,
+    pooled_sources,
+)
+
+LABELS = list("ABCD")
+GROUPS = np.repeat(["a", "b", "c"], 300)
+
+
+def blurred(p: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return probabilities of which a share is replaced by those of a useless source."""
+    return (1 - share) * p + share * np.random.default_rng(seed).dirichlet(np.ones(p.shape[1]), len(p))
+
+
+@pytest.fixture(scope="module")
+def known():
+    return probabilities(900)
+
+
+def test_sources_that_are_pooled():
+    names = ["matched:classifier", "matched:knn", "m:knn"]
+    assert pooled_sources(names, None) == names
+    assert pooled_sources(names, "matched") == names[:2]
+    assert pooled_sources(names, "m:knn") == ["m:knn"]
+    assert pooled_sources(names, "matched:knn") == ["matched:knn"]
+
+
+def test_learned_weights_trust_the_source_that_knows(known):
+    good, truth = known
+    weights = fit_pool([good, blurred(good, 1, 1)], truth)
+    assert weights[0] > 0.7
+    assert weights[1] < 0.2
+
+
+def test_candidates_without_anything_to_learn():
+    found = fixed_candidates(["matched:knn", "matched:logistic", "linear:knn", "m:knn"])
+    assert list(found)[:3] == ["balanced", "matched", "all"]
+    # The baseline without matching has no part in the balance.
+    assert found["balanced"].tolist() == [0.25, 0.25, 0, 0.5]
+    assert found["matched"].tolist() == [0.5, 0.5, 0, 0]
+    assert found["m:knn"].tolist() == [0, 0, 0, 1]
+    assert list(fixed_candidates(["matched:knn", "linear:knn"])) == ["matched", "all", "matched:knn", "linear:knn"]
+    assert list(fixed_candidates(["m:knn"])) == ["all", "m:knn"]
+
+
+@pytest.mark.parametrize("studies", [False, True])
+def test_the_balance_is_kept_if_others_are_as_good(known, studies):
+    p, truth = known
+    parts = {"matched:knn": p, "m:knn": blurred(p, 0.02, 1)}
+    weights, candidates = choose_weights(parts, truth, GROUPS, studies)
+    assert weights == [0.5, 0.5]
+    assert list(candidates) == ["balanced", "matched", "all", *parts, "learned"]
+
+
+@pytest.mark.parametrize("studies", [False, True])
+def test_the_balance_is_kept_unless_another_is_better_by_a_standard_error(known, studies):
+    p, truth = known
+    # The model is better by far in two groups, which draws the balance along, and much worse in the third.
+    model = np.where((GROUPS == "c")[:, None], blurred(p, 0.9, 1), p)
+    parts = {"matched:knn": blurred(p, 0.4, 2), "m:knn": model}
+    weights, candidates = choose_weights(parts, truth, GROUPS, studies)
+    assert weights == [0.5, 0.5]
+    assert candidates["balanced"] < min(candidates["matched"], candidates["m:knn"])
+
+
+@pytest.mark.parametrize("studies", [False, True])
+def test_the_matched_baseline_may_always_take_the_place_of_the_balance(known, studies):
+    p, truth = known
+    parts = {"matched:knn": p, "m:knn": blurred(p[:, ::-1], 0.5, 1)}
+    weights, candidates = choose_weights(parts, truth, GROUPS, studies)
+    assert weights[0] > 0.9
+    assert weights[1] < 0.25
+    assert candidates["matched"] < candidates["balanced"]
+
+
+def test_other_sources_may_only_if_groups_are_studies(known):
+    p, truth = known
+    parts = {"matched:knn": blurred(p[:, ::-1], 0.5, 1), "m:knn": p}
+    within, candidates = choose_weights(parts, truth, GROUPS, studies=False)
+    assert within == [0.5, 0.5]
+    assert candidates["m:knn"] < candidates["balanced"]
+    between, _ = choose_weights(parts, truth, GROUPS, studies=True)
+    assert between[0] < 0.25
+    assert between[1] > 0.9
+
+
+def test_a_single_source_needs_no_weights(known):
+    weights, candidates = choose_weights({"m:knn": known[0]}, known[1], GROUPS, studies=True)
+    assert weights == [1.0]
+    assert list(candidates) == ["all", "m:knn"]
+
+
+def sources(share: float) -> dict[str, np.ndarray]:
+    """Return sources of 100 cells, of which a model gives this share another label than the matched baseline."""
+    one, other = np.array([0.97, 0.01, 0.01, 0.01]), np.array([0.01, 0.97, 0.01, 0.01])
+    matched = np.tile(one, (100, 1))
+    return {"matched:knn": matched, "matched:logistic": matched, "m:knn": (1 - share) * matched + share * other}
+
+
+LEARNED = {
+    "wanted": ["matched:knn", "matched:logistic", "m:knn"],
+    "weights": [0.3, 0.3, 0.4],
+    "disagreement": {"matched:knn": 0.0, "matched:logistic": 0.0, "m:knn": 0.1},
+}
+
+
+def test_disagreement_by_hand():
+    parts = {"matched:knn": np.array([[1.0, 0.0]]), "m:knn": np.array([[0.3, 0.7]])}
+    assert disagreement(parts, "m:knn") == pytest.approx(0.7, abs=1e-3)
+    assert matched_pool(parts) == pytest.approx(parts["matched:knn"], abs=1e-3)
+
+
+def test_a_source_that_disagrees_as_in_held_out_batches_keeps_its_weight():
+    assert batch_weights(sources(0.0), LEARNED) == pytest.approx([0.3, 0.3, 0.4])
+    assert batch_weights(sources(0.04), LEARNED) == pytest.approx([0.3, 0.3, 0.4])
+
+
+def test_a_source_that_disagrees_more_loses_weight_smoothly():
+    shares = np.linspace(0, 1, 401)
+    found = np.array([batch_weights(sources(share), LEARNED) for share in shares])
+    assert found.sum(axis=1) == pytest.approx(np.ones(401))
+    ratio = found[:, 2] / found[:, 0]
+    assert (np.diff(ratio) <= 1e-9).all()
+    assert np.abs(np.diff(found[:, 2])).max() < 0.01
+    assert (ratio[0], ratio[-1]) == pytest.approx((4 / 3, 0), abs=0.01)
+    assert found[:, 0] == pytest.approx(found[:, 1])
+    excess = np.array([disagreement(sources(share), "m:knn") for share in shares]) - 0.1
+    half = np.abs(excess - HALF_WEIGHT).argmin()
+    assert ratio[half] == pytest.approx(2 / 3, rel=0.1)
+
+
+def test_sources_of_the_matched_baseline_keep_their_weights():
+    parts = sources(0.0)
+    parts["matched:logistic"] = parts["matched:logistic"][:, ::-1]
+    assert batch_weights(parts, {**LEARNED, "disagreement": dict.fromkeys(parts, 1.0)}) == pytest.approx(
+        [0.3, 0.3, 0.4]
+    )
+
+
+def test_a_pool_without_the_matched_baseline_keeps_its_weight():
+    learned = {**LEARNED, "wanted": ["m:knn"], "weights": [1.0]}
+    assert batch_weights(sources(0.5), learned) == pytest.approx([1.0])
+    assert batch_weights(sources(1.0), learned) == pytest.approx([1.0])
+
+
+def evidence(parts: dict[str, np.ndarray], groups: np.ndarray) -> Evidence:
+    cells = pd.Index([f"c{i}" for i in range(len(groups))])
+    return Evidence(cells, LABELS, parts, pd.DataFrame(index=cells), groups, {})
+
+
+def test_what_is_learned_can_be_written_and_applied(known):
+    p, truth = known
+    parts = {"matched:knn": p**2 / (p**2).sum(axis=1, keepdims=True), "m:knn": blurred(p, 0.2, 1)}
+    cells = evidence(parts, np.char.add("fold ", GROUPS))
+    learned = json.loads(json.dumps(learn(cells, truth, GROUPS, list(parts), 0.1)))
+    assert learned["sources"]["matched:knn"]["temperature"] > 1.5
+    assert learned["disagreement"]["m:knn"] >= learned["disagreement"]["matched:knn"]
+    assert len(learned["set_limits"]) == 4
+    found, weights = pooled_probabilities(cells, learned)
+    assert found.sum(axis=1) == pytest.approx(np.ones(900))
+    assert log_loss(found, truth) < log_loss(p, truth) + 0.03
+    assert set(weights) == {"fold a", "fold b", "fold c"}
+    for of_batch in weights.values():
+        assert list(of_batch.values()) == pytest.approx(learned["weights"])
+
+
+def test_a_source_that_fails_in_one_batch_loses_weight_there_alone(known):
+    p, truth = known
+    parts = {"matched:knn": blurred(p, 0.05, 1), "m:knn": p}
+    learned = learn(evidence(parts, GROUPS), truth, GROUPS, list(parts), 0.1)
+    learned["weights"] = [0.5, 0.5]
+    failed = {**parts, "m:knn": np.where((GROUPS == "b")[:, None], p[:, ::-1], p)}
+    _, weights = pooled_probabilities(evidence(failed, GROUPS), learned)
+    assert weights["a"]["m:knn"] == weights["c"]["m:knn"] == pytest.approx(0.5)
+    assert weights["b"]["m:knn"] < 0.1
