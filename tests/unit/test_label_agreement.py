@@ -90,6 +90,6 @@ def test_agreement_of_the_sources_by_hand():
     cells = AlignedCells(None, latent, None, sources, sources["classifier"], np.full(40, "b"))
     everything = np.ones(40, dtype=bool)
     # kNN agrees in half of the cells, the regression on components in all.
-    assert source_agreement(cells, everything) == {"sources": 0.75, "coherence": 1.0}
-    assert source_agreement(cells, np.arange(40) < 20)["sources"] == 1.0
+    assert source_agreement(cells, everything, 0) == {"sources": 0.75, "coherence": 1.0}
+    assert source_agreement(cells, np.arange(40) < 20, 0)["sources"] == 1.0
     assert {"sources", "coherence"} < set(AGREEMENT)

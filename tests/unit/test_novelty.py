@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import false_discovery_control
 from sklearn.metrics import roc_auc_score
 
 from refatlas.transfer.novelty import GRID, learn_novelty, novelty, novelty_scores, tail_probability
@@ -84,6 +85,8 @@ def test_cells_of_an_unseen_type_are_novel_on_both_scales(learned):
         assert roc_auc_score(unseen, found[name]) > 0.95
         assert found.loc[unseen, name].median() > 0.98
     assert found.loc[unseen, "novelty_fdr"].median() < 0.1
+    p = 1 - found[["novelty", "novelty_in_label"]].min(axis=1)
+    assert found["novelty_fdr"].to_numpy() == pytest.approx(false_discovery_control(p))
     assert list(found.index) == list(query.index)
 
 

@@ -55,6 +55,8 @@ def unmatched(reference, counts) -> np.ndarray:
 def test_differences_between_laboratories_are_matched(reference, difference, accuracy, gain):
     counts, types, measured = QUERIES[difference]()
     found = match_query(*reference, counts, np.repeat("b", len(types)), measured, 0, agreement=False)
+    share = counts.sum(axis=1) / reference[0][:, measured].sum(axis=1).mean()
+    assert found.depth_ratio == pytest.approx(np.median(np.asarray(share)), rel=0.02)
     reached = (found.given() == types).mean()
     assert reached >= accuracy
     assert reached - (unmatched(reference, counts) == types).mean() >= gain

@@ -35,7 +35,7 @@ REVISIONS = {
     "update_hierarchy": 1,
     "score_transfer": 2,
     "collect_integration": 1,
-    "collect_transfer": 1,
+    "collect_transfer": 2,
     "export_atlas": 2,
     "record_provenance": 1,
     "write_report": 2,

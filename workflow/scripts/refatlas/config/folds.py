@@ -5,11 +5,10 @@ from typing import Any
 
 from refatlas.config.validation import require_name
 from refatlas.errors import InputError
+from refatlas.prepare.folds import LEAST_GROUPS
 
 # Folds that `auto` makes.
 AUTOMATIC = 3
-# Folds hold out a third of the reference, or less.
-LEAST_GROUPS = 3
 # Folder of the cells that a fold holds out, below the fold's own folder.
 HELD_OUT = "heldout"
 

@@ -153,7 +153,12 @@ def _parse(value: str) -> Any:
 
 
 def _types(schema: dict[str, Any]) -> set[str]:
-    """Return the JSON types that a schema allows; "string" for an enum, and if it names none."""
+    """Return the JSON types that a schema allows; "string" for an enum, and if it names none.
+
+    None for a constant, which is the same after parsing.
+    """
+    if "const" in schema:
+        return set()
     if "anyOf" in schema:
         return set().union(*(_types(part) for part in schema["anyOf"]))
     found = schema.get("type", "string")

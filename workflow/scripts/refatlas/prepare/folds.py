@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from refatlas.config.folds import LEAST_GROUPS
 from refatlas.errors import InputError, listed
 from refatlas.io.cell_tables import as_text
 
+# Folds hold out a third of the reference, or less.
+LEAST_GROUPS = 3
 # A label can be hidden if so many held-out cells have it.
 MIN_HIDDEN_CELLS = 20
 SIMULATED = "simulated"

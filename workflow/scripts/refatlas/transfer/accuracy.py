@@ -19,6 +19,8 @@ from refatlas.transfer.label_agreement import Agreement
 COEFFICIENT = 0.65
 # Standard deviation of the error of an estimate that is not lowered, and its growth for each unit of lowered log odds.
 ERROR, ERROR_BY_LOSS = 0.045, 0.1
+# The same where the way back is unknown: labels that are all the same agree, right or wrong. It is set, not fitted.
+ERROR_UNKNOWN = 0.15
 # Lower values of the way back are chance.
 LEAST_WAY_BACK = 0.05
 # So many standard deviations on either side hold 90 % of a normal distribution.
@@ -73,5 +75,6 @@ def estimate_accuracy(confidence: float, n_cells: int, agreement: Agreement | No
     change = COEFFICIENT * (gap or 0.0)
     value = float(expit(logit(np.clip(confidence, LEAST, MOST)) + change))
     sampling = value * (1 - value) / max(n_cells, 1)
-    half = QUANTILE * float(np.sqrt((ERROR - ERROR_BY_LOSS * change) ** 2 + sampling))
+    error = ERROR_UNKNOWN if gap is None else ERROR - ERROR_BY_LOSS * change
+    half = QUANTILE * float(np.sqrt(error**2 + sampling))
     return Estimate(value, max(value - half, 0.0), min(value + half, 1.0), confidence, gap)
