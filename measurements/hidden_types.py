@@ -1,108 +1,76 @@
-"""Hides one cell type at a time from the reference of each fold, and prints how well the measures of the baseline
-detect its cells among the held-out ones.
+"""Prints how well novelty detects the cells of labels that were hidden from the matched baseline of each fold.
 
 usage: .venv/bin/python measurements/hidden_types.py RUN [FOLD ...]
     RUN   folder of a finished run with several folds, such as that of real_runs.py kang
-    FOLD  folds to hide types from (default: all)
+    FOLD  folds whose cells are judged (default: all)
 
-Principal components are fitted to the fold's reference without the type; nothing else is trained. Measures become
-percentiles among the held-out cells of the other folds. The columns, as AUROC: the single measures; cell_score, the
-mean normal score of outlier factor and deviance ratio, smoothed over the nearest cells; novelty, the mean normal score
-of cell_score and the neighbourhood expression shift.
+What tells novel cells from others is learned on the other folds, without the hidden label. The columns: AUROC of each
+measure, and of the novelty score on the scales of the batch and of the label; the shares of the hidden label's cells
+and of all others that are novel.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from refatlas.io.model_counts import read_counts
-from refatlas.models.interface import JobContext
-from refatlas.models.linear import Linear
-from refatlas.transfer.label_table import draw_evenly
-from refatlas.transfer.model_fit import deviance_ratio
-from refatlas.transfer.neighborhood_shift import MIN_CELLS, shift_from_reference
-from refatlas.transfer.novelty import GRID, mean_normal_score, smooth
-from refatlas.transfer.weighted_knn import outlier_factors
+from refatlas.config.folds import HELD_OUT
+from refatlas.evaluate.query_measures import without_unseen
+from refatlas.transfer.novelty import SCALES, learn_novelty, novelty, novelty_scores
 
-SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}}
-SINGLE = ["outlier factor", "deviance_ratio"]
-COLUMNS = [*SINGLE, "cell_score", "neighborhood_shift", "novelty"]
+# deliver.novel by default.
+NOVEL = 0.9
 
 
-def measures(reference, query) -> pd.DataFrame:
-    """Return each held-out cell's measures by the baseline, its batch and its position in the latent space.
+def known_cells(fold: Path) -> pd.DataFrame:
+    """Return measures, given label and batch of a fold's held-out cells whose label is in its reference."""
+    measures = pd.read_parquet(fold / HELD_OUT / "matched/measures.parquet")
+    cells = pd.read_parquet(fold / HELD_OUT / "cells.parquet").loc[measures.index]
+    seen = without_unseen(cells, str(fold / "counts.h5ad"))["keep"] & cells["label"].notna()
+    return measures.assign(batch=fold.name + " " + cells["batch"].astype(str))[seen]
 
-    Cells of batches that are too small for neighbourhoods are left out.
+
+def scores(table: pd.DataFrame, learned: dict[str, Any]) -> dict[str, float]:
+    """Return AUROC and shares of novel cells for one hidden label.
+
+    Args:
+        table: measures of the held-out cells of one fold, with unseen.
+        learned: from `learn_novelty`.
     """
-    model = Linear.fit(reference, SETTINGS, JobContext())
-    reference_latent, latent = model.latent(reference), model.latent(query)
-    drawn = draw_evenly(np.unique(reference.obs["label"].astype(str), return_inverse=True)[1], 20_000, 100, 0)
-    found = pd.DataFrame(
-        {
-            "outlier factor": outlier_factors(reference_latent[drawn], latent),
-            "deviance_ratio": deviance_ratio(model, query, 0),
-        },
-        index=query.obs_names,
-    )
-    found["neighborhood_shift"] = shift_from_reference(model, reference, query, latent, 0)
-    found["batch"], found["position"] = query.obs["batch"].astype(str).to_numpy(), list(latent)
-    return found[found.groupby("batch")["batch"].transform("size") >= MIN_CELLS]
-
-
-def quantiles(table: pd.DataFrame, names: list[str]) -> dict[str, list[float]]:
-    """Return quantiles of some columns, as in calibration.json."""
-    return {name: np.quantile(table[name], GRID).tolist() for name in names}
-
-
-def with_cell_score(table: pd.DataFrame, usual: dict[str, list[float]]) -> pd.DataFrame:
-    """Return the table with the column cell_score, smoothed within each batch."""
-    table = table.assign(cell_score=mean_normal_score(table, usual))
-    for _, cells in table.groupby("batch"):
-        table.loc[cells.index, "cell_score"] = smooth(cells["cell_score"].to_numpy(), np.stack(cells["position"]))
-    return table
-
-
-def scores(found: pd.DataFrame, others: list[pd.DataFrame], unseen: np.ndarray) -> dict[str, float]:
-    """Return the AUROC of each measure for the unseen cells."""
-    usual = quantiles(pd.concat(others), SINGLE)
-    found, others = with_cell_score(found, usual), pd.concat([with_cell_score(other, usual) for other in others])
-    found["novelty"] = mean_normal_score(found, quantiles(others, ["cell_score", "neighborhood_shift"]))
-    return {name: roc_auc_score(unseen, found[name]) for name in COLUMNS}
+    unseen = table["unseen"].to_numpy(dtype=bool)
+    columns = {name: table[name] for name in learned["measures"]}
+    columns |= {f"novelty of {scale}": novelty_scores(table, learned, scale) for scale in SCALES}
+    novel = novelty(table, learned)[["novelty", "novelty_in_label"]].min(axis=1).to_numpy() >= NOVEL
+    found = {name: float(roc_auc_score(unseen, values)) for name, values in columns.items()}
+    return found | {"hidden novel": novel[unseen].mean(), "others novel": novel[~unseen].mean()}
 
 
 def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    results = Path(sys.argv[1]) / "results/evaluation"
-    folds = sorted(path.name for path in results.glob("fold_*"))
-    counts = {
-        fold: [read_counts(str(results / fold / file)) for file in ("counts.h5ad", "heldout/counts.h5ad")]
-        for fold in folds
+    folds = {path.name: path for path in sorted(Path(sys.argv[1]).glob("results/evaluation/fold_*"))}
+    known = {name: known_cells(path) for name, path in folds.items()}
+    hidden = {
+        name: pd.read_parquet(path / HELD_OUT / "hidden.parquet").assign(fold=name) for name, path in folds.items()
     }
-    all_types, rows = {fold: measures(*counts[fold]) for fold in folds}, []
+    rows = []
     for fold in sys.argv[2:] or folds:
-        truth = pd.read_parquet(results / fold / "heldout/cells.parquet")["label"]
-        reference, query = counts[fold]
-        for label in sorted(reference.obs["label"].dropna().unique()):
-            found = measures(reference[(reference.obs["label"] != label).to_numpy()].copy(), query)
-            unseen = (truth.loc[found.index] == label).to_numpy()
-            rows.append(
-                {
-                    "fold": fold,
-                    "type": label,
-                    "cells": unseen.sum(),
-                    **scores(found, [all_types[other] for other in folds if other != fold], unseen),
-                }
+        others = [name for name in folds if name != fold]
+        elsewhere = pd.concat([hidden[name] for name in others])
+        for label, table in hidden[fold].groupby("hidden"):
+            if not table["unseen"].any():
+                continue
+            learned = learn_novelty(
+                pd.concat([known[name] for name in others]), elsewhere[elsewhere["hidden"] != label]
             )
+            cells = int(table["unseen"].sum())
+            rows.append({"fold": fold, "type": label, "cells": cells, **scores(table.reset_index(drop=True), learned)})
     table = pd.DataFrame(rows)
+    means = table.drop(columns=["type", "cells"]).groupby("fold").mean()
     print(table.round(3).to_markdown(index=False))
-    print(
-        f"\n{table.drop(columns=['type', 'cells']).groupby('fold').mean().round(3).to_markdown()}\n\nmean of all:"
-        f" {table[COLUMNS].mean().round(3).to_dict()}"
-    )
+    print(f"\n{means.round(3).to_markdown()}\n\nmean of all: {means.mean().round(3).to_dict()}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -23,7 +24,11 @@ import pandas as pd
 import yaml
 
 from refatlas.config.folds import HELD_OUT
-from refatlas.evaluate.verdict import assess
+from refatlas.evaluate.query_measures import measure
+from refatlas.evaluate.verdict import assess, why_novelty_is_not_judged
+from refatlas.io.cell_tables import read_cells
+from refatlas.models.registry import BASELINE
+from refatlas.transfer.delivery import Delivery, combine
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -48,7 +53,9 @@ CASES = {
     ),
 }
 # Rules of folds alone; others have "evaluation" in their wildcards.
-FOLD_RULES = ("plan_fold", "hold_out", "calibrate", "measure_held_out", "run_mapqc_held_out")
+FOLD_RULES = ("plan_fold", "hold_out", "hide_labels", "calibrate", "measure_held_out", "run_mapqc_held_out")
+# deliver.novel by default.
+NOVEL = 0.9
 PANCREAS = "cepo_pancreas_528c_1403g_NOT_ALL_INTEGER.h5ad"
 
 
@@ -164,57 +171,77 @@ def rule_costs(work: Path) -> pd.DataFrame:
 
 
 def verdicts(work: Path) -> pd.DataFrame:
-    """Return each query's verdict and its reasons."""
-    rows = []
-    for path in sorted((work / "results/queries").glob("*/verdict.json")):
-        found = pd.read_json(path, typ="series")
-        rows.append(
-            {
-                "query": found["query"],
-                "verdict": found["verdict"],
-                "reasons": ", ".join(f"{r['check']} {r['value']} ({r['verdict']})" for r in found["reasons"]),
-            }
-        )
-    return pd.DataFrame(rows)
+    """Return each query's verdict, its estimated accuracy, and what is unusual about it."""
+    found = [json.loads(path.read_text()) for path in sorted((work / "results/queries").glob("*/verdict.json"))]
+    return pd.DataFrame({"query": verdict["query"], **described(verdict)} for verdict in found)
+
+
+def described(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of what a verdict says."""
+    estimate = verdict["estimated_accuracy"]
+    return {
+        "verdict": verdict["verdict"],
+        "estimated accuracy": f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})",
+        "novel": verdict["novel"],
+        "unusual": ", ".join(f"{reason['check']} {reason['value']}" for reason in verdict["reasons"]),
+    }
 
 
 def verdicts_on_hidden(work: Path) -> pd.DataFrame:
-    """Return the verdict on the held-out cells of each fold that hides a type from its reference.
+    """Return the verdict on the held-out cells of each fold that hides a type from its reference, as on a query.
 
     Limits are those of batches that the fold does not hold out, if there are such.
     """
     evaluation, rows = work / "results/evaluation", []
+    learned = json.loads((evaluation / "calibration.json").read_text())
     folds = [json.loads(path.read_text()) for path in sorted(evaluation.glob(f"fold_*/{HELD_OUT}/measures.json"))]
-    for path in sorted(evaluation.glob(f"hide_*/{HELD_OUT}/measures.json")):
-        measures = json.loads(path.read_text())
-        hidden = json.loads((path.parents[1] / "fold.json").read_text())["hidden"]
+    for fold in sorted(evaluation.glob("hide_*")):
+        hidden = json.loads((fold / "fold.json").read_text())["hidden"]
+        cells, delivery, measures = delivered_as_query(work, fold, learned)
         others = [
-            {"batches": {name: b for name, b in fold["batches"].items() if name not in measures["batches"]}}
-            for fold in folds
+            {"batches": {name: b for name, b in usual["batches"].items() if name not in measures["batches"]}}
+            for usual in folds
         ]
-        found = assess(measures, others if any(fold["batches"] for fold in others) else folds)
-        checks = {check["check"]: check for check in found["checks"]}
-        delivered = pd.read_parquet(path.parent / "delivered.parquet")
-        unseen = pd.read_parquet(path.parent / "cells.parquet")["label"].loc[delivered.index] == hidden
+        limiting = others if any(usual["batches"] for usual in others) else folds
+        found = assess(measures, limiting, delivery.facts()["accuracy"], why_novelty_is_not_judged(learned))
+        unseen, right = cells["label"] == hidden, delivery.cells["label"] == cells["label"]
         shares = {
             "share": unseen.mean(),
-            "hidden cells novel": delivered["novel"][unseen].mean(),
-            "others novel": delivered["novel"][~unseen].mean(),
+            "hidden cells novel": delivery.cells["novel"][unseen].mean(),
+            "others novel": delivery.cells["novel"][~unseen].mean(),
+            "accuracy of the others": right[~unseen].mean(),
         }
-        limits = {
-            f"{name} (limit)": f"{checks[name]['value']} ({checks[name]['warn_beyond'][1]})"
-            for name in ("novel", "novel_group", "deviance_ratio")
-        }
-        rows.append(
-            {
-                "hidden": hidden,
-                **{name: round(share, 3) for name, share in shares.items()},
-                "verdict": found["verdict"],
-                "reasons": ", ".join(r["check"] for r in found["reasons"]),
-                **limits,
-            }
-        )
+        rows.append({"hidden": hidden, **{name: round(share, 3) for name, share in shares.items()}, **described(found)})
     return pd.DataFrame(rows)
+
+
+def delivered_as_query(
+    work: Path, fold: Path, learned: dict[str, Any]
+) -> tuple[pd.DataFrame, Delivery, dict[str, Any]]:
+    """Return a fold's held-out cells, their delivered labels, and their measures, as those of a query.
+
+    Args:
+        work: folder of the run.
+        fold: folder of the fold.
+        learned: calibration.json.
+    """
+    held_out, files = fold / HELD_OUT, ("labels.parquet", "fit.parquet", "mapping.json", "latent.parquet")
+    models = {
+        path.name: {name.split(".")[0]: str(path / name) for name in files}
+        | {"reference_latent": str(fold / "models" / path.name / "latent.parquet")}
+        for path in sorted((held_out / "models").iterdir())
+    }
+    matched = {
+        name.split(".")[0]: str(held_out / "matched" / name)
+        for name in ("labels.parquet", "measures.parquet", "agreement.json")
+    }
+    tables = sorted((work / "results/reference/datasets").glob("*/cells.parquet"))
+    cells = pd.read_parquet(held_out / "cells.parquet")
+    reference = read_cells(list(map(str, tables)), named=False)
+    delivery, _ = combine(models, matched, cells, reference, learned, NOVEL, None)
+    counts = [str(folder / "counts.h5ad") for folder in (held_out, fold)]
+    baseline = str(fold / "models" / BASELINE / "model.pt")
+    return cells, delivery, measure(*counts, cells, delivery.cells, models, baseline, seed=0)
 
 
 def main() -> None:
@@ -223,9 +250,6 @@ def main() -> None:
     case, data, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).resolve()
     prepare(case, data, work, every=int(sys.argv[4]) if len(sys.argv) == 5 else 1)
     print(f"{case}: {run(work):.0f} s; again with nothing to do: {run(work):.1f} s\n")
-    # The workflow does not need these itself.
-    hiding = sorted((work / "results/evaluation").glob("hide_*"))
-    run(work, "--", *(f"results/evaluation/{fold.name}/{HELD_OUT}/measures.json" for fold in hiding))
     transfer = pd.read_csv(work / "results/evaluation/transfer.csv").query("level == 1")
     columns = [
         "split",

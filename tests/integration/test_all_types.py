@@ -20,6 +20,7 @@ MODELS = {
 CONFIG = {
     "models": MODELS,
     "genes": {"n_top": 1500},
+    "evaluation": {"folds": 1},
     "tree": {"models": ["linear"], "by": "batch"},
     "integration": {"max_cells": 300, "metrics": ["ilisi"]},
     "umap": {"n_epochs": 20},

@@ -1,5 +1,6 @@
 """A cell type that the reference lacks, among similar types, on real donors: the expression shift of its
-neighbourhoods detects it better than the distance of single cells.
+neighbourhoods detects it better than the distance of single cells, and most of its cells are called novel by what was
+learned on other types.
 """
 
 import anndata as ad
@@ -9,10 +10,15 @@ from sklearn.metrics import roc_auc_score
 
 from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
+from refatlas.transfer.hidden_labels import hidden_label_measures
 from refatlas.transfer.neighborhood_shift import shift_from_reference
+from refatlas.transfer.novelty import learn_novelty, novelty
+from refatlas.transfer.query_match import match_to_reference
 from refatlas.transfer.weighted_knn import outlier_factors
 
 QUERIES = ("1039", "107")
+# Of the reference, those that show how far known types vary.
+HELD_OUT = ("1015", "1256")
 SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}}
 
 
@@ -47,3 +53,38 @@ def test_missing_genes_shift_no_neighborhood(donors):
         shift_from_reference(model, reference, counts, model.latent(counts), 0) for counts in (query, fewer)
     )
     assert np.mean(lacking > np.quantile(usual, 0.95)) < 0.1
+
+
+def matched_measures(reference, query):
+    """Return novelty measures, given label and batch of each query cell."""
+    found = match_to_reference(reference, query, 0).measures_table(query.obs_names)
+    return found.assign(batch=query.obs["batch"].to_numpy())
+
+
+def learned_without(hidden, reference):
+    """Return what is learned of novelty on two donors of a reference that lacks a type."""
+    held = reference.obs["batch"].isin(HELD_OUT).to_numpy()
+    trained, cells = reference[~held].copy(), reference[held].copy()
+    tables = hidden_label_measures(
+        trained.X.tocsr(),
+        trained.obs["label"].to_numpy(dtype=str),
+        cells.X.tocsr(),
+        cells.obs["label"].to_numpy(dtype=object),
+        cells.obs["batch"].to_numpy(dtype=str),
+        cells.var["measured"].to_numpy(dtype=bool),
+        0,
+    )
+    assert hidden not in set(tables["hidden"])
+    return learn_novelty(matched_measures(trained, cells), tables.assign(fold="fold_1"))
+
+
+@pytest.mark.parametrize("hidden", ["NK cells", "CD14+ Monocytes"])
+def test_most_cells_of_a_hidden_type_are_novel(donors, hidden):
+    all_types, query = donors
+    reference = all_types[(all_types.obs["label"] != hidden).to_numpy()].copy()
+    found = novelty(matched_measures(reference, query), learned_without(hidden, reference))
+    unseen = (query.obs["label"] == hidden).to_numpy()
+    novel = found[["novelty", "novelty_in_label"]].min(axis=1).to_numpy() >= 0.9
+    assert roc_auc_score(unseen, found["novelty"]) > 0.85
+    assert novel[unseen].mean() > 0.5
+    assert novel[~unseen].mean() < 0.15

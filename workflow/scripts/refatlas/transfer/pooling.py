@@ -77,8 +77,8 @@ def choose_weights(
     weight each; "matched"; "all" sources with equal weights; each source alone; and "learned"
     weights. "balanced" is taken unless another is better by more than one standard error over the
     groups. What is best within one study need not be in the next: unless the groups are different
-    studies, only "matched" may take its place, because the matched baseline alone is made to be
-    comparable between studies.
+    studies, only "matched" or one of its sources may take its place, because the matched baseline
+    alone is made to be comparable between studies.
 
     Args:
         parts: calibrated probabilities of each source, shape (n_cells, n_labels).
@@ -96,7 +96,7 @@ def choose_weights(
         learned = [fit_pool([parts[n][~test] for n in names], truth[~test]) for test in tests]
         losses["learned"] = np.array([_loss(parts, w, truth, test) for w, test in zip(learned, tests, strict=True)])
     first = next(iter(losses))
-    eligible = [name for name in losses if studies or name in (first, MATCHED)]
+    eligible = [name for name in losses if studies or name == first or name.startswith(MATCHED)]
 
     def handicap(candidate: str) -> float:
         difference = losses[candidate] - losses[first]
