@@ -26,7 +26,7 @@ from refatlas.transfer.accuracy import LEAST, MOST, relative_way_back
 from refatlas.transfer.pooling import pooled_probabilities
 from trust import pairs as graded
 from trust.delivered import evidence_of, learn_reference
-from trust.pipeline import Run, aligned, map_cells, run
+from trust.pipeline import KEPT, Run, aligned, map_cells, run
 
 AMOUNTS = {
     "depth": (0.5, 0.3, 0.1, 0.04, 0.02),
@@ -74,7 +74,7 @@ def table(data: str) -> pd.DataFrame:
     rows = []
     for pair in undamaged():
         with contextlib.redirect_stdout(io.StringIO()):
-            found = run(data, pair, 0, 3, None)
+            found = run(data, pair, 0, 3, KEPT)
             parameters = learn_reference(found, (0.1,)).parameters
             for seed in (1, 2):
                 for changed in damaged(pair, seed):

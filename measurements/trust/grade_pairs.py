@@ -11,7 +11,6 @@ usage: .venv/bin/python measurements/trust/grade_pairs.py DATA OUT [HALF [SEEDS 
 import contextlib
 import io
 import sys
-import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from trust import grades
 from trust.delivered import Learned, deliver_pair, learn_reference
 from trust.pairs import Pair, pairs
-from trust.pipeline import Run, run
+from trust.pipeline import KEPT, Run, run
 
 # Shares of cells whose set may miss their label.
 ALPHAS = (0.1, 0.02)
@@ -82,7 +81,7 @@ def main() -> None:
     for seed in map(int, seeds.split(",")):
         for pair in (pair for pair in pairs() if pair.half == half):
             started = time.monotonic()
-            folder = Path(tempfile.gettempdir()) / "trust_runs" if seed == 0 else None
+            folder = KEPT if seed == 0 else None
             found = run(data, pair, seed, int(folds), folder)
             with contextlib.redirect_stdout(io.StringIO()):
                 reference = same_reference(pair)

@@ -6,6 +6,7 @@ The functions are those that the jobs call; only the reading and writing of file
 import contextlib
 import io
 import pickle
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,8 @@ from trust import pairs as graded
 
 SETTINGS = {"model": {"n_latent": 30, "C": 0.1, "max_cells": 50_000}}
 N_GENES = 2000
+# Pairs of seed 0 are kept here between runs; delete it after a change of what they hold.
+KEPT = Path(tempfile.gettempdir()) / "trust_runs"
 K = 50
 
 
