@@ -39,7 +39,7 @@ def test_a_usual_query_passes():
     found = assess()
     assert (found["verdict"], found["reasons"], found["absent_labels"]) == ("pass", [], ["NK"])
     assert found["reason"] == "90% of the labels are estimated to be right (80% to 95%)"
-    assert found["limits_from"].startswith("2 held-out batches; ")
+    assert found["limits_from"].startswith("2 held-out batches, too few to say")
     assert found["estimated_accuracy"] == {"value": 0.9, "low": 0.8, "high": 0.95, "confidence": 0.95}
     assert (found["n_cells"], found["novel"], found["way_back"]) == (500, 0.01, None)
 
