@@ -5,10 +5,11 @@ from typing import Any
 
 from refatlas.config.validation import require_name
 from refatlas.errors import InputError
-from refatlas.prepare.folds import LEAST_GROUPS
 
 # Folds that `auto` makes.
 AUTOMATIC = 3
+# As in prepare.folds, whose import would make planning need pandas and pyarrow.
+LEAST_GROUPS = 3
 # Folder of the cells that a fold holds out, below the fold's own folder.
 HELD_OUT = "heldout"
 
