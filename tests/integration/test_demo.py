@@ -56,7 +56,7 @@ def test_labels_of_both_queries_at_both_levels(folder):
         }
         assert (labels["label_2"] == labels["label"].map(parents).fillna("myeloid")).all()
         # Each level is calibrated by itself.
-        assert (labels["confidence_2"] >= labels["confidence"] - 1e-3).all()
+        assert (labels["confidence_2"] >= labels["confidence"] - 1e-6).all()
 
 
 def test_the_fold_holds_out_one_dataset(folder):

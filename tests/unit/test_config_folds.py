@@ -31,13 +31,19 @@ SPEC = {
     "type": "scvi",
     "model": {"n_latent": 5},
     "train": {"max_epochs": 100, "lr": 0.1},
+    "pretrain": {"max_epochs": None},
     "surgery": {"max_epochs": None},
 }
 
 
 def test_folds_may_train_for_less():
     short = limit_epochs(SPEC, evaluation(max_epochs=7))
-    assert short == {**SPEC, "train": {"max_epochs": 7, "lr": 0.1}, "surgery": {"max_epochs": 7}}
+    assert short == {
+        **SPEC,
+        "train": {"max_epochs": 7, "lr": 0.1},
+        "pretrain": {"max_epochs": 7},
+        "surgery": {"max_epochs": 7},
+    }
 
 
 @pytest.mark.parametrize(
@@ -45,11 +51,28 @@ def test_folds_may_train_for_less():
 )
 def test_folds_have_the_epochs_of_the_whole_reference(requested, share):
     found = limit_epochs(SPEC, evaluation(folds=requested))
-    assert found == {**SPEC, "surgery": {"max_epochs": None, "share": share}}
+    assert found == {**SPEC, "pretrain": {"max_epochs": None, "share": share}}
+
+
+def test_surgery_in_folds_keeps_its_epochs():
+    settings = {"train": {"max_epochs": 9}, "surgery": {"max_epochs": None}}
+    assert limit_epochs(settings, evaluation(folds=3)) == settings
+
+
+def test_what_two_layers_need_is_the_same_in_both():
+    from refatlas.config import folds as config_folds
+    from refatlas.config import settings
+    from refatlas.models import registry
+    from refatlas.prepare import folds as prepare_folds
+    from refatlas.transfer import evidence
+
+    assert config_folds.LEAST_GROUPS == prepare_folds.LEAST_GROUPS
+    assert settings.MATCHED == evidence.MATCHED
+    assert registry.BASELINE == evidence.BASELINE
 
 
 def test_folds_of_named_batches_may_have_any_share():
-    assert limit_epochs(SPEC, evaluation(folds={"old": ["1"]}))["surgery"].get("share", 1.0) == 1.0
+    assert limit_epochs(SPEC, evaluation(folds={"old": ["1"]}))["pretrain"].get("share", 1.0) == 1.0
 
 
 @pytest.mark.parametrize(

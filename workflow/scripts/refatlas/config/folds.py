@@ -50,20 +50,23 @@ def calibration_folds(folds: dict[str, dict[str, Any]]) -> list[str]:
 def limit_epochs(settings: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return a model's settings with at most `evaluation.max_epochs` epochs in each stage.
 
-    Without that limit, a stage whose epochs follow from the number of cells has those of the whole
-    reference, of which the fold has a "share": so three folds cost twice the training at most.
+    Without that limit, a stage of training whose epochs follow from the number of cells has those of
+    the whole reference, of which the fold has a "share": so three folds cost twice the training at
+    most. Surgery sees the held-out cells, and keeps its epochs.
     """
     limit, n_folds = evaluation["max_epochs"], _n_folds(evaluation)
     share = 1 - 1 / max(n_folds, LEAST_GROUPS) if n_folds else 1.0
 
-    def limited(section: Any) -> Any:
+    def limited(name: str, section: Any) -> Any:
         if not isinstance(section, dict) or "max_epochs" not in section:
             return section
         if limit is not None:
             return {**section, "max_epochs": min(section["max_epochs"] or limit, limit)}
-        return section if section["max_epochs"] else {**section, "share": round(share, 4)}
+        if section["max_epochs"] or name == "surgery":
+            return section
+        return {**section, "share": round(share, 4)}
 
-    return {key: limited(section) for key, section in settings.items()}
+    return {name: limited(name, section) for name, section in settings.items()}
 
 
 def _n_folds(evaluation: dict[str, Any]) -> int:

@@ -1,7 +1,5 @@
 """Novelty measures of held-out cells whose label was hidden from the reference: what an unknown type looks like."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -29,9 +27,7 @@ def labels_to_hide(reference: np.ndarray, held_out: np.ndarray) -> list[str]:
     known = set(reference)
     names, sizes = np.unique([label for label in held_out if label in known], return_counts=True)
     enough = names[sizes >= MIN_CELLS][np.argsort(-sizes[sizes >= MIN_CELLS], kind="stable")]
-    if len(known) - 1 < MIN_LABELS_LEFT:
-        return []
-    if len(enough) == 0:
+    if len(known) - 1 < MIN_LABELS_LEFT or len(enough) == 0:
         return []
     picked = np.unique(np.linspace(0, len(enough) - 1, MAX_LABELS).round().astype(int))
     return [str(enough[i]) for i in picked]
@@ -63,30 +59,12 @@ def hidden_label_measures(
         can be hidden.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:MAX_QUERY])
-    parts = list(_measured(reference, labels, query[rows], truth[rows], batches[rows], measured, seed))
-    columns = ["hidden", "batch", "given", "unseen", *MEASURES]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-
-
-def _measured(
-    reference: sparse.csr_matrix,
-    labels: np.ndarray,
-    query: sparse.csr_matrix,
-    truth: np.ndarray,
-    batches: np.ndarray,
-    measured: np.ndarray,
-    seed: int,
-) -> Iterator[pd.DataFrame]:
+    query, truth, batches, parts = query[rows], truth[rows], batches[rows], []
     for hidden in labels_to_hide(labels, truth):
         kept = np.flatnonzero(labels != hidden)
         found = match_query(
-            reference[kept],
-            labels[kept],
-            query,
-            batches,
-            measured,
-            seed,
-            agreement=False,
-            max_cells=MAX_REFERENCE,
+            reference[kept], labels[kept], query, batches, measured, seed, agreement=False, max_cells=MAX_REFERENCE
         )
-        yield found.measures.assign(hidden=hidden, batch=batches, given=found.given(), unseen=truth == hidden)
+        parts.append(found.measures.assign(hidden=hidden, batch=batches, given=found.given(), unseen=truth == hidden))
+    columns = ["hidden", "batch", "given", "unseen", *MEASURES]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

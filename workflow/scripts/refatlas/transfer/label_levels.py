@@ -40,20 +40,22 @@ def labels_of_all_levels(shares: pd.DataFrame, parents: pd.DataFrame, calibrator
     """
     p, labels = shares.to_numpy(), list(shares.columns)
     rows, allowed = np.arange(len(p)), np.ones(p.shape, dtype=bool)
+    # Although each level is calibrated by itself, no label can be surer than a coarser one that contains it.
+    highest = np.ones(len(p))
     levels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for column in reversed(parents.columns):
         names, codes = parent_groups(labels, parents[column])
         best = parent_sums(np.where(allowed, p, 0.0), codes, len(names)).argmax(axis=1)
         sums = parent_sums(p, codes, len(names))
         confidence = (calibrated(sums, calibrators[column]) if column in calibrators else sums)[rows, best]
-        names_of_cells = np.array(names, dtype=object)[best]
-        unnamed = np.array([name is None for name in names_of_cells], dtype=bool)
-        levels[column] = names_of_cells, np.where(unnamed, np.nan, confidence)
+        label = np.array(names, dtype=object)[best]
+        named = np.array([name is not None for name in label], dtype=bool)
+        highest = np.where(named, np.minimum(confidence, highest), highest)
+        levels[column] = label, np.where(named, highest, np.nan)
         allowed &= codes[None, :] == best[:, None]
     best = np.where(allowed, p, -1.0).argmax(axis=1)
-    found = pd.DataFrame(
-        {"label": np.array(labels, dtype=object)[best], "confidence": p[rows, best]}, index=shares.index
-    )
+    confidence = np.minimum(p[rows, best], highest)
+    found = pd.DataFrame({"label": np.array(labels, dtype=object)[best], "confidence": confidence}, index=shares.index)
     for column in parents:
         found[column], found[column.replace("label", "confidence")] = levels[column]
     return found
