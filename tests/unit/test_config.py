@@ -50,8 +50,12 @@ def test_mistakes_in_the_configuration(change, said):
 
 
 def test_a_missing_sheet_key():
-    with pytest.raises(InputError, match="'queries' is a required property"):
-        complete_config({"reference": "reference.tsv"})
+    with pytest.raises(InputError, match="'reference' is a required property"):
+        complete_config({"queries": "queries.tsv"})
+
+
+def test_queries_are_not_required():
+    assert complete_config({"reference": "reference.tsv"})["queries"] is None
 
 
 def test_defaults_are_complete_and_the_baseline_is_always_there():

@@ -19,6 +19,7 @@ LAYERS = (
     ("transfer",),
     ("models",),
     ("evaluate",),
+    ("annotate",),
     ("config",),
     ("resources",),
     ("report",),

@@ -67,7 +67,19 @@ def test_all_cells_give_the_value_of_scib_metrics(full, every_cell, metric):
     assert found.value == pytest.approx(full[metric](), abs=TOLERANCE.get(metric, 1e-6))
 
 
-@pytest.mark.parametrize("metric", ["silhouette_label", "isolated_labels", "ilisi", "clisi", "kbet"])
+def test_kbet_of_all_cells_is_that_of_scib_metrics(space, every_cell):
+    import scib_metrics
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
+    latent, _, _, batches = space
+    indices, distances = nearest_neighbors(latent, latent, 50)
+    expected = scib_metrics.kbet(NeighborsResults(indices=indices, distances=distances), batches)[0]
+    found = every_cell.kbet_of_all()
+    assert found == Estimate(pytest.approx(float(expected), abs=1e-6), 0.0, 2000)
+    assert 0.05 < found.value < 0.95
+
+
+@pytest.mark.parametrize("metric", ["silhouette_label", "isolated_labels", "ilisi", "clisi", "kbet", "kbet_of_all"])
 def test_intervals_hold_the_value_of_all_cells(monkeypatch, every_cell, metric):
     monkeypatch.setattr(estimates, "FIRST_OF_ALL", 100)
     monkeypatch.setattr(estimates, "FIRST_OF_STRATUM", 20)
@@ -187,7 +199,7 @@ def test_a_diffusion_map_of_several_components_does_not_follow_from_rounding(see
 @pytest.mark.parametrize(
     ("single", "undefined"),
     [
-        ("batch", ["ilisi", "bras", "pcr_comparison"]),
+        ("batch", ["ilisi", "bras", "pcr_comparison", "kbet_of_all"]),
         ("label", ["clisi", "silhouette_label", "isolated_labels"]),
     ],
 )

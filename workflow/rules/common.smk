@@ -1,5 +1,6 @@
 # in:  the configuration and the two sheets
-# out: CONFIG, DATASETS, QUERIES, MODELS (checked, by name), FOLDS; constraints of the wildcards; functions for inputs and params
+# out: CONFIG, DATASETS, QUERIES, MODELS (checked, by name), FOLDS; LABELLED (whether the reference has labels), RELABELLED (whether an annotation
+#      or a label map gives them); constraints of the wildcards; functions for inputs and params
 #
 # {split}  a reference: "reference", or that of a fold, "evaluation/FOLD"
 # {query}  cells mapped onto it: "queries/NAME", or those that a fold holds out, "evaluation/FOLD/heldout"
@@ -11,6 +12,7 @@ import re
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.sourcecache import LocalSourceFile
 
 # Planning makes millions of small objects that stay: searching them for garbage takes a fifth of its CPU time.
@@ -53,11 +55,23 @@ if refatlas.__version__ != VERSION:
         f"{os.path.dirname(refatlas.__file__)}; install version {VERSION}, or uninstall the other one"
     )
 
+from refatlas.config.annotation import (
+    named_levels,
+    read_annotation,
+    reads_labels,
+    resolution_names,
+)
 from refatlas.config.folds import (
     HELD_OUT,
     calibration_folds,
     folds,
     limit_epochs,
+)
+from refatlas.config.label_map import read_label_map
+from refatlas.config.labels import (
+    check_label_levels,
+    has_labels,
+    without_labels,
 )
 from refatlas.config.settings import (
     check_writable,
@@ -90,6 +104,12 @@ from refatlas.revisions import revision
 try:
     CONFIG = complete_config(config)
     DATASETS, QUERIES = load_sheets(CONFIG, produced=tuple(DEMO.values()))
+    ANNOTATION = (
+        read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
+    )
+    if CONFIG["label_map"]:
+        read_label_map(CONFIG["label_map"], DATASETS)
+    check_label_levels(DATASETS, ANNOTATION, CONFIG["annotation"])
     for place in ("results", "logs", "benchmarks"):
         check_writable(
             workflow.modifier.modify_path(workflow.pathvars.apply(f"<{place}>"))
@@ -97,7 +117,33 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+LABELLED = has_labels(DATASETS, ANNOTATION)
+RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])
+# What is left out without labels, and why.
+LEFT_OUT = []
+if not LABELLED:
+    CONFIG, LEFT_OUT = without_labels(CONFIG)
+    if not workflow.remote_exec:
+        for line in LEFT_OUT:
+            logger.warning(line)
 MODELS = CONFIG["models"]
+RESOLUTIONS = resolution_names(CONFIG)
+CLUSTERED = list(MODELS) if RESOLUTIONS else []
+N_LEVELS = max(
+    [
+        1,
+        named_levels(ANNOTATION),
+        *(len(row["label_keys"]) for row in DATASETS.values()),
+    ]
+)
+ANNOTATED_MODEL = next((row.model for row in ANNOTATION if row.decided), None)
+# Models are compared, and labels of datasets matched, where there are several.
+LABELLED_DATASETS = [name for name, row in DATASETS.items() if row["label_keys"]]
+MATCHED_MODELS = list(MODELS) if len(LABELLED_DATASETS) > 1 else []
+# Cells and counts with the labels of the annotation and the label map, beside those with the labels of the datasets. So a
+# new annotation trains again only what reads labels.
+CELLS = "labelled_cells.parquet" if RELABELLED else "cells.parquet"
+COUNTS = "labelled_counts.h5ad" if RELABELLED else "counts.h5ad"
 FOLDS = folds(CONFIG["evaluation"])
 # Labels are calibrated on the folds that hide no label.
 CALIBRATION_FOLDS = calibration_folds(FOLDS)
@@ -105,7 +151,7 @@ CALIBRATION_FOLDS = calibration_folds(FOLDS)
 SPLIT_NAMES = {"reference": "atlas"}
 CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
 # Only where the sheet names a query's own labels is there something to score.
-SCORED = [name for name, row in QUERIES.items() if row["label_keys"]]
+SCORED = [name for name, row in QUERIES.items() if row["label_keys"] and LABELLED]
 CONTROL_MODEL = CONFIG["deliver"]["model"]
 # A resource of the rules, not a parameter: a change must not train anything again.
 CHECKPOINT_SECONDS = math.ceil(60 * CONFIG["checkpoint"]["minutes"])
@@ -202,6 +248,16 @@ def of_datasets(**names):
     return of_each(DATASETS, "dataset", paths)
 
 
+def counts_of_model(wildcards):
+    """The counts of a reference as a model needs them: those with labels only for a type that reads labels."""
+    return COUNTS if reads_labels(MODELS[wildcards.model]["type"]) else "counts.h5ad"
+
+
+def if_labelled(**paths):
+    """These files, if the reference has labels; nothing without them."""
+    return paths if LABELLED else {}
+
+
 def of_folds(folds=FOLDS, **paths):
     """A file of each kind and fold."""
     return of_each(folds, "fold", paths)
@@ -229,6 +285,12 @@ def fold_of(wildcards):
     """Which cells a fold trains on, as an input named fold; nothing for the atlas, which trains on all."""
     split = wildcards.get("split") or reference_of(wildcards.query)
     return {} if split == "reference" else {"fold": f"<results>/{split}/fold.parquet"}
+
+
+def scored_cells(wildcards):
+    """The cells of a query with their known labels: of held-out cells, with the labels of the reference."""
+    name = CELLS if wildcards.query.startswith("evaluation/") else "cells.parquet"
+    return f"<results>/{wildcards.query}/{name}"
 
 
 def calibration_of(wildcards):
@@ -262,6 +324,26 @@ def mapqc_of(wildcards):
     }
 
 
+def labels_of_queries():
+    """The labels of all queries."""
+    if QUERIES and not LABELLED:
+        raise WorkflowError(
+            "queries get the labels of the reference, and it has none; set label_key for a dataset, or annotate the "
+            "clusters"
+        )
+    return expand("<results>/queries/{name}/labels.csv", name=QUERIES)
+
+
+def templates():
+    """The tables for people to fill in, with what they need for it."""
+    folder = "<results>/reference/models/{model}"
+    return [
+        *expand(f"{folder}/clusters.csv", model=CLUSTERED),
+        *expand(f"{folder}/markers.csv", model=CLUSTERED),
+        *expand(f"{folder}/label_map_template.tsv", model=MATCHED_MODELS),
+    ]
+
+
 def updated_trees():
     """The label trees that labelled queries have extended."""
     return expand(
@@ -288,14 +370,26 @@ def reported(wildcards):
             training_figure=f"{reference}/training.png",
             umap_figure=f"{reference}/umap.png",
         ),
+        **of_annotation(),
         **of_each(DESCRIBED, "model", {"tables": f"{reference}/tables"}),
         **of_each(CONFIG["tree"]["models"], "model", {"tree": f"{reference}/tree.png"}),
         **of_queries(
+            QUERIES if LABELLED and CLUSTERED else [],
+            novel_groups=f"{query}/novel_groups.csv",
+            novel_figure=f"{query}/novel_markers.png",
+        ),
+        **of_queries(
+            SCORED if RELABELLED and LABELLED else [],
+            known_labels=f"{query}/known_labels.json",
+        ),
+        **of_queries(
             check=f"{query}/check.json",
-            labels=f"{query}/labels.csv",
-            verdict=f"{query}/verdict.json",
-            sources=f"{query}/sources.json",
             figure=f"{query}/umap.png",
+            **if_labelled(
+                labels=f"{query}/labels.csv",
+                verdict=f"{query}/verdict.json",
+                sources=f"{query}/sources.json",
+            ),
         ),
         **{
             f"mapping:{name}:{model}": f"<results>/queries/{name}/models/{model}/mapping.json"
@@ -313,6 +407,74 @@ def reported(wildcards):
         "transfer": "<results>/evaluation/transfer.csv",
         "transfer_figure": "<results>/evaluation/transfer.png",
     }
+
+
+def suggestion_files():
+    """The users' files that names of clusters are suggested from."""
+    found = CONFIG["suggestions"]
+    return [local(f) for f in [found["markers"], *found["labels"].values()] if f]
+
+
+def tree_of(wildcards):
+    """The tree of labels in a model's latent space, if the config asks for one of the datasets' own labels."""
+    if RELABELLED or wildcards.model not in CONFIG["tree"]["models"]:
+        return {}
+    folder = f"<results>/reference/models/{wildcards.model}"
+    return {"tree": f"{folder}/tree.csv", "newick": f"{folder}/tree.nwk"}
+
+
+def clusters_of_annotation():
+    """The clusters that the annotation names; nothing without one."""
+    if not ANNOTATED_MODEL:
+        return {}
+    folder = f"<results>/reference/models/{ANNOTATED_MODEL}"
+    return {"clusters": f"{folder}/clusters.parquet"}
+
+
+def written_by_people():
+    """The annotation and the label map, where there are any."""
+    paths = {kind: CONFIG[kind] for kind in ("annotation", "label_map")}
+    return {kind: local(path) for kind, path in paths.items() if path}
+
+
+def clusters_of_model():
+    """The clusters of a model's latent space, and how stable they are; nothing without clusters."""
+    folder = "<results>/reference/models/{model}"
+    names = {"clusters": "clusters.parquet", "stability": "cluster_stability.csv"}
+    return {kind: f"{folder}/{name}" for kind, name in names.items() if CLUSTERED}
+
+
+def of_annotation():
+    """What the report shows of clusters, markers, suggested names and the annotation."""
+    folder = "<results>/reference/models/{model}"
+    found = of_each(
+        CLUSTERED,
+        "model",
+        {
+            "stability": f"{folder}/cluster_stability.csv",
+            "cluster_figure": f"{folder}/clusters.png",
+            "clusters": f"{folder}/clusters.csv",
+            "suggestions": f"{folder}/suggestions.csv",
+            "markers": f"{folder}/markers.csv",
+            "dot_plot": f"{folder}/markers.png",
+        },
+    )
+    found |= of_each(
+        MATCHED_MODELS,
+        "model",
+        {
+            "agreement_figure": f"{folder}/label_agreement.png",
+            "agreement": f"{folder}/label_agreement.csv",
+        },
+    )
+    if LABELLED:
+        found["label_dot_plot"] = "<results>/reference/label_markers.png"
+    if RELABELLED:
+        found["annotation"] = "<results>/reference/annotation.json"
+    if CLUSTERED:
+        found["choice"] = "<results>/evaluation/models.csv"
+        found["choice_figure"] = "<results>/evaluation/models.png"
+    return found
 
 
 def gpus_of(wildcards):

@@ -3,9 +3,12 @@
 #      (integration.csv) and of labels against known ones, beside baselines (transfer.csv)
 
 
+# By labels of the datasets, not of the annotation: so a new annotation trains no fold again, unless a label is to be hidden.
 rule plan_fold:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(
+            dataset_cells=CELLS if CONFIG["evaluation"]["hide"] else "cells.parquet"
+        ),
     output:
         cells="<results>/evaluation/{fold}/fold.parquet",
         fold="<results>/evaluation/{fold}/fold.json",
@@ -21,6 +24,7 @@ rule plan_fold:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
         runtime=minutes(10),
     params:
+        **({"labels_follow": True} if ANNOTATED_MODEL else {}),
         revision=revision("plan_fold"),
         fold=lambda w: FOLDS[w.fold],
         unit=CONFIG["evaluation"]["unit"],
@@ -65,9 +69,9 @@ rule hold_out:
 # What a type looks like that the reference lacks: each label is hidden in turn from the matched baseline alone.
 rule hide_labels:
     input:
-        reference="<results>/evaluation/{fold}/counts.h5ad",
+        reference=f"<results>/evaluation/{{fold}}/{COUNTS}",
         held_out=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
-        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
+        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/{CELLS}",
     output:
         hidden=f"<results>/evaluation/{{fold}}/{HELD_OUT}/hidden.parquet",
     log:
@@ -106,8 +110,8 @@ rule calibrate:
             CALIBRATION_FOLDS,
             hidden=f"<results>/evaluation/{{fold}}/{HELD_OUT}/hidden.parquet",
         ),
-        **of_folds(cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet"),
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_folds(cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/{CELLS}"),
+        **of_datasets(dataset_cells=CELLS),
     output:
         **of_folds(
             delivered=f"<results>/evaluation/{{fold}}/{HELD_OUT}/delivered.parquet",
@@ -144,9 +148,9 @@ rule measure_held_out:
             reference_latent="<results>/evaluation/{fold}/models/{model}/latent.parquet",
         ),
         delivered=f"<results>/evaluation/{{fold}}/{HELD_OUT}/delivered.parquet",
-        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/cells.parquet",
+        cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/{CELLS}",
         counts=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
-        reference="<results>/evaluation/{fold}/counts.h5ad",
+        reference=f"<results>/evaluation/{{fold}}/{COUNTS}",
         baseline=f"<results>/evaluation/{{fold}}/models/{BASELINE}/model.pt",
     output:
         measures=f"<results>/evaluation/{{fold}}/{HELD_OUT}/measures.json",

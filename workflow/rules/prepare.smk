@@ -4,6 +4,7 @@
 
 rule scan_dataset:
     input:
+        **({"exclude": local(CONFIG["exclude"])} if CONFIG["exclude"] else {}),
         files=lambda w: files_of(DATASETS[w.dataset]),
     output:
         cells="<results>/reference/datasets/{dataset}/cells.parquet",
@@ -29,6 +30,7 @@ rule scan_dataset:
             "unlabeled": CONFIG["unlabeled"],
             "seed": CONFIG["seed"],
         },
+        **({"datasets": list(DATASETS)} if CONFIG["exclude"] else {}),
     script:
         "../scripts/scan_dataset.py"
 

@@ -5,7 +5,7 @@
 rule map_query:
     input:
         model=of_reference("models/{model}/model.pt"),
-        reference=of_reference("counts.h5ad"),
+        reference=lambda w: of_reference(counts_of_model(w))(w),
         query="<results>/{query}/counts.h5ad",
     output:
         model="<results>/{query}/models/{model}/model.pt",
@@ -46,7 +46,7 @@ rule describe_query:
     input:
         model="<results>/queries/{name}/models/{model}/model.pt",
         counts="<results>/queries/{name}/counts.h5ad",
-        reference="<results>/reference/counts.h5ad",
+        reference=f"<results>/reference/{COUNTS}",
     output:
         tables=directory("<results>/queries/{name}/models/{model}/tables"),
     log:
@@ -106,7 +106,7 @@ rule transfer_labels:
 # By the baseline fitted anew to the reference as the query measured it: labels, and what novelty and verdict are made of.
 rule match_query:
     input:
-        reference=of_reference("counts.h5ad"),
+        reference=of_reference(COUNTS),
         query="<results>/{query}/counts.h5ad",
     output:
         labels="<results>/{query}/matched/labels.parquet",
@@ -147,11 +147,11 @@ rule assess_query:
             CALIBRATION_FOLDS,
             measures=f"<results>/evaluation/{{fold}}/{HELD_OUT}/measures.json",
         ),
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(dataset_cells=CELLS),
         **of_matched("<results>/queries/{name}"),
         cells="<results>/queries/{name}/cells.parquet",
         counts="<results>/queries/{name}/counts.h5ad",
-        reference="<results>/reference/counts.h5ad",
+        reference=f"<results>/reference/{COUNTS}",
         baseline=f"<results>/reference/models/{BASELINE}/model.pt",
     output:
         delivered="<results>/queries/{name}/delivered.parquet",
@@ -249,7 +249,9 @@ rule embed_query:
             reference="<results>/reference/models/{model}/latent.parquet",
             umap="<results>/reference/models/{model}/umap.parquet",
             query="<results>/queries/{name}/models/{model}/latent.parquet",
-            labels="<results>/queries/{name}/models/{model}/labels.parquet",
+            **if_labelled(
+                labels="<results>/queries/{name}/models/{model}/labels.parquet"
+            ),
         ),
         cells="<results>/queries/{name}/cells.parquet",
     output:
@@ -287,11 +289,11 @@ rule score_transfer:
             distance="<results>/{query}/models/{model}/distance.parquet",
             fit="<results>/{query}/models/{model}/fit.parquet",
         ),
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(dataset_cells=CELLS),
         **of_matched("<results>/{query}"),
         sources="<results>/{query}/sources.parquet",
         delivered="<results>/{query}/delivered.parquet",
-        cells="<results>/{query}/cells.parquet",
+        cells=scored_cells,
     output:
         scores="<results>/{query}/scores.csv",
         label_scores="<results>/{query}/label_scores.csv",

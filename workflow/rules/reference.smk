@@ -6,7 +6,7 @@
 rule train_reference:
     input:
         unpack(start_of),
-        counts="<results>/{split}/counts.h5ad",
+        counts=lambda w: f"<results>/{w.split}/{counts_of_model(w)}",
         files=setting_files_of,
     output:
         model="<results>/{split}/models/{model}/model.pt",
@@ -43,7 +43,7 @@ rule train_reference:
 rule describe_reference:
     input:
         model="<results>/reference/models/{model}/model.pt",
-        counts="<results>/reference/counts.h5ad",
+        counts=f"<results>/reference/{COUNTS}",
     output:
         tables=directory("<results>/reference/models/{model}/tables"),
     log:
@@ -66,7 +66,7 @@ rule describe_reference:
 # Once per reference: every query reads it.
 rule index_reference:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(dataset_cells=CELLS),
         latent="<results>/{split}/models/{model}/latent.parquet",
     output:
         index="<results>/{split}/models/{model}/index.npz",
@@ -90,7 +90,6 @@ rule index_reference:
 
 rule embed_reference:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
         training="<results>/reference/models/{model}/training.csv",
         latent="<results>/reference/models/{model}/latent.parquet",
     output:
@@ -100,12 +99,6 @@ rule embed_reference:
             caption="../report/training.rst",
             category="Reference",
             labels={"model": "{model}", "figure": "loss curves"},
-        ),
-        umap_figure=report(
-            "<results>/reference/models/{model}/umap.png",
-            caption="../report/umap.rst",
-            category="Reference",
-            labels={"model": "{model}", "figure": "UMAP by batch and label"},
         ),
     log:
         "<logs>/embed_reference/{model}.log",
@@ -124,9 +117,37 @@ rule embed_reference:
         "../scripts/embed_reference.py"
 
 
+# Apart from the UMAP itself, which other labels do not change.
+rule draw_reference:
+    input:
+        **of_datasets(dataset_cells=CELLS),
+        **clusters_of_model(),
+        umap="<results>/reference/models/{model}/umap.parquet",
+    output:
+        figure=report(
+            "<results>/reference/models/{model}/umap.png",
+            caption="../report/umap.rst",
+            category="Reference",
+            labels={"model": "{model}", "figure": "UMAP by batch, label and cluster"},
+        ),
+    log:
+        "<logs>/draw_reference/{model}.log",
+    benchmark:
+        "<benchmarks>/draw_reference/{model}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
+        runtime=minutes(30),
+    params:
+        revision=revision("draw_reference"),
+    script:
+        "../scripts/draw_reference.py"
+
+
 rule score_integration:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(dataset_cells=CELLS),
         latent="<results>/reference/models/{model}/latent.parquet",
         unintegrated=f"<results>/reference/models/{BASELINE}/latent.parquet",
     output:

@@ -8,11 +8,14 @@ rule export_atlas:
             counts="<results>/queries/{name}/counts.h5ad",
             latent="<results>/queries/{name}/models/{model}/latent.parquet",
             umap="<results>/queries/{name}/models/{model}/umap.parquet",
-            labels="<results>/queries/{name}/models/{model}/labels.parquet",
             cells="<results>/queries/{name}/cells.parquet",
-            delivered="<results>/queries/{name}/labels.csv",
+            **if_labelled(
+                labels="<results>/queries/{name}/models/{model}/labels.parquet",
+                delivered="<results>/queries/{name}/labels.csv",
+            ),
         ),
-        reference="<results>/reference/counts.h5ad",
+        reference=f"<results>/reference/{COUNTS}",
+        **clusters_of_model(),
         latent="<results>/reference/models/{model}/latent.parquet",
         umap="<results>/reference/models/{model}/umap.parquet",
     output:
@@ -92,5 +95,6 @@ rule write_report:
     params:
         revision=revision("write_report"),
         config=CONFIG,
+        left_out=LEFT_OUT,
     script:
         "../scripts/write_report.py"

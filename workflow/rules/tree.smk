@@ -5,7 +5,7 @@
 # Ahead of training, so that a tree that does not fit the labels is refused before it.
 rule check_hierarchy:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(dataset_cells=CELLS),
         tree=local(CONFIG["tree"]["file"]) if CONFIG["tree"]["file"] else [],
     output:
         tree="<results>/reference/hierarchy.nwk",
@@ -27,7 +27,7 @@ rule check_hierarchy:
 
 rule learn_hierarchy:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
+        **of_datasets(dataset_cells=CELLS),
         # The user's tree of labels; without one, the tree is learned.
         tree="<results>/reference/hierarchy.nwk" if CONFIG["tree"]["file"] else [],
         latent="<results>/{split}/models/{model}/latent.parquet",

@@ -1,8 +1,8 @@
 """Places a query's cells in the UMAP of the reference, which does not move, by every model, and
 draws them.
 
-in:  of each model, latent.parquet of reference and query, umap.parquet of the reference and
-     labels.parquet of the query; the query's cells.parquet
+in:  of each model, latent.parquet of reference and query, umap.parquet of the reference and, if the
+     reference has labels, labels.parquet of the query; the query's cells.parquet
 out: umap.parquet of each model, and a figure
 """
 
@@ -24,7 +24,8 @@ def main(smk) -> None:
         latent, places = read_values(files["reference"]), read_values(files["umap"])
         umap = query_umap(pd.read_parquet(files["query"]), latent, places, smk.params.k, smk.threads)
         write_table(umap, umaps[model])
-        models[model] = MappedCells(places, umap, pd.read_parquet(files["labels"]))
+        labels = pd.read_parquet(files["labels"]) if "labels" in files else None
+        models[model] = MappedCells(places, umap, labels)
     save_figure(plot_query(smk.wildcards.name, models, pd.read_parquet(smk.input.cells)), smk.output.figure)
 
 

@@ -15,7 +15,8 @@ from refatlas.prepare.folds import plan_fold, require_training_proteins
 
 def main(smk) -> None:
     cells = read_cells(list(by_name(smk.input, "dataset_cells").values()))
-    roles, summary = plan_fold(cells[cells["keep"]], smk.params.fold, smk.params.unit, smk.params.seed)
+    follow = smk.params.get("labels_follow", False)
+    roles, summary = plan_fold(cells[cells["keep"]], smk.params.fold, smk.params.unit, smk.params.seed, follow)
     if smk.params.needs_proteins:
         require_training_proteins(cells, roles, summary["held_out"])
     held = "a third of the cells, as simulated batches" if summary["simulated"] else listed(summary["held_out"])

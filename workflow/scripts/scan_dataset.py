@@ -1,7 +1,7 @@
 """Reads a reference dataset once: checks every value, measures every cell, and decides which cells
 to keep.
 
-in:  the dataset's own files
+in:  the dataset's own files; the table of cells to leave out, if the config names one
 out: cells.parquet (one row per cell), genes.parquet (one row per gene), scan.json (what was read,
      sizes, times and checksums of the files, and notes)
 """
@@ -12,6 +12,7 @@ from refatlas.io.raw_counts import open_counts
 from refatlas.jobs.child_process import run_in_child_process
 from refatlas.prepare.cell_quality import report_scan, require_kept_cells, scan_file
 from refatlas.prepare.doublets import drop_doublets
+from refatlas.prepare.excluded_cells import exclude_cells
 
 
 def main(smk) -> None:
@@ -21,6 +22,8 @@ def main(smk) -> None:
     found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
     if settings["qc"]["doublets"]:
         drop_doublets(found, file, settings["seed"])
+    if smk.input.get("exclude"):
+        exclude_cells(found, name, smk.input.exclude, smk.params.datasets)
     report_scan(found)
     require_kept_cells(found, f"dataset {name!r} ({row['path']})")
     hashes = checksums(smk.input.files)

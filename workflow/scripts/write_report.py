@@ -3,7 +3,8 @@
 in:  scan.json of the datasets; check.json, verdict.json, sources.json, labels.csv and figure of the queries;
      genes.parquet, tables of scores, training.csv and figures of the models, mapping.json; folders
      of tables and figures of types that have some, trees of labels; fold.json of the folds, and
-     calibration.json if there are any; provenance.json
+     calibration.json if there are any; stability, flags, suggested names and markers of clusters; agreement of the
+     datasets' labels; annotation.json; models.csv; provenance.json
 out: index.html, config.yaml
 """
 
@@ -19,7 +20,9 @@ def main(smk) -> None:
         scans=by_name(i, "scan"),
         genes=i.genes,
         models=by_name_and_kind(i, "training", "training_figure", "umap_figure", "tables", "tree"),
-        queries=by_name_and_kind(i, "check", "labels", "verdict", "sources", "figure"),
+        queries=by_name_and_kind(
+            i, "check", "labels", "verdict", "sources", "figure", "novel_groups", "novel_figure", "known_labels"
+        ),
         mappings=by_two_names(i, "mapping"),
         query_tables=by_two_names(i, "query_tables"),
         folds=by_name(i, "fold"),
@@ -28,8 +31,13 @@ def main(smk) -> None:
         transfer=i.transfer,
         transfer_figure=i.transfer_figure,
         provenance=i.provenance,
+        clusters=by_name_and_kind(i, "stability", "clusters", "suggestions", "markers", "cluster_figure", "dot_plot"),
+        agreement=by_name_and_kind(i, "agreement", "agreement_figure"),
+        label_dot_plot=i.get("label_dot_plot"),
+        annotation=i.get("annotation"),
+        choice=(i.choice, i.choice_figure) if i.get("choice") else (),
     )
-    context = page_context(files, smk.params.config)
+    context = page_context(files, smk.params.config, smk.params.left_out)
     write_text(render(context), smk.output.page)
     write_text(context["config"], smk.output.config)
 

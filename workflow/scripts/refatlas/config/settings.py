@@ -8,6 +8,7 @@ from typing import Any
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
+from refatlas.config.variants import expand_variants
 from refatlas.errors import InputError, listed
 from refatlas.models.registry import BASELINE, MODEL_TYPES, settings_schema
 from refatlas.transfer.newick import read_newick
@@ -30,6 +31,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
             contradict each other.
     """
     config = validate(config, load_schema("config"), where="config")
+    config["models"] = expand_variants(config["models"])
     config["models"] = {name: _complete_model(name, settings) for name, settings in config["models"].items()}
     for name, settings in config["models"].items():
         _check_init_from(name, settings, config["models"])
@@ -42,6 +44,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     _check_tree(config)
     for pattern in config["genes"]["exclude"]:
         _check_pattern(pattern)
+    _check_annotating(config)
     return config
 
 
@@ -213,6 +216,23 @@ def _check_tree(config: dict[str, Any]) -> None:
             " tree learned"
         )
     read_newick(read_text(tree["file"], where), where)
+
+
+def _check_annotating(config: dict[str, Any]) -> None:
+    """Check the files that annotation is made from, and bring the resolutions of the clusters in order."""
+    clusters = config["clusters"]
+    config["clusters"] = {**clusters, "resolutions": sorted(clusters["resolutions"])}
+    if config["annotation"] and not clusters["resolutions"]:
+        raise InputError(
+            "config: annotation names clusters, and clusters.resolutions is empty; list the resolutions that it names"
+        )
+    files = {f"suggestions: labels: {name}": path for name, path in config["suggestions"]["labels"].items()}
+    files |= {"exclude": config["exclude"], "suggestions: markers": config["suggestions"]["markers"]}
+    for where, path in files.items():
+        if path is not None:
+            _require_settings_file(path, f"config: {where}")
+    for name in config["suggestions"]["labels"]:
+        require_name(name, "config: suggestions: labels: name")
 
 
 def models_with_proteins(config: dict[str, Any]) -> list[str]:

@@ -26,13 +26,13 @@ def load_sheets(config: dict[str, Any], produced: Collection[str] = ()) -> tuple
         produced: files that rules of the workflow write. They need not exist yet.
 
     Raises:
-        InputError: of `load_sheet`; a name is in both sheets; no dataset has labels; datasets have
-            different numbers of label levels; `tree.update` names a query without labels; or a
-            model needs proteins and no dataset has any.
+        InputError: of `load_sheet`; a name is in both sheets; datasets have different numbers of
+            label levels; `tree.update` names a query without labels; or a model needs proteins and
+            no dataset has any.
     """
     datasets = load_sheet(config["reference"], "reference", config, produced)
-    queries = load_sheet(config["queries"], "queries", config, produced)
-    _check_tree_updates(config["tree"]["update"], queries, config["queries"])
+    queries = load_sheet(config["queries"], "queries", config, produced) if config["queries"] else {}
+    _check_tree_updates(config["tree"]["update"], queries, config["queries"] or "queries")
     if shared := [name for name in queries if name in datasets]:
         raise InputError(
             f"{config['queries']}: query {shared[0]!r} has the name of a dataset in {config['reference']}; rename one"
@@ -51,8 +51,8 @@ def load_sheet(path: str, kind: str, config: dict[str, Any], produced: Collectio
         produced: files that rules of the workflow write. They need not exist yet.
 
     Raises:
-        InputError: the sheet or a file in it is missing, the sheet is empty or has an unknown
-            column, or a name is not allowed or not unique.
+        InputError: the sheet or a file in it is missing, the sheet of the reference is empty, a
+            column is unknown, or a name is not allowed or not unique.
     """
     name_column = SHEETS[kind]
     rows: Rows = {}
@@ -70,7 +70,7 @@ def load_sheet(path: str, kind: str, config: dict[str, Any], produced: Collectio
                 f"{where}: control {row['control']!r} is not of the form COLUMN=VALUE, such as condition=healthy"
             )
         rows[name] = {"path": row["path"], **_complete_row(row, kind, config)}
-    if not rows:
+    if not rows and kind == "reference":
         raise InputError(f"{path}: the sheet has no rows; add at least one, with the columns {name_column} and path")
     return rows
 
@@ -100,7 +100,9 @@ def _read_rows(path: str, kind: str, columns: list[str]) -> list[tuple[int, dict
             f"config: {kind}: {path!r} {reason} (from {os.getcwd()}); give a tab-separated file with the columns"
             f" {SHEETS[kind]} and path"
         )
-    rows = _parse_rows(path)
+    rows = parse_rows(path)
+    if not rows and kind == "queries":
+        return []
     header = rows[0][1] if rows else []
     _check_header(header, path, columns)
     for number, row in rows[1:]:
@@ -111,7 +113,7 @@ def _read_rows(path: str, kind: str, columns: list[str]) -> list[tuple[int, dict
     return [(number, dict(zip(header, row, strict=False))) for number, row in rows[1:]]
 
 
-def _parse_rows(path: str) -> list[tuple[int, list[str]]]:
+def parse_rows(path: str) -> list[tuple[int, list[str]]]:
     """Return line number and values of all lines but empty ones and comments."""
     lines = ("\n" if line.startswith("#") else line for line in io.StringIO(read_text(path, path)))
     reader = csv.reader(lines, delimiter="\t", strict=True)
@@ -167,12 +169,7 @@ def _complete_row(row: dict[str, str], kind: str, config: dict[str, Any]) -> dic
 
 def _check_label_levels(datasets: Rows, sheet: str) -> None:
     levels = {len(row["label_keys"]) for row in datasets.values() if row["label_keys"]}
-    if not levels:
-        raise InputError(
-            f"{sheet}: no dataset has labels, and the labels of queries come from the reference; set label_key for at"
-            " least one"
-        )
-    if len(levels) != 1:
+    if len(levels) > 1:
         found = "; ".join(f"{name}: {', '.join(row['label_keys']) or 'none'}" for name, row in datasets.items())
         raise InputError(
             f"{sheet}: datasets have different numbers of label columns ({found}); name the same levels for all, finest"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,17 @@ from refatlas.evaluate.estimates import Estimate, UndefinedMetricError
 from refatlas.evaluate.sampled_integration import SampledMetrics
 from refatlas.neighbors.exact_index import nearest_neighbors
 
+if TYPE_CHECKING:
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
 K = 90
 BIO = ("isolated_labels", "kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi")
+# Neighbours of kBET, as in scib-metrics' benchmark.
+K_KBET = 50
+# What can be computed if no cell has a label, and the reason why all else has no value then.
+WITHOUT_LABELS = ("ilisi", "kbet", "pcr_comparison")
+NEEDS_LABELS = "needs labels"
+KBET_NOTE = f"of all cells and their {K_KBET} nearest, because there are no labels; with labels, a mean over labels"
 # Errors on data for which a metric is not defined or cannot be computed. The metric then has no
 # value, and the table shows the reason. All other errors end the job: they are defects, or a lack
 # of memory, after which SLURM may try again with more.
@@ -34,6 +43,8 @@ def integration_table(
 ) -> pd.DataFrame:
     """Return the integration scores of one model's latent space of the reference.
 
+    If some cells have a label, these are scored. If none has, all cells are, by the metrics that need no labels.
+
     Args:
         latent: latent space, indexed by cell.
         unintegrated: that of the baseline, indexed by cell.
@@ -44,17 +55,24 @@ def integration_table(
 
     Returns:
         One row per metric and total: metric, kind, value, half_width, n_sampled, failed, n_cells, k
-        and the version of scib_metrics.
+        and the version of scib_metrics. Without labels also note, which says how kBET differs.
     """
     scored = labelled(cells)
+    if scored.empty:
+        x, before = (frame.loc[cells.index].to_numpy() for frame in (latent, unintegrated))
+        return _described(scores_without_labels(x, before, cells, settings, seed, threads), len(cells))
     x, before = (frame.loc[scored.index].to_numpy() for frame in (latent, unintegrated))
-    table = add_totals(scores(x, before, scored, settings, seed, threads))
-    n_sampled = table["n_sampled"].astype(float).fillna(len(scored)).astype(int)
-    return table.assign(n_sampled=n_sampled, n_cells=len(scored), k=K, scib_metrics=version("scib-metrics"))
+    return _described(add_totals(scores(x, before, scored, settings, seed, threads)), len(scored))
+
+
+def _described(table: pd.DataFrame, n_cells: int) -> pd.DataFrame:
+    """Return the table of scores with how they were computed."""
+    n_sampled = table["n_sampled"].astype(float).fillna(n_cells).astype(int)
+    return table.assign(n_sampled=n_sampled, n_cells=n_cells, k=K, scib_metrics=version("scib-metrics"))
 
 
 def labelled(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that have a label. Only these are scored, the same for every model."""
+    """Return the cells that have a label. If there are any, only these are scored, the same for every model."""
     return cells[cells["label"].notna()] if "label" in cells else cells.iloc[:0]
 
 
@@ -71,10 +89,8 @@ def full_functions(
         threads: number of threads.
     """
     import scib_metrics as scib
-    from scib_metrics.nearest_neighbors import NeighborsResults
 
-    indices, distances = nearest_neighbors(latent, latent, K, threads)
-    graph = NeighborsResults(indices=indices, distances=distances)
+    graph = _scib_graph(latent, threads)
     kmeans: dict[str, float] = {}
 
     def clustered(score: str) -> float:
@@ -89,11 +105,35 @@ def full_functions(
         "silhouette_label": lambda: scib.silhouette_label(latent, labels),
         "clisi": lambda: scib.clisi_knn(graph, labels),
         "bras": lambda: scib.bras(latent, labels, batches),
-        "ilisi": lambda: scib.ilisi_knn(graph, batches),
-        "kbet": lambda: scib.kbet_per_label(graph.subset_neighbors(50), batches, labels),
         "graph_connectivity": lambda: scib.graph_connectivity(graph.subset_neighbors(15), labels),
+        **functions_without_labels(graph, latent, unintegrated, batches),
+        "kbet": lambda: scib.kbet_per_label(graph.subset_neighbors(K_KBET), batches, labels),
+    }
+
+
+def functions_without_labels(
+    graph: "NeighborsResults", latent: np.ndarray, unintegrated: np.ndarray, batches: np.ndarray
+) -> dict[str, Callable[[], float]]:
+    """Return functions that compute the metrics that need no labels on all cells by scib-metrics.
+
+    Args:
+        graph: nearest cells in the latent space, at least 50 of each cell.
+        latent, unintegrated, batches: as of `full_functions`.
+    """
+    import scib_metrics as scib
+
+    return {
+        "ilisi": lambda: scib.ilisi_knn(graph, batches),
+        "kbet": lambda: scib.kbet(graph.subset_neighbors(K_KBET), batches)[0],
         "pcr_comparison": lambda: scib.pcr_comparison(unintegrated, latent, batches, categorical=True),
     }
+
+
+def _scib_graph(latent: np.ndarray, threads: int) -> "NeighborsResults":
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
+    indices, distances = nearest_neighbors(latent, latent, K, threads)
+    return NeighborsResults(indices=indices, distances=distances)
 
 
 def compute(functions: Metrics, metrics: Sequence[str], expected: tuple[type[Exception], ...]) -> pd.DataFrame:
@@ -184,3 +224,46 @@ def scores(
     limit = settings["max_half_width"]
     sampled = SampledMetrics(latent, unintegrated, labels, batches, limit, threads, seed)
     return compute({name: getattr(sampled, name) for name in metrics}, metrics, EXPECTED_OF_SAMPLED)
+
+
+def scores_without_labels(
+    latent: np.ndarray,
+    unintegrated: np.ndarray,
+    cells: pd.DataFrame,
+    settings: Mapping[str, Any],
+    seed: int,
+    threads: int,
+) -> pd.DataFrame:
+    """Return the scores of cells without labels, with totals.
+
+    Metrics that need labels have no value. Totals have none either, because the mean of fewer metrics cannot be
+    compared with that of others.
+
+    Args:
+        latent: latent space of all cells, shape (n_cells, n_latent).
+        unintegrated: latent space before integration, shape (n_cells, n_components).
+        cells: batch of these cells.
+        settings: section integration of the configuration.
+        seed: seed of the sampling.
+        threads: number of threads.
+
+    Returns:
+        The table of `compute` with the column note, and with rows for the totals.
+    """
+    metrics, batches = settings["metrics"], cells["batch"].astype(str).to_numpy()
+    possible = [name for name in metrics if name in WITHOUT_LABELS]
+    missing = refused([name for name in metrics if name not in possible], NEEDS_LABELS)
+    if len(cells) <= K:
+        found = refused(possible, f"needs more than {K} cells, the reference has {len(cells)}")
+    elif len(cells) <= settings["max_cells"]:
+        functions = functions_without_labels(_scib_graph(latent, threads), latent, unintegrated, batches)
+        found = compute(functions, possible, EXPECTED_OF_SCIB)
+    else:
+        no_labels, limit = np.zeros(len(cells)), settings["max_half_width"]
+        sampled = SampledMetrics(latent, unintegrated, no_labels, batches, limit, threads, seed)
+        known = {"ilisi": sampled.ilisi, "kbet": sampled.kbet_of_all, "pcr_comparison": sampled.pcr_comparison}
+        found = compute(known, possible, EXPECTED_OF_SAMPLED)
+    totals = refused(["bio", "batch", "total"], NEEDS_LABELS).assign(kind="total")
+    rows = {row["metric"]: row for part in (found, missing, totals) for row in part.to_dict("records")}
+    table = pd.DataFrame([rows[name] for name in (*metrics, *totals["metric"])])
+    return table.assign(note=np.where(table["metric"] == "kbet", KBET_NOTE, ""))

@@ -10,6 +10,7 @@ scored against all cells, and the estimate has an interval:
 | isolated_labels | the same silhouettes, with equal weight of each isolated label |
 | clisi, ilisi | median LISI of sampled cells among all cells; interval by order statistics |
 | kbet | diffusion map of all cells of each label; tests of sampled cells, stratified by label |
+| kbet without labels | tests of sampled cells and their nearest among all cells in the latent space |
 | bras | exact: a mean cosine distance to a group follows from the mean of its unit vectors |
 | pcr_comparison | exact: with all components, the share of the variance between batches |
 | kmeans_nmi, kmeans_ari | exact up to rounding: first centroids of scib-metrics, then Lloyd's |
@@ -27,7 +28,7 @@ import numpy as np
 
 from refatlas.evaluate.estimates import Estimate, Remembered, UndefinedMetricError, sampled_median, stratified_mean
 from refatlas.evaluate.exact_metrics import graph_connectivity, kmeans_labels, pcr_comparison
-from refatlas.evaluate.kbet import label_spaces, memberships
+from refatlas.evaluate.kbet import LabelSpace, label_spaces, memberships
 from refatlas.evaluate.silhouettes import bras, silhouettes
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.neighbors.graph import neighbor_graph
@@ -44,7 +45,7 @@ class SampledMetrics:
     Args:
         latent: latent space, shape (n_cells, n_latent).
         unintegrated: latent space before integration, shape (n_cells, n_components).
-        labels: label of each cell.
+        labels: label of each cell; all equal if there are none.
         batches: batch of each cell.
         limit: largest half-width of an interval.
         threads: number of threads.
@@ -70,6 +71,10 @@ class SampledMetrics:
     def _require_several_labels(self) -> None:
         if self.n_labels == 1:
             raise UndefinedMetricError("there is a single label")
+
+    def _require_several_batches(self) -> None:
+        if self.n_batches == 1:
+            raise UndefinedMetricError("there is a single batch")
 
     @cached_property
     def graph(self) -> tuple[np.ndarray, np.ndarray]:
@@ -132,8 +137,7 @@ class SampledMetrics:
 
     def ilisi(self) -> Estimate:
         """Return the median of cells' iLISI."""
-        if self.n_batches == 1:
-            raise UndefinedMetricError("there is a single batch")
+        self._require_several_batches()
         return sampled_median(self.batch_lisi, len(self.labels), self.limit, self.seed)
 
     @cached_property
@@ -166,6 +170,17 @@ class SampledMetrics:
         n_judged = stratum.max() + 1
         mean = stratified_mean(score, stratum, np.full(n_judged, 1 / n_judged), self.limit / share, self.seed)
         return Estimate(share * mean.value, share * mean.half_width, mean.n_sampled)
+
+    def kbet_of_all(self) -> Estimate:
+        """Return the share of cells whose nearest cells have the batches of all cells; needs no labels (Büttner 2019).
+
+        Nearest in the latent space, the cell itself included, as in scib-metrics' `kbet`.
+        """
+        self._require_several_batches()
+        n_cells = len(self.batches)
+        space = LabelSpace(np.arange(n_cells), self.latent, self.batches, K_KBET - 1)
+        score = Remembered(lambda rows: space.accepted(rows, self.threads), n_cells)
+        return stratified_mean(score, np.zeros(n_cells, int), np.ones(1), self.limit, self.seed)
 
     def bras(self) -> Estimate:
         """Return BRAS, exactly."""

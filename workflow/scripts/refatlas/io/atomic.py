@@ -120,7 +120,7 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> None:
         if str(path).endswith(".parquet"):
             frame.to_parquet(part)
         else:
-            frame.to_csv(part, index=False)
+            frame.to_csv(part, index=False, sep="\t" if str(path).endswith(".tsv") else ",")
 
 
 def read_csv(path: str | Path) -> "pd.DataFrame":

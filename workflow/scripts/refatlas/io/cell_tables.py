@@ -76,6 +76,36 @@ def mark_training_cells(cells: pd.DataFrame, fold: str | None) -> pd.DataFrame:
     return cells.assign(keep=cells["keep"] & cells.index.isin(roles.index[roles == "train"]))
 
 
+def label_columns(cells: pd.DataFrame) -> list[str]:
+    """Return the columns of a table of cells that are label levels, finest first."""
+    found = [name for name in cells if name == "label" or (name[:6] == "label_" and name[6:].isdigit())]
+    return sorted(found, key=lambda name: (len(name), name))
+
+
+def with_labels_of(cells: pd.DataFrame, labelled: pd.DataFrame) -> pd.DataFrame:
+    """Return cells with the labels that the same cells have in another table, missing where it has none.
+
+    Args:
+        cells: indexed by cell; labels of their own are dropped.
+        labelled: indexed by cell, with label, label_2 ….
+    """
+    levels = label_columns(labelled)
+    kept = cells.drop(columns=label_columns(cells))
+    taken = labelled[levels].reindex(cells.index)
+    return kept.join(taken.astype(object).where(taken.notna(), None))
+
+
+def suggested_clusters(clusters: str, stability: str) -> pd.Series:
+    """Return the cluster of each cell at the suggested resolution, indexed by cell.
+
+    Args:
+        clusters: path of clusters.parquet. stability: path of cluster_stability.csv.
+    """
+    table = pd.read_csv(stability)
+    resolution = f"{table.loc[table['suggested'], 'resolution'].iloc[0]:g}"
+    return pd.read_parquet(clusters, columns=[resolution])[resolution]
+
+
 def latent_table(latent: np.ndarray, counts: "ad.AnnData") -> pd.DataFrame:
     """Return a latent space as a table indexed by cell, with columns latent_1 and so on."""
     columns = [f"latent_{i + 1}" for i in range(latent.shape[1])]

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 from scipy import sparse
 
 from refatlas.io.atomic import atomic_path
+from refatlas.io.cell_tables import label_columns, with_labels_of
 
 CHUNK = 8192
 # Values that are copied at once when data are widened.
@@ -149,6 +150,30 @@ def write_matrix(file: h5py.File, matrix: sparse.csr_matrix) -> None:
     writer = MatrixWriter(file, matrix.shape[1])
     writer.append(matrix)
     writer.finish(matrix.shape[0])
+
+
+def write_labelled_link(path: str | Path, cells: pd.DataFrame, labelled: str | Path) -> int:
+    """Write an h5ad with the labels of `cells` that links to the counts of another; return how many cells have one.
+
+    Both files must stay in one folder. The counts are not copied: they can be larger than everything else.
+
+    Args:
+        path: of counts that `counts_writer` wrote.
+        cells: with label, label_2 …, indexed by cell.
+        labelled: path of the new file.
+    """
+    with h5py.File(path, "r") as stored:
+        obs: Any = ad.io.read_elem(stored["obs"])
+    obs = with_labels_of(obs, cells)
+    for name in label_columns(obs):
+        obs[name] = obs[name].astype("category")
+    with atomic_path(labelled) as part, h5py.File(part, "w") as file, h5py.File(path, "r") as stored:
+        file.attrs.update(dict(stored.attrs))
+        for name in stored:
+            if name != "obs":
+                file[name] = h5py.ExternalLink(Path(path).name, f"/{name}")
+        ad.io.write_elem(file, "obs", obs, dataset_kwargs={"compression": COMPRESSION})
+    return int(obs["label"].notna().sum())
 
 
 def read_counts(path: str | Path, from_disk: bool = False) -> ad.AnnData:

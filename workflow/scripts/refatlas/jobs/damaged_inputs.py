@@ -12,7 +12,7 @@ from refatlas.errors import InputError, shown
 
 # Names of inputs that are the user's own files: their readers report damage, and nobody should be
 # told to delete them.
-USER_INPUTS = ("files", "pretrained")
+USER_INPUTS = ("files", "pretrained", "annotation", "label_map", "exclude")
 # Files are read in blocks of this many values: the check must not need more memory than the job.
 BLOCK_VALUES = 1_000_000
 

@@ -117,7 +117,9 @@ def hidden_label(cells: pd.DataFrame, held_out: pd.Series, hide: str | int) -> s
     return enough.index[hide]
 
 
-def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd.Series, dict]:
+def plan_fold(
+    cells: pd.DataFrame, fold: dict, unit: str, seed: int, labels_follow: bool = False
+) -> tuple[pd.Series, dict]:
     """Return the role of each kept cell in a fold, and a summary of the fold.
 
     A reference with a single unit has no unit to hold out: then a third of its cells is held out,
@@ -128,6 +130,8 @@ def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd
         fold: batches, or fold, n_folds and automatic; hide. As of `config.folds`.
         unit: "batch", "dataset" or "auto".
         seed: for the cells of a reference with a single unit.
+        labels_follow: whether all cells count as labelled, because an annotation names them, whatever it says. Then
+            another annotation changes no fold.
 
     Returns:
         "train", "held_out" or "left_out" (training cells of the hidden label) for each cell; and
@@ -136,7 +140,9 @@ def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd
     Raises:
         InputError: the fold cannot be planned, or nothing could be scored.
     """
-    if "label" not in cells or cells["label"].notna().sum() == 0:
+    if labels_follow and fold.get("hide") is None:
+        cells = cells.assign(label="any")
+    elif "label" not in cells or cells["label"].notna().sum() == 0:
         raise InputError("config: evaluation: the reference has no labels to evaluate; set evaluation.folds to 0")
     by = cells["batch"] if fold.get("batches") else cell_units(cells, unit)
     n_units = len(by[cells["label"].notna()].unique())
@@ -157,7 +163,8 @@ def plan_fold(cells: pd.DataFrame, fold: dict, unit: str, seed: int) -> tuple[pd
     hidden = None if fold.get("hide") is None else hidden_label(cells, held_out, fold["hide"])
     if hidden is not None:
         roles[(cells["label"] == hidden) & ~held_out] = "left_out"
-    _require_scorable(cells, roles, held)
+    if not labels_follow:
+        _require_scorable(cells, roles, held)
     n_cells = {role: int(n) for role, n in roles.value_counts().items()}
     return roles, {"held_out": held, "simulated": bool(simulated), "hidden": hidden, "n_cells": n_cells}
 

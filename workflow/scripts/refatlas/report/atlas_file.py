@@ -13,21 +13,27 @@ from refatlas.transfer.label_table import pick
 
 
 def atlas_cells(
-    reference: ad.AnnData, latent: str, umap: str, queries: dict[str, dict[str, str]]
+    reference: ad.AnnData,
+    latent: str,
+    umap: str,
+    queries: dict[str, dict[str, str]],
+    clusters: pd.Series | None = None,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Return obs and obsm of an atlas: cells of the reference, then those of each query.
 
-    obs has dataset, batch, origin, label, confidence, status, batch_verdict, knn_label and knn_confidence; obsm
-    has X_latent and X_umap, as float32.
+    obs has dataset, batch, origin, label, confidence, status, batch_verdict, knn_label and knn_confidence, and of
+    the reference cluster; obsm has X_latent and X_umap, as float32.
 
     Args:
         reference: counts of the reference.
         latent: latent.parquet of the reference.
         umap: umap.parquet of the reference.
-        queries: by query, the paths of its counts, latent, umap, labels (labels.parquet of the
-            model), cells and delivered (labels.csv).
+        queries: by query, the paths of its counts, latent, umap and cells, and if the reference
+            has labels, of labels (labels.parquet of the model) and delivered (labels.csv).
     """
     parts = [reference_obs(reference.obs), *(query_obs(name, files) for name, files in queries.items())]
+    if clusters is not None:
+        parts[0]["cluster"] = clusters.loc[parts[0].index].astype(str)
     obs = pd.concat(parts)
     places = {
         "X_latent": [latent, *(files["latent"] for files in queries.values())],
@@ -60,13 +66,15 @@ def query_obs(query: str, files: dict[str, str]) -> pd.DataFrame:
     own weighted kNN.
     """
     counted = _read_obs(files["counts"])
+    obs = pd.DataFrame(
+        {"dataset": query, "batch": counted["batch"].astype(str), "origin": "query"}, index=counted.index
+    )
+    if "delivered" not in files:
+        return obs.assign(status="not labelled")
     cells = pd.read_parquet(files["cells"])
     # Both have one row per cell, in the order of the user's file.
     delivered = read_csv(files["delivered"]).set_axis(cells.index).loc[counted.index]
     knn = pick(pd.read_parquet(files["labels"]), "knn").loc[counted.index]
-    obs = pd.DataFrame(
-        {"dataset": query, "batch": counted["batch"].astype(str), "origin": "query"}, index=counted.index
-    )
     return obs.assign(
         label=delivered["label"],
         confidence=delivered["confidence"],

@@ -1,8 +1,8 @@
 """The report: one self-contained page."""
 
-import base64
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pandas as pd
 import yaml
 
 from refatlas.io.atomic import read_csv, read_json
+from refatlas.report.annotation_sections import summarize_clusters, summarize_novel_groups
+from refatlas.report.images import embed_png
 
 TEMPLATE = Path(__file__).parent / "templates" / "index.html.j2"
 # Genes that are named in the report.
@@ -38,6 +40,12 @@ class ReportFiles:
         transfer: transfer.csv.
         transfer_figure: transfer.png.
         provenance: provenance.json.
+        clusters: of each model, stability (cluster_stability.csv), clusters (clusters.csv), suggestions
+            (suggestions.csv), markers (markers.csv), and the figures cluster_figure and dot_plot.
+        agreement: of each model, agreement (label_agreement.csv) and agreement_figure.
+        label_dot_plot: figure of the markers of labels; None without labels.
+        annotation: annotation.json; None without annotation and label map.
+        choice: models.csv and its figure; empty without clusters.
     """
 
     scans: dict[str, str]
@@ -52,13 +60,19 @@ class ReportFiles:
     transfer: str
     transfer_figure: str
     provenance: str
+    clusters: dict[str, dict[str, str]] = field(default_factory=dict)
+    agreement: dict[str, dict[str, str]] = field(default_factory=dict)
+    label_dot_plot: str | None = None
+    annotation: str | None = None
+    choice: tuple[str, ...] = ()
 
 
-def page_context(files: ReportFiles, config: dict[str, Any]) -> dict[str, Any]:
+def page_context(files: ReportFiles, config: dict[str, Any], left_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return the values that the page's template shows.
 
     Args:
         config: with all defaults.
+        left_out: what was left out because the reference has no labels, in sentences.
     """
     return {
         "datasets": [read_json(path) for path in files.scans.values()],
@@ -73,6 +87,8 @@ def page_context(files: ReportFiles, config: dict[str, Any]) -> dict[str, Any]:
         "calibration": summarize_calibration(read_json(files.calibration)) if files.calibration else None,
         "transfer": transfer_tables(read_csv(files.transfer), list(files.folds)),
         "transfer_figure": embed_png(files.transfer_figure),
+        "left_out": left_out,
+        **annotation_context(files),
         "deliver": config["deliver"],
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
@@ -85,11 +101,6 @@ def render(context: dict[str, Any]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
-
-
-def embed_png(path: str | Path) -> str:
-    """Return a PNG file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
 
 
 def summarize_genes(genes: pd.DataFrame) -> dict[str, Any]:
@@ -132,12 +143,41 @@ def summarize_model(model: str, kind: str, paths: dict[str, str]) -> dict[str, A
     }
 
 
+def annotation_context(files: ReportFiles) -> dict[str, Any]:
+    """Return what the report shows of clusters, names and the choice of a model."""
+    return {
+        "clusters": [summarize_clusters(model, paths) for model, paths in files.clusters.items()],
+        "agreement": {model: embed_png(paths["agreement_figure"]) for model, paths in files.agreement.items()},
+        "label_dot_plot": embed_png(files.label_dot_plot) if files.label_dot_plot else None,
+        "annotation": read_json(files.annotation) if files.annotation else None,
+        "choice": read_csv(files.choice[0]) if files.choice else None,
+        "choice_figure": embed_png(files.choice[1]) if files.choice else None,
+    }
+
+
 def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str]) -> dict[str, Any]:
     """Return what the report shows of one query.
 
     Args:
-        paths: check, labels, verdict, figure and, where known, sources.
+        paths: check and figure; if the reference has labels, also labels, verdict and, where known, sources.
         mappings: mapping.json by model.
+    """
+    mapped = {
+        "name": query,
+        "check": read_json(paths["check"]),
+        "mappings": {model: read_json(path) for model, path in mappings.items()},
+        "figure": embed_png(paths["figure"]),
+        "novel": summarize_novel_groups(paths),
+        "known_labels": read_json(paths["known_labels"]) if "known_labels" in paths else None,
+    }
+    return mapped | (summarize_labels(paths) if "labels" in paths else {"verdict": None})
+
+
+def summarize_labels(paths: dict[str, str]) -> dict[str, Any]:
+    """Return what the report shows of the labels of one query, and of their verdict.
+
+    Args:
+        paths: labels, verdict and, where known, sources.
     """
     labels, verdict = read_csv(paths["labels"]), read_json(paths["verdict"])
     composition = labels.groupby("label").agg(
@@ -147,15 +187,11 @@ def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str])
         novel=("status", lambda status: (status == "novel").mean()),
     )
     return {
-        "name": query,
-        "check": read_json(paths["check"]),
         "verdict": verdict,
         "parts": judged_parts(verdict),
         "weights": weights_table(read_json(paths["sources"])["weights"]) if "sources" in paths else {},
         "status": labels["status"].value_counts().to_dict(),
         "composition": composition.sort_values("cells", ascending=False).reset_index().to_dict("records"),
-        "mappings": {model: read_json(path) for model, path in mappings.items()},
-        "figure": embed_png(paths["figure"]),
     }
 
 

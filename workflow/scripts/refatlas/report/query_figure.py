@@ -17,12 +17,12 @@ class MappedCells(NamedTuple):
     Attributes:
         reference: UMAP of the reference, shape (n_reference, 2).
         query: umap.parquet of the query.
-        labels: labels.parquet of the query.
+        labels: labels.parquet of the query; None if the reference has no labels.
     """
 
     reference: np.ndarray
     query: pd.DataFrame
-    labels: pd.DataFrame
+    labels: pd.DataFrame | None
 
 
 def plot_query(query: str, models: dict[str, MappedCells], cells: pd.DataFrame) -> plt.Figure:
@@ -35,7 +35,13 @@ def plot_query(query: str, models: dict[str, MappedCells], cells: pd.DataFrame) 
     """
     apply_style()
     truth = cells.get("label")
-    transferred = {model: pick(mapped.labels, "knn").loc[mapped.query.index] for model, mapped in models.items()}
+    if any(mapped.labels is None for mapped in models.values()):
+        return _plot_batches(query, models, cells["batch"])
+    transferred = {
+        model: pick(mapped.labels, "knn").loc[mapped.query.index]
+        for model, mapped in models.items()
+        if mapped.labels is not None
+    }
     palette = category_colors(_label_names(transferred, truth))
     n_columns = 2 if truth is None else 3
     figure, axes = plt.subplots(len(models), n_columns, figsize=(5.6 * n_columns, 3.8 * len(models)), squeeze=False)
@@ -47,6 +53,19 @@ def plot_query(query: str, models: dict[str, MappedCells], cells: pd.DataFrame) 
         _draw_confidence(row[1], umap, labels["confidence"].to_numpy(), size)
         if truth is not None:
             draw_categories(row[2], umap, truth.loc[mapped.query.index], palette, size)
+    figure.tight_layout()
+    return figure
+
+
+def _plot_batches(query: str, models: dict[str, MappedCells], batches: pd.Series) -> plt.Figure:
+    """Return one panel per model, with the query's cells by batch."""
+    palette = category_colors(sorted(batches.unique()))
+    figure, axes = plt.subplots(len(models), 1, figsize=(5.6, 3.8 * len(models)), squeeze=False)
+    for row, (model, mapped) in zip(axes, models.items(), strict=True):
+        _draw_reference(row, mapped, f"{query} on {model}: batch")
+        umap = mapped.query.to_numpy()
+        size = float(np.clip(15_000 / len(umap), 2, 12))
+        draw_categories(row[0], umap, batches.loc[mapped.query.index], palette, size)
     figure.tight_layout()
     return figure
 

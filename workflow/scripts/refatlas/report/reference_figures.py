@@ -46,18 +46,24 @@ def draw_loss(ax: Axes, rows: pd.DataFrame, title: str) -> None:
     ax.legend()
 
 
+def with_clusters(cells: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
+    """Return cells with their cluster as text, as the column cluster."""
+    return cells.assign(cluster=clusters.loc[cells.index].astype(str))
+
+
 def plot_reference_umap(umap: pd.DataFrame, cells: pd.DataFrame, model: str) -> plt.Figure:
-    """Return the reference's UMAP by batch and, if it has labels, by label.
+    """Return the reference's UMAP by batch and, if it has them, by label and by cluster.
 
     Args:
-        umap: umap.parquet. cells: columns batch and label, in the same order.
+        umap: umap.parquet. cells: columns batch, label and cluster, in the same order.
     """
     apply_style()
-    columns = ["batch"] + (["label"] if "label" in cells else [])
+    columns = [name for name in ("batch", "label", "cluster") if name in cells and cells[name].notna().any()]
     figure, axes = plt.subplots(1, len(columns), figsize=(6.2 * len(columns), 4), squeeze=False)
     for ax, column in zip(axes[0], columns, strict=True):
         size = prepare_umap_axes(ax, umap.to_numpy(), f"{model}: reference by {column}")
-        palette = category_colors(sorted(cells[column].dropna().unique()))
+        names = sorted(cells[column].dropna().unique(), key=int if column == "cluster" else None)
+        palette = category_colors(names)
         draw_categories(ax, umap.to_numpy(), cells[column], palette, size)
     figure.tight_layout()
     return figure

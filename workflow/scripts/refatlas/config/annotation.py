@@ -1,0 +1,225 @@
+"""The table that names clusters, checked before anything runs. Light: Snakemake reads it at every start."""
+
+import os
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from refatlas.config.sheets import parse_rows
+from refatlas.config.validation import did_you_mean, require_plain_path
+from refatlas.errors import InputError, listed, shown
+from refatlas.models.registry import BASELINE, MODEL_TYPES
+
+REQUIRED = ("model", "resolution", "cluster", "label")
+# What a person may write in the column exclude.
+YES, NO = ("yes", "y", "x", "true", "1"), ("", "no", "n", "false", "0", "-")
+MAX_LENGTH = 200
+UNLABELED = "__unlabeled__"
+
+
+@dataclass(frozen=True)
+class NamedCluster:
+    """One row of the annotation.
+
+    Attributes:
+        line: in the file.
+        model, resolution, cluster: which cluster, as text.
+        labels: its names, finest level first; empty if it has no name yet.
+        exclude: whether its cells are taken out.
+        note, by: what a person wrote about it, and who.
+        held: the cells that it held when the template was written, as `refatlas.annotate.held_cells` writes them.
+    """
+
+    line: int
+    model: str
+    resolution: str
+    cluster: str
+    labels: tuple[str, ...]
+    exclude: bool
+    note: str
+    by: str
+    held: str
+
+    @property
+    def decided(self) -> bool:
+        """Whether the cluster has a name or is taken out."""
+        return self.exclude or bool(self.labels)
+
+
+def reads_labels(kind: str) -> bool:
+    """Return whether training a type reads labels, so that its clusters cannot make them."""
+    return kind == BASELINE or MODEL_TYPES[kind].needs_labels
+
+
+def read_annotation(path: str, config: dict[str, Any]) -> list[NamedCluster]:
+    """Return the rows of an annotation, one per cluster, checked against the configuration.
+
+    Args:
+        path: as of `parse_annotation`.
+        config: of `complete_config`.
+
+    Raises:
+        InputError: of `parse_annotation`, or a model or resolution does not exist, or the model is trained with labels.
+    """
+    rows = parse_annotation(path)
+    for row in rows:
+        _check_cluster(path, row, config)
+    return rows
+
+
+def parse_annotation(path: str) -> list[NamedCluster]:
+    """Return the rows of an annotation, one per cluster.
+
+    Args:
+        path: of a tab-separated table with the columns model, resolution, cluster and label; also label_2 … for
+            coarser levels, exclude, note, by and held. Other columns are not read.
+
+    Raises:
+        InputError: the file or a column is missing, a cluster is named twice, or names contradict each other.
+    """
+    where = f"config: annotation: {path!r}"
+    require_plain_path(path, where)
+    if not os.path.isfile(path):
+        raise InputError(
+            f"{where} does not exist (from {os.getcwd()}); fill in one of the templates that a run without annotation"
+            " writes, results/reference/models/MODEL/annotation/RESOLUTION.tsv, and name the copy"
+        )
+    table = parse_rows(path)
+    header = table[0][1] if table else []
+    _check_columns(path, header)
+    levels = _level_columns(path, header)
+    rows = [_read_row(path, line, dict(zip(header, values, strict=False)), levels) for line, values in table[1:]]
+    _check_unique(path, rows)
+    _check_models(path, rows)
+    _check_levels(path, [row for row in rows if row.labels])
+    if not any(row.decided for row in rows):
+        raise InputError(f"{path}: no cluster has a label; write names in the column label, or leave annotation out")
+    return rows
+
+
+def _check_columns(path: str, header: list[str]) -> None:
+    for column in REQUIRED:
+        if column not in header:
+            raise InputError(
+                f"{path}: no column {column!r} (it has {listed(header, 12)}); an annotation is tab-separated, with the"
+                f" columns {', '.join(REQUIRED)}"
+            )
+    for column in header:
+        if header.count(column) > 1:
+            raise InputError(f"{path}: column {shown(repr(column))} occurs twice; names of columns must be unique")
+
+
+def _level_columns(path: str, header: list[str]) -> list[str]:
+    """Return the columns label, label_2 and so on; none may be left out between them."""
+    found = {name for name in header if name == "label" or (name[:6] == "label_" and name[6:].isdigit())}
+    wanted = ["label", *(f"label_{level}" for level in range(2, len(found) + 1))]
+    if found != set(wanted):
+        raise InputError(
+            f"{path}: the columns of the label levels are {listed(sorted(found))}; name them {', '.join(wanted)}, finest"
+            " first"
+        )
+    return wanted
+
+
+def _read_row(path: str, line: int, row: dict[str, str], levels: list[str]) -> NamedCluster:
+    labels = tuple(" ".join(unicodedata.normalize("NFC", row.get(level, "")).split()) for level in levels)
+    exclude = row.get("exclude", "").lower()
+    if exclude not in (*YES, *NO):
+        raise InputError(f"{path}, line {line}: exclude {shown(repr(row['exclude']))} is neither yes nor no")
+    for label in labels:
+        if len(label) > MAX_LENGTH or label == UNLABELED:
+            raise InputError(
+                f"{path}, line {line}: label {shown(repr(label))} is longer than {MAX_LENGTH} characters or reserved;"
+                " choose another"
+            )
+    return NamedCluster(
+        line,
+        row["model"],
+        _number(row["resolution"]),
+        _number(row["cluster"]),
+        labels if any(labels) else (),
+        exclude in YES,
+        *(row.get(name, "") for name in ("note", "by", "held")),
+    )
+
+
+def _number(text: str) -> str:
+    """Return a number as the names of columns have it; spreadsheets write 1.0 for 1."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
+
+
+def _check_cluster(path: str, row: NamedCluster, config: dict[str, Any]) -> None:
+    where, models = f"{path}, line {row.line}", config["models"]
+    if row.model not in models:
+        raise InputError(
+            f"{where}: model {shown(repr(row.model))} is not in the config's models{did_you_mean(row.model, models)};"
+            f" there are {listed(models)}"
+        )
+    if reads_labels(models[row.model]["type"]):
+        others = [name for name, settings in models.items() if not reads_labels(settings["type"])]
+        raise InputError(
+            f"{where}: model {row.model!r} is trained with the labels that the annotation makes; annotate the clusters"
+            f" of a model that reads no labels: {listed(others)}"
+        )
+    resolutions = resolution_names(config)
+    if row.resolution not in resolutions:
+        raise InputError(
+            f"{where}: resolution {shown(repr(row.resolution))} is not in the config's clusters.resolutions; there are"
+            f" {listed(resolutions)}"
+        )
+    if not row.cluster.isdigit():
+        raise InputError(f"{where}: cluster {shown(repr(row.cluster))} is no number; clusters are numbered from 0")
+
+
+def resolution_names(config: dict[str, Any]) -> list[str]:
+    """Return the resolutions of the clusters as text, as their columns are named; from coarse to fine."""
+    return [f"{resolution:g}" for resolution in sorted(config["clusters"]["resolutions"])]
+
+
+def _check_unique(path: str, rows: list[NamedCluster]) -> None:
+    seen: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        key = (row.model, row.resolution, row.cluster)
+        if key in seen:
+            raise InputError(
+                f"{path}, line {row.line}: cluster {row.cluster} of {row.model}, resolution {row.resolution}, is named"
+                f" in line {seen[key]} already; keep one of them"
+            )
+        seen[key] = row.line
+
+
+def _check_models(path: str, rows: list[NamedCluster]) -> None:
+    models = list(dict.fromkeys(row.model for row in rows if row.decided))
+    if len(models) > 1:
+        raise InputError(
+            f"{path}: names clusters of several models ({listed(models)}), and a cell has one label; keep the rows of"
+            " one model"
+        )
+
+
+def _check_levels(path: str, rows: list[NamedCluster]) -> None:
+    """Raise an InputError if a name lacks a level that others have, or belongs to two names of the next level."""
+    n_levels = max((sum(map(bool, row.labels)) for row in rows), default=0)
+    parents: dict[tuple[int, str], tuple[str, int]] = {}
+    for row in rows:
+        if not all(row.labels[:n_levels]):
+            raise InputError(
+                f"{path}, line {row.line}: {listed(filter(None, row.labels))} has {sum(map(bool, row.labels))} of"
+                f" {n_levels} label levels; fill in all of them, finest first"
+            )
+        for level, (label, coarser) in enumerate(zip(row.labels, row.labels[1:n_levels], strict=False)):
+            known, line = parents.setdefault((level, label), (coarser, row.line))
+            if known != coarser:
+                raise InputError(
+                    f"{path}, line {row.line}: label {label!r} belongs to {coarser!r} here and to {known!r} in line"
+                    f" {line}; give it one coarser label"
+                )
+
+
+def named_levels(rows: Collection[NamedCluster]) -> int:
+    """Return the number of label levels of an annotation; 0 if it only takes clusters out."""
+    return max((sum(map(bool, row.labels)) for row in rows), default=0)

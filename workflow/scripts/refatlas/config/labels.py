@@ -1,0 +1,53 @@
+"""What a run can do with the labels that it has: all, or what needs none."""
+
+from typing import Any
+
+from refatlas.config.annotation import NamedCluster, named_levels
+from refatlas.errors import InputError, listed
+from refatlas.models.registry import BASELINE, MODEL_TYPES
+
+REMEDY = "set label_key for a dataset, or annotate the clusters"
+
+
+def has_labels(datasets: dict[str, dict[str, Any]], annotation: list[NamedCluster]) -> bool:
+    """Return whether any cell of the reference can have a label: of its dataset, or by the annotation."""
+    return any(row["label_keys"] for row in datasets.values()) or named_levels(annotation) > 0
+
+
+def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a configuration without what needs labels, and what was left out, one sentence each.
+
+    Args:
+        config: of `complete_config`.
+    """
+    models = {name: s for name, s in config["models"].items() if not MODEL_TYPES[s["type"]].needs_labels}
+    left = [name for name in config["models"] if name not in models]
+    notes = [f"model {name}: type {config['models'][name]['type']} is trained with labels" for name in left]
+    last = ([name for name in models if name != BASELINE] or [BASELINE])[-1]
+    model = config["deliver"]["model"] if config["deliver"]["model"] in models else last
+    notes.append("labels, confidence and verdict of queries, and held-out folds: they need labels of the reference")
+    if config["tree"]["models"]:
+        notes.append("trees of labels")
+    return {
+        **config,
+        "models": models,
+        "deliver": {**config["deliver"], "model": model, "source": "matched"},
+        "evaluation": {**config["evaluation"], "folds": 0, "hide": 0},
+        "tree": {**config["tree"], "models": [], "file": None, "update": []},
+    }, [f"left out, because the reference has no labels: {note}; {REMEDY}" for note in notes]
+
+
+def check_label_levels(datasets: dict[str, dict[str, Any]], annotation: list[NamedCluster], path: str | None) -> None:
+    """Raise an InputError if datasets and annotation have different numbers of label levels.
+
+    Args:
+        path: of the annotation, for the message.
+    """
+    named = named_levels(annotation)
+    for name, row in datasets.items():
+        if named and row["label_keys"] and len(row["label_keys"]) != named:
+            raise InputError(
+                f"{path}: names clusters at {named} label level{'s' if named > 1 else ''}, and dataset {name!r} has"
+                f" {len(row['label_keys'])} ({listed(row['label_keys'])}); use the same number, with label, label_2 …"
+                " in the annotation, or set label_key to '-' for datasets whose own labels are not wanted"
+            )
