@@ -1,10 +1,11 @@
 # make env: the locked environment in .venv.   make demo: run the shipped configuration.   make test: all tests.
+# make demo_from_scratch: an atlas without labels, its annotation, and then a query.
 UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 # Without --quiet, which would hide warnings from --strict.
 MKDOCS := NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --site-dir .site
 
-.PHONY: env demo test check docs format lock golden clean
+.PHONY: env demo demo_from_scratch test check docs format lock golden clean
 
 env: .venv/.synced
 
@@ -23,6 +24,15 @@ demo: env
 	@echo
 	@echo "labels: results/queries/inflamed/labels.csv and results/queries/panel/labels.csv"
 	@echo "report: results/report/index.html"
+
+# A person would look at the markers and correct the names between the two runs.
+demo_from_scratch: env
+	.venv/bin/snakemake --configfile config/from_scratch/1_clusters.yaml
+	.venv/bin/python -m refatlas.annotate.accept from_scratch/results/reference/models/scvi/annotation/0.5.tsv from_scratch/annotation.tsv
+	.venv/bin/snakemake --configfile config/from_scratch/2_labels.yaml
+	@echo
+	@echo "labels: from_scratch/results/queries/inflamed/labels.csv"
+	@echo "report: from_scratch/results/report/index.html"
 
 test: env check
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
@@ -54,7 +64,7 @@ lock: $(UV)
 
 # What a run in this folder has written.
 clean:
-	rm -rf results demo logs benchmarks .snakemake .site .site.log
+	rm -rf results demo from_scratch logs benchmarks .snakemake .site .site.log
 
 # Record the results of rules whose revision was raised (workflow/scripts/refatlas/revisions.py).
 golden: env

@@ -66,7 +66,6 @@ rule find_markers:
     params:
         revision=revision("find_markers"),
         rows=DATASETS,
-        columns=None,
     script:
         "../scripts/find_markers.py"
 
@@ -101,7 +100,6 @@ use rule find_markers as find_label_markers with:
     params:
         revision=revision("find_markers"),
         rows=DATASETS,
-        columns=["label"],
 
 
 # By the datasets' own labels, not those of an annotation: a cluster does not suggest its own name.
@@ -117,7 +115,7 @@ rule describe_clusters:
             RESOLUTIONS,
             "resolution",
             {
-                "template": "<results>/reference/models/{{model}}/annotation/{resolution}.tsv"
+                "template": "<results>/reference/models/{model}/annotation/{resolution}.tsv"
             },
         ),
         clusters="<results>/reference/models/{model}/clusters.csv",
@@ -135,7 +133,6 @@ rule describe_clusters:
         revision=revision("describe_clusters"),
         suggestions=CONFIG["suggestions"],
         n_levels=N_LEVELS,
-        seed=CONFIG["seed"],
     script:
         "../scripts/describe_clusters.py"
 

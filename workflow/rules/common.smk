@@ -338,7 +338,11 @@ def templates():
     """The tables for people to fill in, with what they need for it."""
     folder = "<results>/reference/models/{model}"
     return [
-        *expand(f"{folder}/clusters.csv", model=CLUSTERED),
+        *expand(
+            f"{folder}/annotation/{{resolution}}.tsv",
+            model=CLUSTERED,
+            resolution=RESOLUTIONS,
+        ),
         *expand(f"{folder}/markers.csv", model=CLUSTERED),
         *expand(f"{folder}/label_map_template.tsv", model=MATCHED_MODELS),
     ]

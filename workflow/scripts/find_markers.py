@@ -34,7 +34,7 @@ def main(smk) -> None:
     require_unchanged(files)
     write_table(markers, smk.output.markers)
     write_table(top, smk.output.top)
-    shown = shown_grouping(list(groups), smk.params.get("shown"), smk.input.get("stability"))
+    shown = shown_grouping(list(groups), None, smk.input.get("stability"))
     sizes = group_sizes(groups[shown], datasets)
     save_figure(plot_marker_dots(markers, top, sizes), smk.output.dot_plot)
     save_figure(plot_marker_heat(markers, top, sizes), smk.output.heat_map)

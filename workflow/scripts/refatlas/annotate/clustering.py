@@ -28,8 +28,10 @@ def cluster_cells(
         k: number of nearest neighbours, the cell itself among them.
         seed: of the neighbour search in a large reference, and of the order in which cells are moved.
     """
-    neighbors, _ = neighbor_graph(latent, min(k, len(latent)), seed, threads)
-    edges, weights = shared_neighbor_edges(np.sort(neighbors.astype(np.int32), axis=1))
+    # Kept by no name, the distances are freed at once: of a million cells, they take as much as the neighbours.
+    neighbors = neighbor_graph(latent, min(k, len(latent)), seed, threads)[0].astype(np.int32)
+    neighbors.sort(axis=1)
+    edges, weights = shared_neighbor_edges(neighbors)
     del neighbors
     return cluster_graph(len(latent), edges, weights, resolutions, seed)
 
@@ -47,13 +49,16 @@ def cluster_graph(
 
     graph = igraph.Graph(n=n_cells, edges=edges)
     found = {}
-    for resolution in resolutions:
-        igraph.set_random_number_generator(random.Random(seed))
-        partition = graph.community_leiden(
-            "modularity", weights=weights, resolution=resolution, n_iterations=ITERATIONS
-        )
-        found[resolution] = by_size(np.asarray(partition.membership))
-    igraph.set_random_number_generator(None)
+    try:
+        for resolution in resolutions:
+            igraph.set_random_number_generator(random.Random(seed))
+            partition = graph.community_leiden(
+                "modularity", weights=weights, resolution=resolution, n_iterations=ITERATIONS
+            )
+            found[resolution] = by_size(np.asarray(partition.membership))
+    finally:
+        # That of a new Python process: the generator is shared by all that use igraph.
+        igraph.set_random_number_generator(random)
     return found
 
 

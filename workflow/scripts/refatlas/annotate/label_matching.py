@@ -14,8 +14,10 @@ from refatlas.io.cell_tables import label_column, label_columns
 
 # In the column name of a label map: the cells lose their label.
 NO_LABEL = "-"
-# Weaker counterparts are none; with less than this, it is sure that there is none.
-OVERLAPS, NO_COUNTERPART = 0.25, 0.1
+# Labels that vote for each other with less than this part of their shares within their datasets do not overlap.
+OVERLAPS = 0.25
+# With counterparts of less than this strength, it is sure that there is none.
+NO_COUNTERPART = 0.1
 GRADES = ("high", "moderate", "low")
 UNRESOLVED, ALONE = "unresolved", "no counterpart"
 
@@ -59,18 +61,20 @@ def same_groups(found: Relations) -> list[list[Label]]:
 def common_name(members: list[Label], n_cells: dict[Label, int]) -> str:
     """Return the name of a group: the text that most of its datasets use, as the largest of these writes it.
 
-    Of texts that are used as often, the one with most cells; before all, one that no other label outside has.
+    Before all, one that no label outside has.
 
     Args:
         members: its labels.
         n_cells: of all labels of all datasets.
     """
-    outside = [label for label in n_cells if label not in members]
+    outside = [text for dataset, text in n_cells if (dataset, text) not in members]
 
-    def rank(member: Label) -> tuple[bool, int, int, int]:
-        alike = [other for other in members if same_words(other[1], member[1])]
-        is_elsewhere = any(same_words(other[1], member[1]) for other in outside)
-        return not is_elsewhere, len(alike), sum(n_cells[other] for other in alike), n_cells[member]
+    def rank(member: Label) -> tuple[bool, int, int, int, int]:
+        text = member[1]
+        alike = [other for other in members if same_words(other[1], text)]
+        spelled = sum(other == text for _, other in members)
+        is_outside = any(same_words(other, text) for other in outside)
+        return not is_outside, len(alike), spelled, sum(n_cells[other] for other in alike), n_cells[member]
 
     return max(members, key=rank)[1]
 
@@ -110,7 +114,8 @@ def _describe(label: Label, members: list[Label], pairs: pd.DataFrame, labels: p
         members: of its group.
         pairs: with it as a.
     """
-    in_group = [other in members for other in zip(pairs["dataset_b"], pairs["label_b"], strict=True)]
+    others = zip(pairs["dataset_b"], pairs["label_b"], strict=True)
+    in_group = np.array([other in members for other in others], dtype=bool)
     same = pairs[(pairs["relation"] == SAME) & in_group]
     parts = pairs[pairs["relation"].isin([CONTAINS, PART_OF])]
     if same.empty and parts.empty:
@@ -130,7 +135,7 @@ def _named(pairs: pd.DataFrame) -> list[str]:
 
 
 def _shares(pair: Any) -> str:
-    return f"{pair.share:.0%} of its cells lie by those, {pair.share_back:.0%} of those by its"
+    return f"{100 * pair.share:.0f} % of cells there, {100 * pair.share_back:.0f} % back"
 
 
 def _evidence(pair: Any) -> str:
@@ -157,8 +162,7 @@ def _describe_alone(label: Label, pairs: pd.DataFrame, labels: pd.DataFrame) -> 
         return {"sure": "", "relation": UNRESOLVED, "evidence": "; ".join(reasons)}
     nearest = pairs.sort_values("share", ascending=False, kind="stable").drop_duplicates("dataset_b")
     evidence = [
-        f"nearest in {pair.dataset_b}: {pair.label_b}, by {pair.share:.0%} of its cells, and {pair.share_back:.0%} the"
-        " other way"
+        f"nearest in {pair.dataset_b}: {pair.label_b}, {_shares(pair)}"
         for pair in nearest[nearest["share"] > 0].itertuples()
     ]
     is_sure = pairs["strength"].max() < NO_COUNTERPART and row.n_cells >= SURE_CELLS
@@ -172,8 +176,8 @@ def _open_questions(row: Any, pairs: pd.DataFrame) -> list[str]:
     reasons = []
     if row.own_share < MIN_OWN_SHARE:
         reasons.append(
-            f"not separated in this latent space: {1 - row.own_share:.0%} of its cells lie by other labels of its own"
-            f" dataset, mostly {row.beside}"
+            f"not separated in this latent space: {100 * (1 - row.own_share):.0f} % of its cells lie by other labels of"
+            f" its own dataset, mostly {row.beside}"
         )
     for pair in pairs.itertuples():
         to = f"{pair.label_b} ({pair.dataset_b})"
@@ -183,7 +187,7 @@ def _open_questions(row: Any, pairs: pd.DataFrame) -> list[str]:
             reasons.append(f"like {to}, which is more like others of this dataset or those that it matches")
         elif pair.same_text:
             reasons.append(f"has the name of {to}, but lies elsewhere: {_shares(pair)}")
-        elif pair.strength >= OVERLAPS and pair.fewest >= MIN_CELLS:
+        elif min(pair.share, pair.share_back) >= OVERLAPS * pair.own_share and pair.fewest >= MIN_CELLS:
             reasons.append(f"overlaps {to}: {_shares(pair)}")
     return reasons
 

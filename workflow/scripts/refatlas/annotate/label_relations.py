@@ -52,9 +52,9 @@ class Relations:
     Attributes:
         labels: of `LabelPositions`, with own_share and beside (the label of the same dataset that most of its other
             cells vote for).
-        pairs: of `LabelPositions`, with strength, usual_mixing, same_text, tree (what the tree says), fewest (cells of
-            the smaller label), own_share (the smaller one of both), relation (of a to b: same, contains, part of, apart, or "" for none), sure (high,
-            moderate, low) and doubt (text).
+        pairs: of `LabelPositions`, with strength, usual_mixing, same_text, tree (what the tree says), fewest and
+            own_share (cells, and share within its dataset, of the label that has less of it), relation (of a to b:
+            same, contains, part of, apart, or "" for none), sure (high, moderate, low) and doubt (text).
     """
 
     labels: pd.DataFrame
@@ -219,8 +219,8 @@ def _doubt_wholes(found: Relations) -> None:
         texts = [f"{whole} of {dataset} may also contain {label} of {other}" for label in maybe["label_b"]]
         if has_more_words(same["label_b"].iloc[0], whole):
             texts.append(f"by its name, {whole} of {dataset} may contain more")
-        if texts:
-            found.pairs.loc[same.index[0], "doubt"] = "; ".join(texts)
+        known = found.pairs.loc[same.index[0], "doubt"]
+        found.pairs.loc[same.index[0], "doubt"] = "; ".join([*filter(None, [known]), *texts])
 
 
 def _sure(pair: Any) -> str:

@@ -63,14 +63,14 @@ def read_marker_sets(path: str | Path | None, tissues: Sequence[str] = ()) -> pd
 
 
 def _read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the numbered lines of a text file that are not empty."""
+    """Return the numbered lines of a text file that are neither empty nor comments."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{WHERE}: {path}: byte {error.start} is not valid UTF-8; {FORMS}") from None
     except OSError as error:
         raise InputError(f"{WHERE}: {path} cannot be read ({error.strerror}); {FORMS}") from None
-    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip() and line[0] != "#"]
 
 
 def _gmt_rows(lines: list[tuple[int, str]], path: Path) -> list[tuple]:
@@ -93,10 +93,13 @@ def _gmt_rows(lines: list[tuple[int, str]], path: Path) -> list[tuple]:
 def _table_rows(lines: list[tuple[int, str]], path: Path) -> list[tuple]:
     header = lines[0][1] if lines else ""
     delimiter = next((mark for mark in "\t;" if mark in header), ",")
-    parsed = list(csv.reader((line for _, line in lines), delimiter=delimiter))
+    try:
+        parsed = list(csv.reader((line for _, line in lines), delimiter=delimiter))
+    except csv.Error as error:
+        raise InputError(f"{WHERE}: {path} is no table ({error}); {FORMS}") from None
     columns = [name.strip().casefold() for name in parsed[0]] if parsed else []
-    if "label" not in columns or "gene" not in columns:
-        raise InputError(f"{WHERE}: {path}, line 1: the columns are {listed(columns)}; {FORMS}")
+    if lines and ("label" not in columns or "gene" not in columns):
+        raise InputError(f"{WHERE}: {path}, line {lines[0][0]}: the columns are {listed(columns)}; {FORMS}")
     if len(parsed) != len(lines):
         raise InputError(f"{WHERE}: {path}: a value in quotation marks has a line break; {FORMS}")
     rows = []
@@ -148,7 +151,9 @@ def _of_tissues(sets: pd.DataFrame, tissues: Sequence[str], path: Path) -> pd.Da
         )
     wanted = {str(tissue).strip().casefold() for tissue in tissues}
     if unknown := sorted(wanted - set(known)):
-        raise InputError(f"config: suggestions: tissues: {shown(unknown[0])!r} is not in {path}; it has {listed(known, 30)}")
+        raise InputError(
+            f"config: suggestions: tissues: {shown(unknown[0])!r} is not in {path}; it has {listed(known, 30)}"
+        )
     return sets[of_rows.map(lambda own: not own or bool(own & (wanted | {ANY_TISSUE})))].reset_index(drop=True)
 
 
@@ -199,7 +204,9 @@ def _matching_note(matched: pd.DataFrame, keys: pd.Series, as_rodent: bool) -> s
     n_found = present.groupby("label", sort=False)["key"].count()
     note = f"{int(keys.notna().sum())} of {len(keys)} marker genes of {len(n_found)} labels found"
     if as_rodent:
-        note += ", by symbol in capitals, because the reference's symbols look like those of mice and the table's do not"
+        note += (
+            ", by symbol in capitals, because the reference's symbols look like those of mice and the table's do not"
+        )
     if empty := list(n_found.index[n_found == 0]):
         note += f"; labels without any of their genes: {listed(empty)}"
     return note

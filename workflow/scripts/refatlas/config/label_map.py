@@ -147,9 +147,9 @@ def _check_levels(path: str, rows: list[MappedLabel]) -> None:
         n_names = sum(map(bool, row.names))
         if n_names < n_levels:
             raise InputError(
-                f"{path}, line {row.line}: label {shown(repr(row.label))} of dataset {row.dataset!r} has {n_names}"
-                f" names ({listed(filter(None, row.names))}), and others have {n_levels}; give every named label all"
-                " levels, finest first, or leave all its names empty"
+                f"{path}, line {row.line}: label {shown(repr(row.label))} of dataset {row.dataset!r} has names at"
+                f" {n_names} of {n_levels} levels ({listed(filter(None, row.names))}); give every named label all levels,"
+                " finest first, or leave all its names empty"
             )
         for level, (name, coarser) in enumerate(zip(row.names, row.names[1:], strict=False)):
             known, line = parents.setdefault((level, name), (coarser, row.line))
