@@ -110,8 +110,8 @@ def details(schema: dict) -> str:
 
 
 def plural(text: str) -> str:
-    """Return a kind of value in the plural, where it is a plain word or a list."""
-    return f"{text}s" if re.fullmatch(r"[a-z]+", text) else re.sub(r"^list\b", "lists", text)
+    """Return a kind of value in the plural, where it begins with a plain word."""
+    return f"{text}s" if re.fullmatch(r"[a-z]+", text) else re.sub(r"^(list|number|integer)\b", r"\1s", text)
 
 
 def as_json(value) -> str:

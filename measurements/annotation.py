@@ -188,7 +188,8 @@ def main(data: str, work: str, epochs: str | None = None) -> None:
     annotation.to_csv(named / "annotation.tsv", sep="\t", index=False)
     write_config(named, files, most, labelled=False, queries="queries.tsv", annotation="annotation.tsv")
     planned = run(named, "--dry-run")
-    print("jobs of train_reference in the plan of the second run:", planned.count("rule train_reference:"))
+    jobs = [line.split() for line in planned.splitlines() if line.startswith(("train_reference ", "map_query "))]
+    print("plan of the second run:", dict(jobs))
     print("scvi of the atlas is trained again:", "train_reference/reference/scvi.log" in planned, flush=True)
     run(named)
     write_config(author, files, most, labelled=True, queries="queries.tsv")

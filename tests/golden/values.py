@@ -18,6 +18,8 @@ from refatlas.revisions import REVISIONS
 FILE = Path(__file__).parent / "values.json"
 # Times, versions and places differ from run to run.
 VOLATILE = {"seconds", "cells_per_second", "device", "files", "checksums", "versions", "notes", "latent sha256"}
+# Of the comparison of models, and of the rounds of an annotation.
+VOLATILE |= {"train_seconds", "train_peak_mb", "remarks", "time"}
 FEW = 40
 Values = dict[str, Any]
 

@@ -21,6 +21,8 @@ CONFIG = {
     "models": MODELS,
     "genes": {"n_top": 1500},
     "evaluation": {"folds": 1},
+    # Seven models: clusters of two are tested with the demo.
+    "clusters": {"resolutions": []},
     "tree": {"models": ["linear"], "by": "batch"},
     "integration": {"max_cells": 300, "metrics": ["ilisi"]},
     "umap": {"n_epochs": 20},

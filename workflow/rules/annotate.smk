@@ -100,6 +100,7 @@ use rule find_markers as find_label_markers with:
     params:
         revision=revision("find_markers"),
         rows=DATASETS,
+        columns=["label"],
 
 
 # By the datasets' own labels, not those of an annotation: a cluster does not suggest its own name.

@@ -9,14 +9,13 @@ out: novel_groups.csv (one row per group: cells, batches, likeliest label, marke
 import pandas as pd
 
 from refatlas.annotate.marker_table import select_markers
-from refatlas.annotate.markers import query_markers
-from refatlas.annotate.novel_groups import describe_groups, group_novel_cells
+from refatlas.annotate.novel_groups import describe_groups, group_novel_cells, markers_of_groups
 from refatlas.annotate.suggestions import propose_from_markers
 from refatlas.io.atomic import read_json, write_table
 from refatlas.io.fingerprints import require_unchanged
 from refatlas.jobs.run import run_job
 from refatlas.plots import save_figure
-from refatlas.report.marker_figures import plot_group_markers
+from refatlas.report.marker_figures import plot_marker_dots
 from refatlas.transfer.delivery import read_delivered
 
 
@@ -25,14 +24,14 @@ def main(smk) -> None:
     delivered = read_delivered(i.delivered)
     groups = group_novel_cells(pd.read_parquet(i.latent), delivered["novel"], p.k, p.seed, smk.threads)
     print(f"{groups.nunique()} groups with {len(groups)} of {int(delivered['novel'].sum())} novel cells")
-    markers = query_markers(p.row, cells, pd.read_parquet(i.genes), groups, smk.resources.mem_mb, smk.threads)
+    genes = pd.read_parquet(i.genes)
+    markers = markers_of_groups(p.row, cells, genes, groups, smk.resources.mem_mb, smk.threads)
     require_unchanged(read_json(i.check)["files"])
-    top = select_markers(markers)
-    proposals = propose_from_markers(markers, p.suggestions, pd.read_parquet(i.genes))
+    top, proposals = select_markers(markers), propose_from_markers(markers, p.suggestions, genes)
     write_table(describe_groups(groups, cells, delivered, top, proposals), out.groups)
     write_table(pd.DataFrame({"cell": cells.loc[groups.index, "barcode"], "group": groups}), out.cells)
     write_table(top, out.markers)
-    save_figure(plot_group_markers(markers, top, groups), out.dot_plot)
+    save_figure(plot_marker_dots(markers, top, groups.value_counts().rename("group")), out.dot_plot)
 
 
 if "snakemake" in globals():

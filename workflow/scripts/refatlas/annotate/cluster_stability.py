@@ -10,7 +10,7 @@ SHARE, MOST_CELLS = 0.8, 20_000
 # Hennig (2007) calls clusters with a mean Jaccard index of at least 0.85 highly stable.
 STABLE = 0.85
 # Of groups within a query, which has no settings of its own.
-USUAL_RESOLUTIONS, USUAL_REPEATS = (0.25, 0.5, 1.0), 5
+USUAL_RESOLUTIONS, USUAL_REPEATS = (0.1, 0.25), 5
 # Ends of the interval over subsamples.
 INTERVAL = (0.05, 0.95)
 

@@ -13,12 +13,13 @@ import pandas as pd
 CELL_CYCLE = Path(__file__).parent / "markers" / "cell_cycle.tsv"
 # A cluster is of one batch or dataset if so much of it is, and if of the rest it has a fifth of its due.
 ONE_SOURCE, DUE = 0.9, 0.2
-# Genes of a cluster's own: two times its other cells, in a quarter of its cells.
-OWN_LOG2, OWN_SHARE, FEW_OWN = 1.0, 0.25, 10
+# Genes of a cluster's own: two times its other cells, in a quarter of its cells. A cluster has few of them if they are
+# fewer than ten, or than a fifth of what is usual among the clusters: how many that is depends on the genes measured.
+OWN_LOG2, OWN_SHARE, FEW_OWN, FEW_OF_USUAL = 1.0, 0.25, 10, 0.2
 # Counts or genes below this share of what is usual, and a mitochondrial share so far above.
 LOW_DEPTH, HIGH_MITO, MITO_FACTOR = 0.5, 0.05, 2.0
-# Correlation with the mean of all cells, in log expression.
-AMBIENT_CORRELATION = 0.97
+# Correlation with the mean of all cells, in log expression. It must also be above that with any other cluster.
+AMBIENT_CORRELATION = 0.9
 # Genes that tell two clusters apart, the share of them that a doublet expresses, and how much of it.
 TELLING, EXPRESSED, OF_SOURCE = 15, 0.75, 0.35
 # Of the genes of the cell cycle; of a cluster's first markers.
@@ -132,9 +133,10 @@ def cluster_flags(
 def _flag_quality(table: pd.DataFrame, n_own: pd.Series, profiles: Profiles, flags: dict[int, dict[str, str]]) -> None:
     """Flag clusters of low quality, and of ambient RNA: few counts, and no genes of their own."""
     usual = table[["median_counts", "median_genes", "mito_share"]].median()
-    everything = np.average(profiles.mean, axis=0, weights=table["n_cells"])
+    few_own = max(FEW_OWN, FEW_OF_USUAL * n_own.median())
+    like_all, like_others = _likeness(profiles.mean, table["n_cells"].to_numpy())
     for row in table.to_dict("records"):
-        cluster, few = row["cluster"], n_own.get(row["cluster"], 0) < FEW_OWN
+        cluster, few = row["cluster"], n_own.get(row["cluster"], 0) < few_own
         depth, genes = row["median_counts"] / usual["median_counts"], row["median_genes"] / usual["median_genes"]
         mito = row["mito_share"]
         if few and max(depth, genes) < LOW_DEPTH:
@@ -143,16 +145,26 @@ def _flag_quality(table: pd.DataFrame, n_own: pd.Series, profiles: Profiles, fla
             )
         elif mito > MITO_FACTOR * usual["mito_share"] and mito - usual["mito_share"] > HIGH_MITO:
             flags[cluster]["low quality"] = f"mitochondrial share {mito:.0%}; {usual['mito_share']:.0%} is usual"
-        likeness = _correlation(profiles.mean.loc[cluster].to_numpy(), everything)
-        if few and depth < 1 and len(table) > 2 and likeness >= AMBIENT_CORRELATION:
+        likeness = like_all[cluster]
+        if few and depth < 1 and len(table) > 2 and likeness >= max(AMBIENT_CORRELATION, like_others[cluster]):
             flags[cluster]["ambient RNA"] = (
                 f"its mean profile is that of all cells (correlation {likeness:.2f}), with {depth:.0%} of the usual"
                 f" counts and {n_own.get(cluster, 0)} genes of its own"
             )
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.corrcoef(first, second)[0, 1]) if first.std() > 0 and second.std() > 0 else 0.0
+def _likeness(mean: pd.DataFrame, sizes: np.ndarray) -> tuple[pd.Series, pd.Series]:
+    """Return the correlation of each cluster's profile with the mean of all cells, and the best with another cluster.
+
+    Args:
+        mean: log expression, clusters × genes. sizes: of the clusters.
+    """
+    profiles = np.vstack([mean.to_numpy(), np.average(mean, axis=0, weights=sizes)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Of a profile without variance, the correlation is not defined.
+        likeness = np.nan_to_num(np.corrcoef(profiles))
+    np.fill_diagonal(likeness, -1)
+    return pd.Series(likeness[:-1, -1], index=mean.index), pd.Series(likeness[:-1, :-1].max(axis=1), index=mean.index)
 
 
 def _flag_doublets(table: pd.DataFrame, profiles: Profiles, flags: dict[int, dict[str, str]]) -> None:

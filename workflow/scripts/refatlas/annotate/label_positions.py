@@ -12,13 +12,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from refatlas.annotate.label_text import clean_text
+from refatlas.annotate.label_text import clean_text, same_words
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.label_table import draw_evenly
 
 # Cells of a dataset that are drawn, equally many of each label as far as it has them: shares of some hundred cells of a
-# label are exact to a few percent.
-MAX_CELLS = 10_000
+# label are exact to a few percent. Every two datasets are compared, so fewer are drawn of each if there are many.
+MAX_CELLS, MIN_DRAWN_CELLS, MAX_CELLS_IN_ALL = 10_000, 2_000, 50_000
 # Mixing is measured on at most so many cells of each label, by so many neighbours, and not for fewer cells.
 MIXED_CELLS, MIXED_NEIGHBORS, MIN_MIXED_CELLS = 300, 10, 5
 # Pairs of which fewer cells vote for each other are not written.
@@ -69,13 +69,14 @@ def labels_by_dataset(latent: pd.DataFrame, cells: pd.DataFrame, seed: int) -> l
     """
     labels = clean_labels(cells["label"].reindex(latent.index)).to_numpy()
     datasets, names = pd.factorize(latent.index.str.split(":", n=1).str[0])
+    n_cells = min(MAX_CELLS, max(MIN_DRAWN_CELLS, MAX_CELLS_IN_ALL // max(len(names), 1)))
     x, known, found = latent.to_numpy(), pd.notna(labels), []
     for code, name in enumerate(names):
         rows = np.flatnonzero((datasets == code) & known)
         if not len(rows):
             continue
         values, codes = np.unique(labels[rows].astype(str), return_inverse=True)
-        drawn = draw_evenly(codes, max(MAX_CELLS, len(values)), 1, seed)
+        drawn = draw_evenly(codes, max(n_cells, len(values)), 1, seed)
         found.append(DatasetLabels(name, values.tolist(), np.bincount(codes), codes[drawn], x[rows[drawn]]))
     return found
 
@@ -120,7 +121,7 @@ def compare_datasets(a: DatasetLabels, b: DatasetLabels, k: int, seed: int, thre
     """Return how each label of a lies to each label of b.
 
     Returns:
-        One row per pair of labels with votes:
+        One row per pair of labels with votes, or with the same text:
 
         - share: of a's cells whose k nearest cells of the other dataset vote for b; share_back: the other way round.
         - returned: how many of the b cells next to those of a vote for a. Low if the other dataset lacks a, high if b
@@ -135,7 +136,8 @@ def compare_datasets(a: DatasetLabels, b: DatasetLabels, k: int, seed: int, thre
     returned = _returned(a, b, to_b, votes_a, votes_b)
     returned_back = _returned(b, a, to_a, votes_b, votes_a).T
     rows, random = [], np.random.default_rng(seed)
-    for i, j in np.argwhere(np.maximum(share, back) >= MIN_SHARE):
+    same_text = np.array([[same_words(x, y) for y in b.labels] for x in a.labels])
+    for i, j in np.argwhere((np.maximum(share, back) >= MIN_SHARE) | same_text):
         meeting = a.x[(a.codes == i) & (votes_a == j)], b.x[(b.codes == j) & (votes_b == i)]
         place = a.name, a.labels[i], b.name, b.labels[j]
         values = share[i, j], back[i, j], returned[i, j], returned_back[i, j]

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +23,12 @@ def clean_text(label: object) -> str:
     return " ".join(unicodedata.normalize("NFC", str(label)).split())
 
 
+@cache
 def label_words(label: str) -> frozenset[str]:
     """Return the words of a label without case, plural, and the word cell: cd4 and t of "CD4+ T cells"."""
     text = unicodedata.normalize("NFKC", label).casefold().translate(GREEK)
     # A minus behind a marker means that it is missing; a plus is often left out.
-    text = re.sub(r"(?<=\w)[-−](?=\s|$|/|,)", " negative ", text)
+    text = re.sub(r"(\w+)[-−](?=\s|$|/|,)", r"not\1", text)
     words = [re.sub(r"cells?$", "", word) for word in re.split(r"[\W_]+", text)]
     words = [word[:-1] if len(word) > 3 and word.endswith("s") and word[-2] != "s" else word for word in words]
     return frozenset(filter(None, words)) or frozenset([text.strip()])

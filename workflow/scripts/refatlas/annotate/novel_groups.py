@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from refatlas.annotate.cluster_stability import suggested_clusters
+from refatlas.annotate.marker_table import COLUMNS as MARKER_COLUMNS
+from refatlas.annotate.markers import query_markers
 
 # Fewer cells are scattered ones, or no group that could be described.
 LEAST_CELLS = 15
@@ -16,9 +18,7 @@ COLUMNS = [
 ]
 
 
-def group_novel_cells(
-    latent: pd.DataFrame, novel: pd.Series, k: int, seed: int, threads: int = 1
-) -> pd.Series:
+def group_novel_cells(latent: pd.DataFrame, novel: pd.Series, k: int, seed: int, threads: int = 1) -> pd.Series:
     """Return the group of each novel cell that lies in one, numbered from 1 by size, indexed by cell.
 
     Groups are Leiden clusters of the novel cells alone, at the suggested resolution. Groups of fewer than LEAST_CELLS
@@ -36,6 +36,15 @@ def group_novel_cells(
     codes = suggested_clusters(latent.loc[cells].to_numpy(), k, seed, threads)
     large = np.bincount(codes)[codes] >= LEAST_CELLS
     return pd.Series((codes + 1).astype(str), index=cells, name="group")[large]
+
+
+def markers_of_groups(
+    row: dict, cells: pd.DataFrame, genes: pd.DataFrame, groups: pd.Series, memory_mb: float, threads: int = 1
+) -> pd.DataFrame:
+    """Return the statistics of `query_markers` for groups of novel cells; no row without a group."""
+    if groups.empty:
+        return pd.DataFrame(columns=MARKER_COLUMNS)
+    return query_markers(row, cells, genes, groups, memory_mb, threads)
 
 
 def describe_groups(

@@ -116,8 +116,8 @@ def _level_columns(path: str, header: list[str]) -> list[str]:
     wanted = ["label", *(f"label_{level}" for level in range(2, len(found) + 1))]
     if found != set(wanted):
         raise InputError(
-            f"{path}: the columns of the label levels are {listed(sorted(found))}; name them {', '.join(wanted)}, finest"
-            " first"
+            f"{path}: the columns of the label levels are {listed(sorted(found))}; name them"
+            f" {', '.join(wanted)}, finest first"
         )
     return wanted
 

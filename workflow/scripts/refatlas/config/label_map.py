@@ -148,8 +148,8 @@ def _check_levels(path: str, rows: list[MappedLabel]) -> None:
         if n_names < n_levels:
             raise InputError(
                 f"{path}, line {row.line}: label {shown(repr(row.label))} of dataset {row.dataset!r} has names at"
-                f" {n_names} of {n_levels} levels ({listed(filter(None, row.names))}); give every named label all levels,"
-                " finest first, or leave all its names empty"
+                f" {n_names} of {n_levels} levels ({listed(filter(None, row.names))}); give every named label all"
+                " levels, finest first, or leave all its names empty"
             )
         for level, (name, coarser) in enumerate(zip(row.names, row.names[1:], strict=False)):
             known, line = parents.setdefault((level, name), (coarser, row.line))

@@ -233,6 +233,10 @@ def _check_annotating(config: dict[str, Any]) -> None:
             _require_settings_file(path, f"config: {where}")
     for name in config["suggestions"]["labels"]:
         require_name(name, "config: suggestions: labels: name")
+        if name == "markers":
+            raise InputError(
+                "config: suggestions: labels: name 'markers' is that of another kind of evidence; rename it"
+            )
 
 
 def models_with_proteins(config: dict[str, Any]) -> list[str]:

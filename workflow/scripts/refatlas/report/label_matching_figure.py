@@ -49,8 +49,12 @@ def plot_label_agreement(agreement: pd.DataFrame, groups: Sequence[Sequence[Labe
     )
     for ax, (rows, columns) in zip(axes[0], blocks, strict=True):
         image = _draw_block(ax, agreement, rows, columns, colors, 7.5 * cell / CELL)
-    figure.colorbar(image, ax=axes, label="share of the row's cells that lie by the column's", shrink=0.6, aspect=30)
-    figure.suptitle(f"{title}\n=  same    ⊃  contains    ⊂  part of    ≠  nearest, but apart", fontsize=10)
+    figure.colorbar(image, ax=axes, label="share of cells", shrink=0.6, aspect=30)
+    figure.suptitle(
+        f"{title}\nshare of each row's cells that lie by each column's\n"
+        "=  same    ⊃  contains    ⊂  part of    ≠  nearest, but apart",
+        fontsize=10,
+    )
     return figure
 
 

@@ -1,0 +1,46 @@
+"""Groups of a query's novel cells, and what is said of each."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from refatlas.annotate.novel_groups import COLUMNS, LEAST_CELLS, describe_groups, group_novel_cells
+
+
+def query(sizes: list[int], n_known: int = 100) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a latent space and which cells are novel: groups of these sizes, and known cells."""
+    random = np.random.default_rng(0)
+    centers = np.repeat(np.arange(1, len(sizes) + 1), sizes) * 20.0
+    places = np.concatenate([centers, np.zeros(n_known)])[:, None] + random.normal(0, 1, (sum(sizes) + n_known, 4))
+    index = pd.Index([f"q:c{i}" for i in range(len(places))], name="cell")
+    return pd.DataFrame(places.astype(np.float32), index=index), pd.Series(np.arange(len(places)) < sum(sizes), index)
+
+
+def test_novel_cells_that_lie_together_are_a_group():
+    latent, novel = query([60, 40])
+    groups = group_novel_cells(latent, novel, k=15, seed=0)
+    assert groups.value_counts().to_dict() == {"1": 60, "2": 40}
+    assert groups.index.isin(novel.index[novel]).all()
+
+
+def test_without_enough_novel_cells_there_is_no_group():
+    latent, novel = query([LEAST_CELLS - 1])
+    assert group_novel_cells(latent, novel, 15, 0).empty
+    assert group_novel_cells(latent, novel & False, 15, 0).empty
+
+
+def test_groups_are_described():
+    index = pd.Index([f"q:c{i}" for i in range(6)])
+    cells = pd.DataFrame({"batch": ["b1", "b1", "b2", "b1", "b1", "b1"], "total_counts": [10, 20, 30, 5, 5, 5]}, index)
+    delivered = pd.DataFrame({"label": ["T", "T", "B", "B", "B", "B"], "novelty": [0.9, 0.95, 1, 0, 0, 0]}, index)
+    groups = pd.Series(["1", "1", "1"], index[:3], name="group")
+    top = pd.DataFrame({"group": ["1", "1"], "symbol": ["KIT", "TPSAB1"]})
+    proposals = pd.DataFrame({"suggestion": ["mast cell"], "sure": ["high"], "evidence": ["markers"]}, index=["1"])
+    row = describe_groups(groups, cells, delivered, top, proposals).iloc[0]
+    assert (row["n_cells"], row["share_of_query"], row["n_batches"], row["top_batch"]) == (3, 0.5, 2, "b1")
+    assert (row["label"], row["markers"], row["suggestion"]) == ("T", "KIT, TPSAB1", "mast cell")
+    assert row["label_share"] == pytest.approx(2 / 3)
+    assert row["counts_beside_query"] == pytest.approx(20 / 7.5)
+    none = describe_groups(groups.iloc[:0], cells, delivered, top, proposals)
+    assert list(none.columns) == COLUMNS
+    assert none.empty
