@@ -95,7 +95,7 @@ def test_missing_files_and_columns_are_named(write, tmp_path):
 
 def test_without_clusters_nothing_can_be_named(write):
     config = {"reference": "r.tsv", "annotation": write("scvi\t1\t0\tT\tx\t\t\t\t"), "clusters": {"resolutions": []}}
-    with pytest.raises(InputError, match="clusters.resolutions is empty"):
+    with pytest.raises(InputError, match=r"clusters.resolutions is empty"):
         complete_config(config)
 
 

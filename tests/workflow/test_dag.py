@@ -7,7 +7,7 @@ import time
 import anndata as ad
 import pytest
 
-from conftest import REPO, planned, small_counts, snakemake, write_sheets
+from conftest import REPO, finish, planned, small_counts, snakemake, write_sheets
 
 QUERY_RULES = {
     "prepare_query",
@@ -18,6 +18,9 @@ QUERY_RULES = {
     "deliver_labels",
     "embed_query",
 }
+# Groups of its novel cells, which labels do not wait for.
+NOVEL = {"group_novel"}
+SCORED = {"score_transfer", "collect_transfer", "compare_models"}
 SUMMARIES = {"export_atlas", "record_provenance", "write_report"}
 FOLD_RULES = {"plan_fold", "hold_out", "hide_labels", "calibrate", "measure_held_out"}
 DATASETS = [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"]
@@ -39,21 +42,6 @@ def make_project(folder):
 @pytest.fixture
 def project(tmp_path):
     return make_project(tmp_path)
-
-
-def finish(project):
-    """Mark everything in a project as done: placeholder files, recorded by Snakemake's own touch."""
-    run = snakemake(project, "--dry-run", "--quiet", "--detailed-summary")
-    for line in run.stdout.splitlines()[1:]:
-        path = line.split("\t")[0]
-        if path.startswith("results"):
-            file = project / path
-            (file if file.name == "tables" else file.parent).mkdir(parents=True, exist_ok=True)
-            if file.name != "tables":
-                file.write_text("placeholder")
-    snakemake(project, "--touch", "--cores", "1")
-    assert planned(snakemake(project, "--dry-run")) == {}
-    return project
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +81,14 @@ def add_query(folder, **columns):
 def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
     add_query(finished)
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | SUMMARIES
+    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES
     assert (jobs["map_query"], jobs["prepare_query"], jobs["transfer_labels"]) == (3, 1, 1)
 
 
 def test_a_query_with_labels_of_its_own_is_scored(finished):
     add_query(finished, label_key="cell_type")
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | SUMMARIES | {"score_transfer", "collect_transfer"}
+    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES | SCORED
     assert jobs["score_transfer"] == 1
 
 
@@ -147,7 +135,7 @@ def test_a_changed_query_file_reruns_that_query(finished):
     time.sleep(1.1)
     os.utime(finished / "q.h5ad")
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | SUMMARIES
+    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES
 
 
 def test_a_changed_dataset_reruns_its_scan_alone_of_the_scans(finished):
@@ -291,7 +279,7 @@ def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(project):
     finish(project)
     with_tree(project, queries=("q", "r"))
     jobs = planned(snakemake(project, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | SUMMARIES | {"classify_by_tree", "score_transfer", "collect_transfer"}
+    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES | SCORED | {"classify_by_tree"}
     assert jobs["classify_by_tree"] == 1
 
 

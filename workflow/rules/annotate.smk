@@ -21,6 +21,8 @@ rule cluster_reference:
         "<logs>/cluster_reference/{model}.log",
     benchmark:
         "<benchmarks>/cluster_reference/{model}.tsv"
+    group:
+        shared(group_of_clusters)
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -57,6 +59,8 @@ rule find_markers:
         "<logs>/find_markers/{model}.log",
     benchmark:
         "<benchmarks>/find_markers/{model}.tsv"
+    group:
+        shared(group_of_clusters)
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -94,6 +98,8 @@ use rule find_markers as find_label_markers with:
         "<logs>/find_label_markers.log",
     benchmark:
         "<benchmarks>/find_label_markers.tsv"
+    group:
+        shared("integration")
     resources:
         mem_mb=scaled_mem_mb(base=3500),
         runtime=minutes(120, per_input_mb=0.2),
@@ -125,6 +131,9 @@ rule describe_clusters:
         "<logs>/describe_clusters/{model}.log",
     benchmark:
         "<benchmarks>/describe_clusters/{model}.tsv"
+    group:
+        # None where it reads the user's files, which it may refuse: a failed group loses the clusters as well.
+        shared(None if suggestion_files() else group_of_clusters)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -156,6 +165,8 @@ rule match_labels:
         "<logs>/match_labels/{model}.log",
     benchmark:
         "<benchmarks>/match_labels/{model}.tsv"
+    group:
+        shared(group_of_clusters)
     conda:
         "../../envs/refatlas.yaml"
     threads: 2
@@ -211,7 +222,14 @@ rule label_counts:
         "<benchmarks>/label_counts/{split}.tsv"
     priority: 100
     group:
-        shared(group_of_split)
+        # The atlas's clusters are known once it is trained: too late for the group that prepares its counts.
+        shared(
+            lambda w: (
+                None
+                if ANNOTATED_MODEL and w.split == "reference"
+                else group_of_split(w)
+            )
+        )
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -288,6 +306,9 @@ rule group_novel:
         "<logs>/group_novel/{name}.log",
     benchmark:
         "<benchmarks>/group_novel/{name}.tsv"
+    group:
+        # None where it reads the user's marker genes, which it may refuse: a failed group loses the labels as well.
+        shared(None if CONFIG["suggestions"]["markers"] else group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     threads: 2

@@ -324,7 +324,7 @@ def mapqc_of(wildcards):
     }
 
 
-def labels_of_queries():
+def labels_of_queries(wildcards=None):
     """The labels of all queries."""
     if QUERIES and not LABELLED:
         raise WorkflowError(
@@ -556,6 +556,11 @@ def group_of_query(wildcards):
     if query.startswith("evaluation/"):
         return group_of_fold(wildcards)
     return f"query_{query.removeprefix('queries/')}"
+
+
+def group_of_clusters(wildcards):
+    """The jobs from a model's latent space of the reference to its UMAP, its clusters and their names."""
+    return f"clusters_{wildcards.model}"
 
 
 def group_of_delivery(wildcards):

@@ -22,6 +22,7 @@ rule scan_dataset:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
         runtime=minutes(60),
     params:
+        **({"datasets": list(DATASETS)} if CONFIG["exclude"] else {}),
         revision=revision("scan_dataset"),
         row=lambda w: DATASETS[w.dataset],
         files=lambda w: fingerprints_of(DATASETS[w.dataset]),
@@ -30,7 +31,6 @@ rule scan_dataset:
             "unlabeled": CONFIG["unlabeled"],
             "seed": CONFIG["seed"],
         },
-        **({"datasets": list(DATASETS)} if CONFIG["exclude"] else {}),
     script:
         "../scripts/scan_dataset.py"
 

@@ -104,6 +104,8 @@ rule embed_reference:
         "<logs>/embed_reference/{model}.log",
     benchmark:
         "<benchmarks>/embed_reference/{model}.tsv"
+    group:
+        shared(group_of_clusters)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -134,6 +136,8 @@ rule draw_reference:
         "<logs>/draw_reference/{model}.log",
     benchmark:
         "<benchmarks>/draw_reference/{model}.tsv"
+    group:
+        shared(group_of_clusters)
     conda:
         "../../envs/refatlas.yaml"
     resources:

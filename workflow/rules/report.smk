@@ -14,8 +14,8 @@ rule export_atlas:
                 delivered="<results>/queries/{name}/labels.csv",
             ),
         ),
-        reference=f"<results>/reference/{COUNTS}",
         **clusters_of_model(),
+        reference=f"<results>/reference/{COUNTS}",
         latent="<results>/reference/models/{model}/latent.parquet",
         umap="<results>/reference/models/{model}/umap.parquet",
     output:

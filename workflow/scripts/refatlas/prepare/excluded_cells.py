@@ -25,15 +25,15 @@ def exclude_cells(found: Scan, dataset: str, path: str, datasets: list[str]) -> 
     unknown = named[~owners.isin(datasets)]
     if len(unknown):
         raise InputError(
-            f"config: exclude: {path}: cell {shown(repr(unknown[0]))} is of no dataset of the reference; cells are named"
-            f" dataset:barcode, and the datasets are {listed(datasets)}"
+            f"config: exclude: {path}: cell {shown(repr(unknown[0]))} is of no dataset of the reference; cells are"
+            f" named dataset:barcode, and the datasets are {listed(datasets)}"
         )
     own = named[owners == dataset]
     missing = own[~own.isin(found.cells.index)]
     if len(missing):
         raise InputError(
-            f"config: exclude: {path}: {len(missing)} cells are not in dataset {dataset!r}: {listed(missing, 3)} (it has"
-            f" {listed(found.cells.index, 3)})"
+            f"config: exclude: {path}: {len(missing)} cells are not in dataset {dataset!r}: {listed(missing, 3)} (it"
+            f" has {listed(found.cells.index, 3)})"
         )
     taken = found.cells.index.isin(own) & found.cells["keep"].to_numpy()
     found.cells.loc[taken, "reason"] = REASON
