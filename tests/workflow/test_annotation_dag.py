@@ -235,7 +235,7 @@ def test_a_wrong_annotation_is_refused_at_planning(project, header, row, message
         ({"label_map": "map.tsv"}, "map.tsv, line 2: there is no dataset 'gone'; the reference has"),
         ({"label_map": "gone.tsv"}, "config: label_map: 'gone.tsv' does not exist"),
         ({"annotation": "gone.tsv"}, "config: annotation: 'gone.tsv' does not exist"),
-        ({"exclude": "gone.tsv"}, "config: exclude 'gone.tsv' does not exist"),
+        ({"exclude": "gone.tsv"}, "config: exclude: no file 'gone.tsv'"),
         (
             {"annotation": "annotation.tsv", "clusters": {"resolutions": []}},
             "config: annotation names clusters, and clusters.resolutions is empty",

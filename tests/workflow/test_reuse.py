@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import refatlas
 from conftest import REPO, planned, small_counts, write_sheets
@@ -22,6 +23,7 @@ OTHER = "9.9.9"
 SCAN = "reference/datasets/a/scan.json"
 # With `--sdm conda`, the environment of Snakemake itself may have none of these.
 OF_JOBS = ("anndata", "h5py", "numba", "pyarrow", "scanpy", "scipy", "scvi", "sklearn", "torch")
+VARIED = {"scvi": {"type": "scvi"}, "other": {"type": "scvi", "vary": {"model.n_latent": [5, 10]}}}
 
 
 @pytest.fixture
@@ -171,6 +173,25 @@ def test_a_module_on_a_local_path_plans_everything(project, directives, results,
     assert f"output: {results}/report/index.html" in text
     assert f"log: {logs}/scan_dataset/a.log" in text
     assert "input: a.h5ad" in text
+
+
+def test_a_module_reads_the_tables_that_people_write_where_they_are(project):
+    (project / "annotation.tsv").write_text("model\tresolution\tcluster\tlabel\nscvi\t1\t0\tA\n")
+    (project / "map.tsv").write_text("dataset\tlabel\tname\na\tA\tT\n")
+    (project / "excluded.tsv").write_text("cell\na:cell1\n")
+    (project / "markers.tsv").write_text("label\tgene\nT\tG1\n")
+    config = yaml.safe_load((project / "config.yaml").read_text())
+    config |= {"annotation": "annotation.tsv", "label_map": "map.tsv", "exclude": "excluded.tsv"}
+    config |= {"suggestions": {"markers": "markers.tsv"}, "models": VARIED}
+    (project / "config.yaml").write_text(yaml.safe_dump(config))
+    write_module(project, local(REPO), prefix="'atlas'")
+    site = write_site(project / "custom", blocked=OF_JOBS)
+    run = run_snakemake(project, "--dry-run", path=(REPO / "workflow" / "scripts", site))
+    text = succeeded(run)
+    assert (planned(run)["refatlas_annotate_cells"], planned(run)["refatlas_train_reference"]) == (1, 2 * 4)
+    for file in ("annotation.tsv", "map.tsv", "excluded.tsv", "markers.tsv"):
+        assert f" {file}" in text
+        assert f"atlas/{file}" not in text
 
 
 def test_a_module_with_prefix_and_pathvars_runs(project):

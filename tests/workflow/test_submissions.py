@@ -11,6 +11,7 @@ from conftest import REPO, site_profile, small_counts, write_sheets
 
 PARTITIONS = {"partition": '"cpu"', "gpu_partition": '"gpu"'}
 TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
+OF_CLUSTERS = ("cluster_reference", "describe_clusters")
 
 
 def submissions(folder: Path, *arguments: str) -> list[list[str]]:
@@ -46,11 +47,11 @@ def with_query(planned: list[list[str]]) -> list[str]:
     return found
 
 
-def test_the_demo_is_at_most_thirty_submissions(tmp_path):
+def test_the_demo_is_at_most_thirty_five_submissions(tmp_path):
     shutil.copytree(REPO / "config", tmp_path / "config")
     planned = submissions(tmp_path)
     assert sum(map(len, planned)) == 83
-    assert 20 < len(planned) <= 30
+    assert 20 < len(planned) <= 35
 
 
 def test_a_job_on_a_gpu_is_submitted_alone(project):
@@ -68,14 +69,56 @@ def test_a_job_on_a_gpu_is_submitted_alone(project):
 def test_what_follows_the_models_of_a_query_is_one_submission(project):
     folder, write = project
     configfile = ("--configfile", str(folder / "config.yaml"))
-    of_query = ["assess_query", "deliver_labels", "embed_query", "group_novel", "map_query", "match_query"]
-    of_query.append("transfer_labels")
+    of_query = [
+        "assess_query",
+        "deliver_labels",
+        "embed_query",
+        "group_novel",
+        "map_query",
+        "match_query",
+        "transfer_labels",
+    ]
     assert with_query(submissions(folder, *configfile)) == of_query
     # A failed submission loses the results of all of its jobs: a verdict that stops the run must outlast it.
     write(verdict={"stop": "fail"})
     planned = submissions(folder, *configfile)
     assert with_query(planned) == [rule for rule in of_query if rule != "deliver_labels"]
     assert ["deliver_labels"] in planned
+
+
+def test_what_follows_the_latent_space_of_a_model_is_one_submission(project):
+    folder, write = project
+    configfile = ("--configfile", str(folder / "config.yaml"))
+    planned = submissions(folder, *configfile)
+    assert planned.count([*OF_CLUSTERS, "draw_reference", "embed_reference", "find_markers"]) == 3
+    # A file of the user may be refused, and a failed submission loses the results of all of its jobs.
+    (folder / "markers.tsv").write_text("label\tgene\nT\tG1\n")
+    write(suggestions={"markers": "markers.tsv"})
+    planned = submissions(folder, *configfile)
+    assert planned.count(["describe_clusters"]) == 3
+    assert planned.count(["cluster_reference", "draw_reference", "embed_reference", "find_markers"]) == 3
+    assert ["group_novel"] in planned
+    assert "group_novel" not in with_query(planned)
+
+
+def test_an_annotation_is_planned_from_the_start(project):
+    """No submission waits for itself: the labels of the atlas's cells are known after one of its models is trained."""
+    folder, write = project
+    (folder / "annotation.tsv").write_text("model\tresolution\tcluster\tlabel\nscvi\t1\t0\tT\n")
+    write(annotation="annotation.tsv", label_key="-")
+    planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
+    assert ["annotate_cells"] in planned
+    assert ["build_reference", "select_genes"] in planned
+    assert planned.count(["label_counts"]) == 1
+    of_fold = ["build_reference", "hold_out", "label_counts", "label_held_out", "plan_fold", "select_genes"]
+    assert planned.count(of_fold) == 2
+    assert [*OF_CLUSTERS, "find_markers"] in planned
+    assert planned.count(["draw_reference"]) == 1
+    # A label map alone is known before training.
+    (folder / "map.tsv").write_text("dataset\tlabel\tname\na\tA\tT\n")
+    write(label_map="map.tsv")
+    planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
+    assert ["build_reference", "label_counts", "select_genes"] in planned
 
 
 def test_trees_of_labels_share_the_submissions_of_folds_and_queries(project):

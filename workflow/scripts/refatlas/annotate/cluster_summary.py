@@ -14,16 +14,16 @@ CELL_CYCLE = Path(__file__).parent / "markers" / "cell_cycle.tsv"
 # A cluster is of one batch or dataset if so much of it is, and if of the rest it has a fifth of its due.
 ONE_SOURCE, DUE = 0.9, 0.2
 # Genes of a cluster's own: two times its other cells, in a quarter of its cells. A cluster has few of them if they are
-# fewer than ten, or than a fifth of what is usual among the clusters: how many that is depends on the genes measured.
-OWN_LOG2, OWN_SHARE, FEW_OWN, FEW_OF_USUAL = 1.0, 0.25, 10, 0.2
+# fewer than ten, or than a tenth of what is usual among the clusters: how many that is depends on the genes measured.
+OWN_LOG2, OWN_SHARE, FEW_OWN, FEW_OF_USUAL = 1.0, 0.25, 10, 0.1
 # Counts or genes below this share of what is usual, and a mitochondrial share so far above.
 LOW_DEPTH, HIGH_MITO, MITO_FACTOR = 0.5, 0.05, 2.0
 # Correlation with the mean of all cells, in log expression. It must also be above that with any other cluster.
 AMBIENT_CORRELATION = 0.9
 # Genes that tell two clusters apart, the share of them that a doublet expresses, and how much of it.
 TELLING, EXPRESSED, OF_SOURCE = 15, 0.75, 0.35
-# Of the genes of the cell cycle; of a cluster's first markers.
-CYCLING, FIRST_MARKERS, FIRST_CYCLING, LEAST_CYCLE_GENES = 0.3, 30, 0.25, 10
+# Of the genes of the cell cycle, and times as many as of all genes; of a cluster's first markers.
+CYCLING, CYCLING_FACTOR, FIRST_MARKERS, FIRST_CYCLING, LEAST_CYCLE_GENES = 0.3, 2.0, 30, 0.25, 10
 
 
 @dataclass
@@ -132,7 +132,7 @@ def cluster_flags(
 
 def _flag_quality(table: pd.DataFrame, n_own: pd.Series, profiles: Profiles, flags: dict[int, dict[str, str]]) -> None:
     """Flag clusters of low quality, and of ambient RNA: few counts, and no genes of their own."""
-    usual = table[["median_counts", "median_genes", "mito_share"]].median()
+    usual = _usual(table)
     few_own = max(FEW_OWN, FEW_OF_USUAL * n_own.median())
     like_all, like_others = _likeness(profiles.mean, table["n_cells"].to_numpy())
     for row in table.to_dict("records"):
@@ -151,6 +151,16 @@ def _flag_quality(table: pd.DataFrame, n_own: pd.Series, profiles: Profiles, fla
                 f"its mean profile is that of all cells (correlation {likeness:.2f}), with {depth:.0%} of the usual"
                 f" counts and {n_own.get(cluster, 0)} genes of its own"
             )
+
+
+def _usual(table: pd.DataFrame) -> pd.Series:
+    """Return the medians of the cluster that half of the cells lie below: many small clusters do not change them."""
+    found = {}
+    for name in ("median_counts", "median_genes", "mito_share"):
+        ordered = table.sort_values(name)
+        half = ordered["n_cells"].cumsum() >= ordered["n_cells"].sum() / 2
+        found[name] = ordered.loc[half, name].iloc[0]
+    return pd.Series(found)
 
 
 def _likeness(mean: pd.DataFrame, sizes: np.ndarray) -> tuple[pd.Series, pd.Series]:
@@ -216,10 +226,11 @@ def _flag_cell_cycle(profiles: Profiles, flags: dict[int, dict[str, str]]) -> No
         return
     own = profiles.own()
     for cluster in flags:
-        of_cycle = own.loc[cluster].to_numpy()[cycle].mean()
+        of_cycle, of_all = own.loc[cluster].to_numpy()[cycle].mean(), own.loc[cluster].mean()
         first = np.argsort(-profiles.score.loc[cluster].to_numpy(), kind="stable")[:FIRST_MARKERS]
-        if of_cycle >= CYCLING or cycle[first].mean() >= FIRST_CYCLING:
+        if of_cycle >= max(CYCLING, CYCLING_FACTOR * of_all) or cycle[first].mean() >= FIRST_CYCLING:
             names = [name for name in profiles.symbols.to_numpy()[first] if name.upper() in known][:5]
             flags[cluster]["cell cycle"] = (
-                f"{of_cycle:.0%} of the genes of S, G2 and M phase mark it ({', '.join(names)})"
+                f"{of_cycle:.0%} of the genes of S, G2 and M phase mark it, and {of_all:.0%} of all genes"
+                + (f" ({', '.join(names)})" if names else "")
             )
