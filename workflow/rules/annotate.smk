@@ -209,7 +209,8 @@ rule annotate_cells:
         "../scripts/annotate_cells.py"
 
 
-# The counts stay where they are: the file links to them, and has labels of its own.
+# The counts stay where they are: the file links to them, and has labels of its own. In no group: it waits for a model
+# of the atlas, which waits for the group that prepares the counts.
 rule label_counts:
     input:
         **of_datasets(dataset_cells="labelled_cells.parquet"),
@@ -251,8 +252,6 @@ rule label_held_out:
         "<logs>/label_held_out/{fold}.log",
     benchmark:
         "<benchmarks>/label_held_out/{fold}.tsv"
-    group:
-        shared(group_of_split)
     conda:
         "../../envs/refatlas.yaml"
     resources:

@@ -137,7 +137,7 @@ rule draw_reference:
     benchmark:
         "<benchmarks>/draw_reference/{model}.tsv"
     group:
-        shared(group_of_clusters)
+        shared("integration")
     conda:
         "../../envs/refatlas.yaml"
     resources:
