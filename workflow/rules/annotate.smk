@@ -209,8 +209,7 @@ rule annotate_cells:
         "../scripts/annotate_cells.py"
 
 
-# The counts stay where they are: the file links to them, and has labels of its own. In no group: it waits for a model
-# of the atlas, which waits for the group that prepares the counts.
+# The counts stay where they are: the file links to them, and has labels of its own.
 rule label_counts:
     input:
         **of_datasets(dataset_cells="labelled_cells.parquet"),
@@ -231,6 +230,8 @@ rule label_counts:
                 else group_of_split(w)
             )
         )
+    group:
+        shared(group_of_labels)
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -252,6 +253,8 @@ rule label_held_out:
         "<logs>/label_held_out/{fold}.log",
     benchmark:
         "<benchmarks>/label_held_out/{fold}.tsv"
+    group:
+        shared(group_of_split)
     conda:
         "../../envs/refatlas.yaml"
     resources:

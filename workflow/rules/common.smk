@@ -563,6 +563,16 @@ def group_of_clusters(wildcards):
     return f"clusters_{wildcards.model}"
 
 
+def group_of_figures(wildcards):
+    """That of the clusters; none with an annotation, whose labels wait for the clusters."""
+    return None if RELABELLED else group_of_clusters(wildcards)
+
+
+def group_of_labels(wildcards):
+    """That of the fold's counts; none for the atlas, whose labels wait for a model that waits for its counts."""
+    return None if wildcards.split == "reference" else group_of_split(wildcards)
+
+
 def group_of_delivery(wildcards):
     """That of the query; none where a verdict may stop the run, because a failed group loses the verdict as well."""
     return group_of_query(wildcards) if CONFIG["verdict"]["stop"] == "never" else None

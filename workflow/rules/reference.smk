@@ -137,7 +137,7 @@ rule draw_reference:
     benchmark:
         "<benchmarks>/draw_reference/{model}.tsv"
     group:
-        shared("integration")
+        shared(group_of_figures)
     conda:
         "../../envs/refatlas.yaml"
     resources:
