@@ -222,15 +222,6 @@ rule label_counts:
         "<benchmarks>/label_counts/{split}.tsv"
     priority: 100
     group:
-        # The atlas's clusters are known once it is trained: too late for the group that prepares its counts.
-        shared(
-            lambda w: (
-                None
-                if ANNOTATED_MODEL and w.split == "reference"
-                else group_of_split(w)
-            )
-        )
-    group:
         shared(group_of_labels)
     conda:
         "../../envs/refatlas.yaml"

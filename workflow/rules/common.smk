@@ -564,8 +564,8 @@ def group_of_clusters(wildcards):
 
 
 def group_of_figures(wildcards):
-    """That of the clusters; none with an annotation, whose labels wait for the clusters."""
-    return None if RELABELLED else group_of_clusters(wildcards)
+    """That of the clusters; none for the model that is annotated: the labels in its figure wait for its clusters."""
+    return None if wildcards.model == ANNOTATED_MODEL else group_of_clusters(wildcards)
 
 
 def group_of_labels(wildcards):
