@@ -115,7 +115,8 @@ def test_queries_are_mapped_without_labels(project):
     write(queries=QUERY)
     jobs = planned(snakemake(folder, "--dry-run"))
     assert jobs == {**UNLABELLED, "prepare_query": 1, "map_query": 2, "embed_query": 1}
-    assert NO_LABELS in refused(folder, "--", "labels")
+    for target in ("labels", "results/queries/q/labels.csv"):
+        assert NO_LABELS in refused(folder, "--", target)
 
 
 def test_labels_of_one_dataset_are_enough_and_of_two_are_matched(project):
@@ -249,3 +250,18 @@ def test_a_wrong_table_is_refused_at_planning(project, config, message):
     text = refused(folder)
     assert message in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("annotation", "models/scvi/annotation/1.tsv"), ("exclude", "excluded_cells.tsv")],
+)
+def test_a_table_that_a_run_replaces_is_refused(project, key, name):
+    """A template filled in where it stands would be overwritten with the next round's."""
+    folder, write = project
+    path = folder / "results" / "reference" / name
+    path.parent.mkdir(parents=True)
+    annotate(folder)
+    (folder / "annotation.tsv").rename(path)
+    write(**{key: f"results/reference/{name}"})
+    assert f"config: {key}: 'results/reference/{name}' is in the folder of the results" in refused(folder)

@@ -78,6 +78,7 @@ from refatlas.config.settings import (
     complete_config,
     delivered_source,
     models_with_proteins,
+    require_outside,
     tree_settings,
 )
 from refatlas.config.sheets import load_sheets
@@ -113,6 +114,12 @@ try:
     for place in ("results", "logs", "benchmarks"):
         check_writable(
             workflow.modifier.modify_path(workflow.pathvars.apply(f"<{place}>"))
+        )
+    for key in ("annotation", "label_map", "exclude"):
+        require_outside(
+            CONFIG[key],
+            workflow.modifier.modify_path(workflow.pathvars.apply("<results>")),
+            f"config: {key}",
         )
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -324,13 +331,19 @@ def mapqc_of(wildcards):
     }
 
 
-def labels_of_queries(wildcards=None):
-    """The labels of all queries."""
-    if QUERIES and not LABELLED:
+def require_labels():
+    """Refuse to plan labels of queries that no reference can give."""
+    if not LABELLED:
         raise WorkflowError(
             "queries get the labels of the reference, and it has none; set label_key for a dataset, or annotate the "
             "clusters"
         )
+
+
+def labels_of_queries(wildcards=None):
+    """The labels of all queries."""
+    if QUERIES:
+        require_labels()
     return expand("<results>/queries/{name}/labels.csv", name=QUERIES)
 
 
@@ -359,6 +372,7 @@ def updated_trees():
 
 def indices_of(wildcards):
     """The index of each model's reference, and the latent space that it was made of."""
+    require_labels()
     folder = f"<results>/{reference_of(wildcards.query)}/models/{{model}}"
     return of_models(index=f"{folder}/index.npz", reference=f"{folder}/latent.parquet")
 

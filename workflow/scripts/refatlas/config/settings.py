@@ -254,3 +254,18 @@ def check_writable(folder: str) -> None:
         raise InputError(f"folder {folder!r}: {place} is a file; {remedy}")
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"folder {folder!r}: no permission to write in {place}; {remedy}")
+
+
+def require_outside(path: str | None, folder: str, where: str) -> None:
+    """Raise an InputError if a file that people write is in the folder of the results, where a run replaces it.
+
+    Args:
+        path: None if the config names none.
+        folder: of the results.
+        where: the config's key, for the message.
+    """
+    if path is not None and Path(path).resolve().is_relative_to(Path(folder).resolve()):
+        raise InputError(
+            f"{where}: {path!r} is in the folder of the results, where a run replaces it; copy it to another place, and"
+            " name the copy"
+        )
