@@ -48,6 +48,7 @@ def timed(found: dict, name: str) -> Iterator[None]:
 
 
 def of_refatlas(cells: np.ndarray, found: dict) -> dict[float, np.ndarray]:
+    """Cluster as the rule does, and measure the stability."""
     from refatlas.annotate.cluster_stability import stability
     from refatlas.annotate.clustering import cluster_cells
 
@@ -61,6 +62,7 @@ def of_refatlas(cells: np.ndarray, found: dict) -> dict[float, np.ndarray]:
 
 
 def of_scanpy(cells: np.ndarray, found: dict) -> dict[float, np.ndarray]:
+    """Search neighbours and cluster by scanpy."""
     import anndata as ad
     import scanpy as sc
     from pynndescent import PyNNDescentTransformer

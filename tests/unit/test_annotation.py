@@ -11,6 +11,7 @@ from scipy import sparse
 from conftest import small_counts
 from refatlas.annotate.accept import accept
 from refatlas.annotate.annotation import annotate_datasets, annotation_template
+from refatlas.annotate.held_cells import cell_hashes
 from refatlas.annotate.rounds import HISTORY, record_round
 from refatlas.config.annotation import parse_annotation
 from refatlas.config.label_map import read_label_map
@@ -42,7 +43,7 @@ def template(resolution: str) -> pd.DataFrame:
     numbers = np.unique(CLUSTERS[resolution])
     summary = pd.DataFrame({"cluster": numbers, "n_batches": 1, "flags": ""})
     proposals = pd.DataFrame({"cluster": numbers, "suggestion": "", "sure": "", "evidence": ""})
-    return annotation_template("scvi", resolution, CLUSTERS[resolution], summary, proposals, 1)
+    return annotation_template("scvi", CLUSTERS[resolution], cell_hashes(CELLS), summary, proposals, 1)
 
 
 def written(folder, rows: dict[tuple[str, int], dict]) -> str:

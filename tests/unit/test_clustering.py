@@ -92,7 +92,16 @@ def test_real_groups_are_stable_and_slices_of_one_are_not():
 
 
 def test_one_cluster_is_suggested_only_without_another():
-    table = pd.DataFrame({"n_clusters": [1, 4, 9, 20], "stability": [1.0, 0.95, 0.9, 0.4]})
+    low = [1.0, 0.9, 0.86, 0.3]
+    table = pd.DataFrame({"n_clusters": [1, 4, 9, 20], "stability": [1.0, 0.95, 0.9, 0.4], "stability_low": low})
     assert suggested(table) == 2
-    assert suggested(table.assign(stability=[1.0, 0.5, 0.6, 0.4])) == 2
+    assert suggested(table.assign(stability_low=[1.0, 0.9, 0.8, 0.3])) == 1
+    assert suggested(table.assign(stability=[1.0, 0.5, 0.6, 0.4], stability_low=[1.0, 0.4, 0.5, 0.3])) == 2
     assert suggested(table.assign(n_clusters=1)) == 0
+
+
+def test_single_cells_are_not_suggested():
+    latent = np.ones((40, 3), dtype=np.float32)
+    clusters = cluster_cells(latent, [1.0, 2.0], 15, 0)
+    assert [codes.max() + 1 for codes in clusters.values()] == [1, 40]
+    assert list(stability(latent, clusters, 15, 2, 0)[0]["suggested"]) == [True, False]

@@ -57,7 +57,7 @@ def test_rows_are_read_as_a_spreadsheet_writes_them(write):
         ("scvi\t1\tT cells\tT\tx\t\t\t\t", "cluster 'T cells' is no number"),
         ("scvi\t1\t0\tT\tx\tmaybe\t\t\t", "exclude 'maybe' is neither yes nor no"),
         ("scvi\t1\t0\t\t\t\t\t\t", "no cluster has a label"),
-        ("scvi\t1\t0\t__unlabeled__\tx\t\t\t\t", "or reserved"),
+        ("scvi\t1\t0\t__unlabeled__\tx\t\t\t\t", "is reserved for models"),
     ],
 )
 def test_a_wrong_row_is_refused_with_what_exists(write, row, words):
@@ -81,7 +81,7 @@ def test_every_name_has_one_coarser_name(write):
     assert "belongs to 'B' here and to 'immune'" in refused(
         write("scvi\t1\t0\tT\timmune\t\t\t\t", "scvi\t1\t1\tT\tB\t\t\t\t")
     )
-    assert "1 of 2 label levels" in refused(write("scvi\t1\t0\tT\timmune\t\t\t\t", "scvi\t1\t1\tB\t\t\t\t\t"))
+    assert "has names at 1 of 2 levels" in refused(write("scvi\t1\t0\tT\timmune\t\t\t\t", "scvi\t1\t1\tB\t\t\t\t\t"))
 
 
 def test_missing_files_and_columns_are_named(write, tmp_path):
@@ -91,6 +91,10 @@ def test_missing_files_and_columns_are_named(write, tmp_path):
         write("scvi\t1\t0\tT\tx", header="model\tresolution\tcluster\tlabel\tlabel_3\n")
     )
     assert "occurs twice" in refused(write("scvi\t1\t0\tT\tx", header="model\tresolution\tcluster\tlabel\tlabel\n"))
+
+
+def test_a_tab_within_a_note_is_noticed(write):
+    assert "line 2: 10 values for 9 columns" in refused(write("scvi\t1\t0\tT\tx\t\tCD3\tand more\tAnn\th"))
 
 
 def test_without_clusters_nothing_can_be_named(write):

@@ -4,11 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.annotate.held_cells import SAMPLED, held_cells, read_held, require_same_cells
+from refatlas.annotate.held_cells import SAMPLED, cell_hashes, read_held, require_same_cells
+from refatlas.annotate.held_cells import held_cells as held_text
 from refatlas.errors import InputError
 
 N = 3000
 CELLS = pd.Index([f"a:cell{i}" for i in range(N)])
+
+
+def held_cells(names) -> str:
+    return held_text(cell_hashes(names))
 
 
 def clusters(codes) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from refatlas.annotate import label_matching
-from refatlas.config import label_map
+from refatlas.config import label_map, written_tables
 from refatlas.config.label_map import MappedLabel, read_label_map
 from refatlas.errors import InputError
 from refatlas.io.cell_tables import UNLABELED
@@ -101,7 +101,7 @@ def test_an_empty_file_is_refused(tmp_path):
 
 def test_constants_of_two_layers_are_equal():
     assert label_map.NO_LABEL == label_matching.NO_LABEL
-    assert label_map.UNLABELED == UNLABELED
+    assert written_tables.UNLABELED == UNLABELED
 
 
 def cells(**columns: list) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from refatlas.annotate.annotation import annotation_template
 from refatlas.annotate.cluster_summary import summarize_clusters
+from refatlas.annotate.held_cells import cell_hashes
 from refatlas.annotate.suggestions import overall, suggest_names
 from refatlas.io.atomic import write_table
 from refatlas.io.cell_tables import read_cells
@@ -26,10 +27,11 @@ def main(smk) -> None:
     names = overall(suggestions)
     write_table(summary, out.clusters)
     write_table(suggestions, out.suggestions)
+    hashes = cell_hashes(clusters.index)
     for resolution, path in by_name(out, "template").items():
         of_resolution = (table[table["resolution"].astype(str) == resolution] for table in (summary, names))
-        table = annotation_template(smk.wildcards.model, resolution, clusters[resolution], *of_resolution, p.n_levels)
-        write_table(table, path)
+        template = annotation_template(smk.wildcards.model, clusters[resolution], hashes, *of_resolution, p.n_levels)
+        write_table(template, path)
 
 
 if "snakemake" in globals():

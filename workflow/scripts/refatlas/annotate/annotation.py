@@ -173,14 +173,19 @@ def label_cells(cells: pd.DataFrame, annotated: pd.DataFrame | None, n_levels: i
 
 
 def annotation_template(
-    model: str, resolution: str, clusters: pd.Series, summary: pd.DataFrame, proposals: pd.DataFrame, n_levels: int
+    model: str,
+    clusters: pd.Series,
+    hashes: np.ndarray,
+    summary: pd.DataFrame,
+    proposals: pd.DataFrame,
+    n_levels: int,
 ) -> pd.DataFrame:
     """Return the table that people fill in to name the clusters of one resolution.
 
     Args:
         model: its name.
-        resolution: as text.
-        clusters: of each cell, indexed by cell.
+        clusters: of each cell, named by the resolution.
+        hashes: of the same cells, of `cell_hashes`.
         summary: rows of clusters.csv of this resolution.
         proposals: suggestion, sure and evidence, indexed by cluster.
         n_levels: number of label levels to fill in.
@@ -191,18 +196,17 @@ def annotation_template(
         for table in (summary, proposals)
     )
     empty = {label_column(level + 1): "" for level in range(n_levels)} | dict.fromkeys(EDITED, "")
-    names = clusters.index.to_numpy()
     codes = clusters.to_numpy()
     return pd.DataFrame(
         {
             "model": model,
-            "resolution": resolution,
+            "resolution": clusters.name,
             "cluster": n_cells.index,
             **empty,
             "cells": n_cells.to_numpy(),
             "batches": summary["n_batches"].to_numpy(),
             "flags": summary["flags"].fillna("").to_numpy(),
             **{name: proposals[name].fillna("").to_numpy() for name in ("suggestion", "sure", "evidence")},
-            "held": [held_cells(names[codes == cluster]) for cluster in n_cells.index],
+            "held": [held_cells(hashes[codes == cluster]) for cluster in n_cells.index],
         }
     )

@@ -6,7 +6,7 @@ import pandas as pd
 from refatlas.annotate.clustering import cluster_cells
 
 # Each subsample has this share of the cells, but no more than that many.
-SHARE, MOST_CELLS = 0.8, 20_000
+SHARE, MOST_CELLS = 0.8, 50_000
 # Hennig (2007) calls clusters with a mean Jaccard index of at least 0.85 highly stable.
 STABLE = 0.85
 # Of groups within a query, which has no settings of its own.
@@ -28,6 +28,8 @@ def jaccard_of_best_match(reference: np.ndarray, found: np.ndarray) -> np.ndarra
     rows, columns = table.sum(axis=1, keepdims=True), table.sum(axis=0, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         best = (table / (rows + columns - table)).max(axis=1)
+    # A cell alone is always found again alone, or never: that says nothing of a cluster.
+    best[rows[:, 0] == 1] = 0
     return np.where(rows[:, 0] > 0, best, np.nan)
 
 
@@ -92,15 +94,17 @@ def _tables(resolution: float, codes: np.ndarray, matches: np.ndarray) -> tuple[
 def suggested(summary: pd.DataFrame) -> int:
     """Return the row of the suggested resolution: the finest that is stable, or else the most stable one.
 
-    A resolution with one cluster is stable and says nothing: it is only suggested if all are so.
+    Stable means that the lower end of the interval is at least STABLE: a mean as high can hide resolutions that
+    subsamples split in different ways. A resolution with one cluster, or with single cells alone, says nothing: it is
+    only suggested if all are so.
 
     Args:
-        summary: rows from coarse to fine, with n_clusters and stability.
+        summary: rows from coarse to fine, with n_clusters, stability and stability_low.
     """
-    several = summary[summary["n_clusters"] > 1]
+    several = summary[(summary["n_clusters"] > 1) & (summary["stability"] > 0)]
     if several.empty:
         return int(summary.index[0])
-    stable = several[several["stability"] >= STABLE]
+    stable = several[several["stability_low"] >= STABLE]
     return int(stable.index[-1] if len(stable) else several["stability"].idxmax())
 
 

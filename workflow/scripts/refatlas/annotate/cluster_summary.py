@@ -18,8 +18,11 @@ ONE_SOURCE, DUE = 0.9, 0.2
 OWN_LOG2, OWN_SHARE, FEW_OWN, FEW_OF_USUAL = 1.0, 0.25, 10, 0.1
 # Counts or genes below this share of what is usual, and a mitochondrial share so far above.
 LOW_DEPTH, HIGH_MITO, MITO_FACTOR = 0.5, 0.05, 2.0
-# Correlation with the mean of all cells, in log expression. It must also be above that with any other cluster.
-AMBIENT_CORRELATION = 0.9
+# Correlation with the sum of all cells, in log expression. It must also be above that with any other cluster. Droplets
+# without a cell have clearly fewer counts than cells.
+AMBIENT_CORRELATION, AMBIENT_DEPTH = 0.8, 0.75
+# A gene is beyond other clusters if its mean is half a doubling above theirs.
+BEYOND = np.log(2) / 2
 # Genes that tell two clusters apart, the share of them that a doublet expresses, and how much of it.
 TELLING, EXPRESSED, OF_SOURCE = 15, 0.75, 0.35
 # Of the genes of the cell cycle, and times as many as of all genes; of a cluster's first markers.
@@ -125,16 +128,16 @@ def cluster_flags(
                 )
     n_own = profiles.own().sum(axis=1)
     _flag_quality(table, n_own, profiles, flags)
+    _flag_ambient(table, profiles, flags)
     _flag_doublets(table, profiles, flags)
     _flag_cell_cycle(profiles, flags)
     return flags
 
 
 def _flag_quality(table: pd.DataFrame, n_own: pd.Series, profiles: Profiles, flags: dict[int, dict[str, str]]) -> None:
-    """Flag clusters of low quality, and of ambient RNA: few counts, and no genes of their own."""
+    """Flag clusters of few counts that have few genes of their own, and of a high mitochondrial share."""
     usual = _usual(table)
     few_own = max(FEW_OWN, FEW_OF_USUAL * n_own.median())
-    like_all, like_others = _likeness(profiles.mean, table["n_cells"].to_numpy())
     for row in table.to_dict("records"):
         cluster, few = row["cluster"], n_own.get(row["cluster"], 0) < few_own
         depth, genes = row["median_counts"] / usual["median_counts"], row["median_genes"] / usual["median_genes"]
@@ -145,11 +148,26 @@ def _flag_quality(table: pd.DataFrame, n_own: pd.Series, profiles: Profiles, fla
             )
         elif mito > MITO_FACTOR * usual["mito_share"] and mito - usual["mito_share"] > HIGH_MITO:
             flags[cluster]["low quality"] = f"mitochondrial share {mito:.0%}; {usual['mito_share']:.0%} is usual"
-        likeness = like_all[cluster]
-        if few and depth < 1 and len(table) > 2 and likeness >= max(AMBIENT_CORRELATION, like_others[cluster]):
+
+
+def _flag_ambient(table: pd.DataFrame, profiles: Profiles, flags: dict[int, dict[str, str]]) -> None:
+    """Flag clusters whose profile is that of all cells together, with few counts and no genes beyond all others.
+
+    A part of a type that was split is more like the rest of the type than like all cells.
+    """
+    if len(table) < 3:
+        return
+    usual, clusters = _usual(table), list(table["cluster"])
+    like_all, like_others = _likeness(profiles.mean, (table["n_cells"] * table["median_counts"]).to_numpy())
+    for cluster, counts in zip(clusters, table["median_counts"], strict=True):
+        likeness, other, depth = like_all[cluster], like_others[cluster], counts / usual["median_counts"]
+        if depth >= AMBIENT_DEPTH or likeness < max(AMBIENT_CORRELATION, other):
+            continue
+        n_beyond = _n_beyond(profiles, cluster, [name for name in clusters if name != cluster])
+        if n_beyond < FEW_OWN:
             flags[cluster]["ambient RNA"] = (
-                f"its mean profile is that of all cells (correlation {likeness:.2f}), with {depth:.0%} of the usual"
-                f" counts and {n_own.get(cluster, 0)} genes of its own"
+                f"its profile is that of all cells together (correlation {likeness:.2f}; {other:.2f} with the nearest"
+                f" cluster), with {depth:.0%} of the usual counts and {n_beyond} genes beyond all other clusters"
             )
 
 
@@ -163,18 +181,26 @@ def _usual(table: pd.DataFrame) -> pd.Series:
     return pd.Series(found)
 
 
-def _likeness(mean: pd.DataFrame, sizes: np.ndarray) -> tuple[pd.Series, pd.Series]:
-    """Return the correlation of each cluster's profile with the mean of all cells, and the best with another cluster.
+def _likeness(mean: pd.DataFrame, counts: np.ndarray) -> tuple[pd.Series, pd.Series]:
+    """Return the correlation of each cluster's profile with that of all cells, and the best with another cluster.
+
+    What cells leak is in the soup in proportion to their counts.
 
     Args:
-        mean: log expression, clusters × genes. sizes: of the clusters.
+        mean: log expression, clusters × genes. counts: of all cells of each cluster together.
     """
-    profiles = np.vstack([mean.to_numpy(), np.average(mean, axis=0, weights=sizes)])
+    pooled = np.log1p(np.average(np.expm1(mean), axis=0, weights=counts))
     with np.errstate(invalid="ignore", divide="ignore"):
         # Of a profile without variance, the correlation is not defined.
-        likeness = np.nan_to_num(np.corrcoef(profiles))
+        likeness = np.nan_to_num(np.corrcoef(np.vstack([mean.to_numpy(), pooled])))
     np.fill_diagonal(likeness, -1)
     return pd.Series(likeness[:-1, -1], index=mean.index), pd.Series(likeness[:-1, :-1].max(axis=1), index=mean.index)
+
+
+def _n_beyond(profiles: Profiles, cluster: int, others: list[int]) -> int:
+    """Return how many genes are higher in a cluster than in each of the others: no mixture of them has any."""
+    above = profiles.mean.loc[cluster] - profiles.mean.loc[others].max()
+    return int(((above > BEYOND) & (profiles.share.loc[cluster] >= OWN_SHARE)).sum())
 
 
 def _flag_doublets(table: pd.DataFrame, profiles: Profiles, flags: dict[int, dict[str, str]]) -> None:
@@ -184,7 +210,7 @@ def _flag_doublets(table: pd.DataFrame, profiles: Profiles, flags: dict[int, dic
     """
     sizes, depth = (table.set_index("cluster")[name] for name in ("n_cells", "median_counts"))
     telling = _telling_genes(profiles)
-    mean, share = profiles.mean, profiles.share
+    mean = profiles.mean
     for cluster in table["cluster"]:
         larger = [other for other in sizes.index if sizes[other] > sizes[cluster] and depth[other] < depth[cluster]]
         for first, second in combinations(larger, 2):
@@ -195,9 +221,7 @@ def _flag_doublets(table: pd.DataFrame, profiles: Profiles, flags: dict[int, dic
                 (mean.loc[cluster, genes] >= OF_SOURCE * mean.loc[source, genes]).mean()
                 for source, genes in zip((first, second), parts, strict=True)
             ]
-            above = mean.loc[cluster] - np.maximum(mean.loc[first], mean.loc[second])
-            n_own = int(((above > np.log(2) / 2) & (share.loc[cluster] >= OWN_SHARE)).sum())
-            if min(found) >= EXPRESSED and n_own < FEW_OWN:
+            if min(found) >= EXPRESSED and (n_own := _n_beyond(profiles, cluster, [first, second])) < FEW_OWN:
                 flags[cluster]["doublets"] = (
                     f"expresses what tells clusters {first} and {second} apart ({min(found):.0%} of these genes), has"
                     f" {n_own} genes beyond both, and more counts than either"

@@ -43,12 +43,15 @@ def cell_hashes(names: Iterable[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64) >> np.uint64(64 - 8 * HASH_BYTES)
 
 
-def held_cells(names: Iterable[str]) -> str:
-    """Return a text that stands for these cells: their number, a digest, and a sample."""
-    hashes = np.sort(cell_hashes(names))
+def held_cells(hashes: np.ndarray) -> str:
+    """Return a text that stands for cells: their number, a digest, and a sample.
+
+    Args:
+        hashes: of the cells, of `cell_hashes`.
+    """
+    hashes = np.sort(hashes)
     sample = b"".join(int(value).to_bytes(HASH_BYTES, "big") for value in hashes[:SAMPLED])
-    digest = hashlib.blake2b(hashes.tobytes(), digest_size=8).hexdigest()
-    return f"{len(hashes)}:{digest}:{base64.urlsafe_b64encode(sample).decode()}"
+    return f"{len(hashes)}:{_digest(hashes)}:{base64.urlsafe_b64encode(sample).decode()}"
 
 
 def read_held(text: str, where: str) -> Held:
@@ -95,14 +98,15 @@ def require_same_cells(
         InputError: a cluster holds other cells, and `changed` is "refuse"; or held cannot be read.
     """
     kept, tables = [], []
+    hashes = cell_hashes(clusters.index)
     for resolution, part in rows.groupby("resolution", sort=False):
         held = [read_held(row.held, f"{path}, line {row.line}") for row in part.itertuples()]
-        now = clusters[str(resolution)]
+        now = clusters[str(resolution)].to_numpy()
         same = [
-            _digest(now.index[now == int(cluster)]) == known.digest
+            _digest(np.sort(hashes[now == int(cluster)])) == known.digest
             for cluster, known in zip(part["cluster"], held, strict=True)
         ]
-        follower = Follower(part, held, now)
+        follower = Follower(part, held, now, hashes)
         tables.append(follower.changes(same))
         kept.append(part if all(same) else follower.carried())
     changes = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
@@ -111,8 +115,8 @@ def require_same_cells(
     return (pd.concat(kept) if kept else rows), changes
 
 
-def _digest(names: pd.Index) -> str:
-    return hashlib.blake2b(np.sort(cell_hashes(names)).tobytes(), digest_size=8).hexdigest()
+def _digest(ascending: np.ndarray) -> str:
+    return hashlib.blake2b(ascending.tobytes(), digest_size=8).hexdigest()
 
 
 def _refusal(path: str, changes: pd.DataFrame) -> str:
@@ -138,17 +142,17 @@ class Follower:
     Args:
         rows: of the annotation, of one resolution.
         held: what each row's cells were.
-        clusters: of each cell now, indexed by cell.
+        clusters: of each cell now.
+        hashes: of the same cells.
     """
 
-    def __init__(self, rows: pd.DataFrame, held: list[Held], clusters: pd.Series) -> None:
+    def __init__(self, rows: pd.DataFrame, held: list[Held], clusters: np.ndarray, hashes: np.ndarray) -> None:
         self.rows, self.held = rows, held
         self.names = ["taken out" if row.exclude else " / ".join(filter(None, row.labels)) for row in rows.itertuples()]
-        hashes, codes = cell_hashes(clusters.index), clusters.to_numpy()
-        self.sizes = np.bincount(codes)
+        self.sizes = np.bincount(clusters)
         # Sampled cells of each named cluster (rows) that each cluster holds now (columns).
         self.hits = np.stack(
-            [np.bincount(codes[np.isin(hashes, known.sample)], minlength=len(self.sizes)) for known in held]
+            [np.bincount(clusters[np.isin(hashes, known.sample)], minlength=len(self.sizes)) for known in held]
         )
         sampled = np.array([max(len(known.sample), 1) for known in held])
         self.share_of_old = self.hits / sampled[:, None]

@@ -1,21 +1,24 @@
 """The table that names clusters, checked before anything runs. Light: Snakemake reads it at every start."""
 
 import os
-import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from refatlas.config.sheets import parse_rows
 from refatlas.config.validation import did_you_mean, require_plain_path
+from refatlas.config.written_tables import (
+    level_columns,
+    plain_name,
+    read_table,
+    require_one_parent,
+    require_usable_names,
+)
 from refatlas.errors import InputError, listed, shown
 from refatlas.models.registry import BASELINE, MODEL_TYPES
 
 REQUIRED = ("model", "resolution", "cluster", "label")
 # What a person may write in the column exclude.
 YES, NO = ("yes", "y", "x", "true", "1"), ("", "no", "n", "false", "0", "-")
-MAX_LENGTH = 200
-UNLABELED = "__unlabeled__"
 
 
 @dataclass(frozen=True)
@@ -85,54 +88,23 @@ def parse_annotation(path: str) -> list[NamedCluster]:
             f"{where} does not exist (from {os.getcwd()}); fill in one of the templates that a run without annotation"
             " writes, results/reference/models/MODEL/annotation/RESOLUTION.tsv, and name the copy"
         )
-    table = parse_rows(path)
-    header = table[0][1] if table else []
-    _check_columns(path, header)
-    levels = _level_columns(path, header)
-    rows = [_read_row(path, line, dict(zip(header, values, strict=False)), levels) for line, values in table[1:]]
+    header, table = read_table(path, REQUIRED, "an annotation")
+    levels = level_columns(path, header, "label")
+    rows = [_read_row(path, line, row, levels) for line, row in table]
     _check_unique(path, rows)
     _check_models(path, rows)
-    _check_levels(path, [row for row in rows if row.labels])
+    require_one_parent(path, ((row.line, f"cluster {row.cluster}", row.labels) for row in rows if row.labels))
     if not any(row.decided for row in rows):
         raise InputError(f"{path}: no cluster has a label; write names in the column label, or leave annotation out")
     return rows
 
 
-def _check_columns(path: str, header: list[str]) -> None:
-    for column in REQUIRED:
-        if column not in header:
-            raise InputError(
-                f"{path}: no column {column!r} (it has {listed(header, 12)}); an annotation is tab-separated, with the"
-                f" columns {', '.join(REQUIRED)}"
-            )
-    for column in header:
-        if header.count(column) > 1:
-            raise InputError(f"{path}: column {shown(repr(column))} occurs twice; names of columns must be unique")
-
-
-def _level_columns(path: str, header: list[str]) -> list[str]:
-    """Return the columns label, label_2 and so on; none may be left out between them."""
-    found = {name for name in header if name == "label" or (name[:6] == "label_" and name[6:].isdigit())}
-    wanted = ["label", *(f"label_{level}" for level in range(2, len(found) + 1))]
-    if found != set(wanted):
-        raise InputError(
-            f"{path}: the columns of the label levels are {listed(sorted(found))}; name them"
-            f" {', '.join(wanted)}, finest first"
-        )
-    return wanted
-
-
 def _read_row(path: str, line: int, row: dict[str, str], levels: list[str]) -> NamedCluster:
-    labels = tuple(" ".join(unicodedata.normalize("NFC", row.get(level, "")).split()) for level in levels)
+    labels = tuple(plain_name(row.get(level, "")) for level in levels)
     exclude = row.get("exclude", "").lower()
     if exclude not in (*YES, *NO):
         raise InputError(f"{path}, line {line}: exclude {shown(repr(row['exclude']))} is neither yes nor no")
-    for label in labels:
-        if len(label) > MAX_LENGTH or label == UNLABELED:
-            raise InputError(
-                f"{path}, line {line}: label {shown(repr(label))} is longer than {MAX_LENGTH} characters or reserved;"
-                " choose another"
-            )
+    require_usable_names(f"{path}, line {line}", labels)
     return NamedCluster(
         line,
         row["model"],
@@ -199,25 +171,6 @@ def _check_models(path: str, rows: list[NamedCluster]) -> None:
             f"{path}: names clusters of several models ({listed(models)}), and a cell has one label; keep the rows of"
             " one model"
         )
-
-
-def _check_levels(path: str, rows: list[NamedCluster]) -> None:
-    """Raise an InputError if a name lacks a level that others have, or belongs to two names of the next level."""
-    n_levels = max((sum(map(bool, row.labels)) for row in rows), default=0)
-    parents: dict[tuple[int, str], tuple[str, int]] = {}
-    for row in rows:
-        if not all(row.labels[:n_levels]):
-            raise InputError(
-                f"{path}, line {row.line}: {listed(filter(None, row.labels))} has {sum(map(bool, row.labels))} of"
-                f" {n_levels} label levels; fill in all of them, finest first"
-            )
-        for level, (label, coarser) in enumerate(zip(row.labels, row.labels[1:n_levels], strict=False)):
-            known, line = parents.setdefault((level, label), (coarser, row.line))
-            if known != coarser:
-                raise InputError(
-                    f"{path}, line {row.line}: label {label!r} belongs to {coarser!r} here and to {known!r} in line"
-                    f" {line}; give it one coarser label"
-                )
 
 
 def named_levels(rows: Collection[NamedCluster]) -> int:
