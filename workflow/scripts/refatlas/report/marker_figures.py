@@ -124,7 +124,8 @@ def _width(matrix: pd.DataFrame) -> float:
 
 def _axes(matrix: pd.DataFrame, genes: pd.DataFrame, title: str) -> tuple[Figure, Axes]:
     """Return axes for a matrix, with its names, and a line after the genes of each group."""
-    height = max(CELL_INCHES * len(matrix), 1.2)
+    # The color bar and the legend of the dots stand above each other beside the matrix.
+    height = max(CELL_INCHES * len(matrix), 1.9)
     figure, ax = plt.subplots(figsize=(_width(matrix), height))
     figure.subplots_adjust(0, 0, 1, 1)
     names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in matrix.index]
