@@ -48,8 +48,8 @@ def annotated_labels(
         changed: "refuse" or "carry", as in the config.
 
     Returns:
-        A table indexed by cell with label, label_2 …, excluded and decided (whether the cell's cluster has a name or
-        is taken out); and the table of `require_same_cells`.
+        A table indexed by cell with label, label_2 …, excluded, decided (whether the cell's cluster has a name or is
+        taken out) and reason (of a cell that is taken out); and the table of `require_same_cells`.
 
     Raises:
         InputError: a cluster does not exist, or clusters hold other cells and may not be carried over.
@@ -59,7 +59,7 @@ def annotated_labels(
     rows, changes = require_same_cells(named.rows, clusters, path, changed)
     levels = [label_column(level + 1) for level in range(max(named.n_levels, 1))]
     found = pd.DataFrame({name: np.full(len(clusters), None, dtype=object) for name in levels}, index=clusters.index)
-    found["excluded"], found["decided"] = False, False
+    found["excluded"], found["decided"], found["reason"] = False, False, ""
     for resolution in sorted(rows["resolution"].unique(), key=float):
         _assign(found, rows[rows["resolution"] == resolution], clusters[resolution].to_numpy(), levels)
     return found, changes
@@ -83,12 +83,23 @@ def _assign(found: pd.DataFrame, rows: pd.DataFrame, clusters: np.ndarray, level
     rank = order[cells]
     found.iloc[cells, found.columns.get_loc("decided")] = True
     found.iloc[cells, found.columns.get_loc("excluded")] = rows["exclude"].to_numpy()[rank]
+    found.iloc[cells, found.columns.get_loc("reason")] = np.array(_reasons(rows), dtype=object)[rank]
     for level, name in enumerate(levels):
         names = [
             None if exclude or level >= len(labels) else labels[level] or None
             for labels, exclude in zip(rows["labels"], rows["exclude"], strict=True)
         ]
         found.iloc[cells, found.columns.get_loc(name)] = np.array([*names, None], dtype=object)[rank]
+
+
+def _reasons(rows: pd.DataFrame) -> list[str]:
+    """Return why the cells of each row are taken out; "" for a row with a name."""
+    return [
+        f"cluster {row.cluster} of {row.model}, resolution {row.resolution}{f': {row.note}' if row.note else ''}"
+        if row.exclude
+        else ""
+        for row in rows.itertuples()
+    ]
 
 
 @dataclass(frozen=True)
@@ -132,17 +143,15 @@ def annotate_datasets(
     mapped = {name: apply_label_map(table, name, names) if names else table for name, table in cells.items()}
     n_levels = max(named.n_levels, *(len(label_columns(table)) for table in mapped.values()), 1)
     labelled = {name: label_cells(table, annotated, n_levels) for name, table in mapped.items()}
-    return LabelledDatasets(labelled, changes, _excluded(named, annotated))
+    return LabelledDatasets(labelled, changes, _excluded(annotated))
 
 
-def _excluded(named: NamedClusters, annotated: pd.DataFrame | None) -> pd.DataFrame:
+def _excluded(annotated: pd.DataFrame | None) -> pd.DataFrame:
     """Return the cells that are taken out, as the config's exclude reads them."""
-    taken = [] if annotated is None else list(annotated.index[annotated["excluded"].astype(bool)])
-    notes = "; ".join(
-        f"cluster {row.cluster} of {row.model}, resolution {row.resolution}{f': {row.note}' if row.note else ''}"
-        for row in named.rows[named.rows["exclude"].astype(bool)].itertuples()
-    )
-    return pd.DataFrame({"cell": taken, "reason": notes})
+    if annotated is None:
+        return pd.DataFrame({"cell": [], "reason": []}, dtype=object)
+    taken = annotated[annotated["excluded"].astype(bool)]
+    return pd.DataFrame({"cell": taken.index, "reason": taken["reason"].to_numpy()})
 
 
 def label_cells(cells: pd.DataFrame, annotated: pd.DataFrame | None, n_levels: int) -> pd.DataFrame:
