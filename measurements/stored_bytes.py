@@ -16,8 +16,8 @@ import yaml
 
 from refatlas.config.settings import complete_config
 from refatlas.config.sheets import load_sheets
-from refatlas.io.formats import is_mtx, mtx_files
-from refatlas.io.raw_counts import open_counts
+from refatlas.io.formats import input_files
+from refatlas.io.raw_counts import open_row
 
 # Bytes of a stored value in CSR as most files have it: a float32 and an int32.
 PLAIN = 8
@@ -25,8 +25,8 @@ PLAIN = 8
 
 def matrix_bytes(path: str, location: str) -> int:
     """Return how many bytes of a file its counts take."""
-    if is_mtx(path):
-        return os.path.getsize(mtx_files(path)["matrix"])
+    if ".mtx" in (matrix := input_files(path)[0]):
+        return os.path.getsize(matrix)
     with h5py.File(path) as file:
         found = file[location]
         arrays = [found] if isinstance(found, h5py.Dataset) else [found[name] for name in ("data", "indices", "indptr")]
@@ -42,7 +42,7 @@ def main() -> None:
     raw = {"values": 0, "bytes": 0}
     for rows in load_sheets(complete_config(yaml.safe_load(config.read_text()))):
         for row in rows.values():
-            file = open_counts(row["path"], row["layer"], counts_only=True)
+            file = open_row(row, counts_only=True)
             raw["values"] += int(file.rows.ends[-1])
             raw["bytes"] += matrix_bytes(row["path"], file.location)
     stores = sorted(Path("results").glob("**/counts.h5ad"))

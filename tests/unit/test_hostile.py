@@ -351,9 +351,9 @@ def test_damaged_metadata_is_refused(tmp_path, content, ending):
     ("matrix", "said"),
     [
         ("%%MatrixMarket matrix coordinate integer general\n2 2\n", "cannot be read"),
-        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n9 1 1\n", "beyond its 2 columns"),
-        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n1 9 1\n", "cannot be read"),
-        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n0 1 1\n", "beyond its 2 columns"),
+        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n9 1 1\n", "row 9 is beyond its 2 rows"),
+        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n1 9 1\n", "column 9 is beyond its 2 columns"),
+        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n0 1 1\n", "row 0 .* begin at 1"),
         (
             "%%MatrixMarket matrix coordinate integer general\n2 2 99999999999999\n1 1 1\n",
             "cannot be read|holds another number",

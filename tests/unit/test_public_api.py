@@ -50,7 +50,7 @@ def test_a_trained_model_is_loaded_by_models():
 def test_a_real_file_shows_where_its_counts_are(kang):
     printed = run_python(f"import refatlas as ra\nprint(ra.open_counts({kang!r}))")
     assert printed.startswith(f"CountFile {kang}\n  1,975 cells × 6,998 genes\n  counts in X\n  cells: ")
-    assert "note: counts: X, the first of X" in printed
+    assert "note: counts: X, the only place with counts (6,998 genes" in printed
 
 
 @pytest.mark.parametrize("layer", [None, "X"])

@@ -93,11 +93,15 @@ def test_unreadable_files_are_refused(tmp_path, counts):
     content = (tmp_path / "good.h5ad").read_bytes()
     (tmp_path / "cut.h5ad").write_bytes(content[: len(content) // 2])
     (tmp_path / "text.h5ad").write_text("not an HDF5 file")
-    for name in ("cut.h5ad", "text.h5ad", "absent.h5ad"):
-        with pytest.raises(InputError, match=r"cannot be read.*is it complete"):
+    for name, said in (
+        ("cut.h5ad", "is it complete"),
+        ("text.h5ad", "a text that begins with"),
+        ("absent.h5ad", "no such file"),
+    ):
+        with pytest.raises(InputError, match=rf"cannot be read.*{said}"):
             open_counts(str(tmp_path / name))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"matrix.mtx.gz.*not found"):
+    with pytest.raises(InputError, match="folder"):
         open_counts(str(tmp_path / "folder"))
     with pytest.raises(InputError, match="layer 'raw_counts' is not in the file; it has X"):
         open_counts(str(tmp_path / "good.h5ad"), layer="raw_counts")
@@ -145,7 +149,7 @@ def test_a_lack_of_memory_is_not_reported_as_a_damaged_file(tmp_path, counts, mo
     ):
         with pytest.raises(MemoryError, match="cannot allocate an array"):
             read()
-    monkeypatch.setattr("refatlas.io.raw_counts._read_metadata", no_memory)
+    monkeypatch.setattr("refatlas.io.raw_counts.add_metadata", no_memory)
     with pytest.raises(MemoryError):
         open_counts(str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "cells.csv"))
     monkeypatch.setattr("refatlas.io.raw_counts._open", no_memory)
@@ -162,7 +166,7 @@ def test_any_other_error_of_a_library_names_the_file(tmp_path, counts, monkeypat
     monkeypatch.setattr(file.rows, "read", fail)
     file.proteins["adt"] = fail
     for read in (lambda: list(file.blocks()), lambda: file.read_proteins("adt")):
-        with pytest.raises(InputError, match=r"a.h5ad: cannot be read .*wrong B-tree signature"):
+        with pytest.raises(InputError, match=r"a.h5ad: .*cannot be read .*wrong B-tree signature"):
             read()
 
 

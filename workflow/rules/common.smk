@@ -84,7 +84,7 @@ from refatlas.config.settings import (
 from refatlas.config.sheets import load_sheets
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import fingerprints, require_not_in_future
-from refatlas.io.formats import is_mtx, mtx_files, zarr_files
+from refatlas.io.formats import input_files
 from refatlas.models.registry import (
     BASELINE,
     MODEL_TYPES,
@@ -185,18 +185,10 @@ wildcard_constraints:
     query=f"queries/[^/]+|evaluation/({one_of(FOLDS)})/{HELD_OUT}",
 
 
-def counts_of(row):
-    """The files that a row's path stands for: of a folder, those inside that change when it changes."""
-    path = row["path"]
-    return (
-        list(mtx_files(path).values()) if is_mtx(path) else zarr_files(path) or [path]
-    )
-
-
 def files_of(row):
     """All files that a sheet's row names, as they are: no prefix of a module is put before the users' files."""
     metadata = [row["metadata"]] if row["metadata"] else []
-    return [local(file) for file in counts_of(row) + metadata]
+    return [local(file) for file in input_files(row["path"]) + metadata]
 
 
 def query_row(name):

@@ -16,9 +16,11 @@ import pandas as pd
 from refatlas.io.atomic import write_json, write_table
 from refatlas.io.fingerprints import checksums, fingerprints, require_unchanged
 from refatlas.io.model_counts import protein_names
-from refatlas.io.raw_counts import open_counts
+from refatlas.io.raw_counts import open_row
 from refatlas.jobs.child_process import run_in_child_process
+from refatlas.jobs.run import print_on_screen
 from refatlas.prepare.cell_quality import scan_file
+from refatlas.prepare.file_lines import file_line, screen_text
 from refatlas.prepare.gene_overlap import check_overlap, report_check
 from refatlas.prepare.model_input import write_query
 
@@ -26,7 +28,7 @@ from refatlas.prepare.model_input import write_query
 def main(smk) -> None:
     name, row, settings = smk.wildcards.name, smk.params.row, smk.params.settings
     before, genes = fingerprints(smk.input.files), pd.read_parquet(smk.input.genes)
-    file = open_counts(row["path"], row["layer"], row["metadata"])
+    file = open_row(row)
     found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
     overlap = check_overlap(f"query {name!r} ({row['path']})", genes, found.genes, settings["min_gene_overlap"])
     report_check(row["path"], found.summary, overlap)
@@ -34,9 +36,11 @@ def main(smk) -> None:
     write_query(smk.output.counts, file, row, found, genes, proteins, unchanged=before)
     write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)
-    check = {**found.summary, **overlap, "files": before, "checksums": checksums(smk.input.files)}
+    line = {"line": file_line(found.summary, "query")}
+    check = {**found.summary, **line, **overlap, "files": before, "checksums": checksums(smk.input.files)}
     require_unchanged(before)
     write_json(check, smk.output.check)
+    print_on_screen(screen_text(found.summary, "query"))
 
 
 if "snakemake" in globals():

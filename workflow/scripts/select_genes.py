@@ -24,7 +24,8 @@ def main(smk) -> None:
     measured = [pd.read_parquet(tables[name]) for name in rows]
     genes = select_genes(list(rows.values()), cells, measured, smk.params.settings, smk.threads)
     if pretrained:
-        genes = select_pretrained_genes(genes, {name: read_json(path)["genes"] for name, path in pretrained.items()})
+        wanted = {name: read_json(path)["genes"] for name, path in pretrained.items()}
+        genes = select_pretrained_genes(genes, wanted, any(row.get("previous_symbols") for row in rows.values()))
     print(f"{genes['selected'].sum()} of {len(genes)} genes selected; {genes['candidate'].sum()} were candidates")
     require_unchanged(files)
     write_table(genes, smk.output.genes)

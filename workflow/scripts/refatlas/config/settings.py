@@ -44,6 +44,9 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     _check_tree(config)
     for pattern in config["genes"]["exclude"]:
         _check_pattern(pattern)
+    if not config["genes"]["previous_symbols"]:
+        # The setting is a param of rules: one that is off must not make them run again after an upgrade.
+        del config["genes"]["previous_symbols"]
     _check_annotating(config)
     return config
 

@@ -11,9 +11,14 @@ from refatlas.config.schema_files import load_schema
 from refatlas.config.settings import models_with_proteins
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
 from refatlas.errors import InputError, listed, shown
+from refatlas.io.formats import is_readable_path, require_readable
 
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
+
+# Words for a switch in a sheet; an empty cell means no.
+YES = ("true", "yes", "y", "t", "1", "x")
+NO = ("", "false", "no", "n", "f", "0")
 
 Rows = dict[str, dict[str, Any]]
 
@@ -64,20 +69,25 @@ def load_sheet(path: str, kind: str, config: dict[str, Any], produced: Collectio
             raise InputError(f"{where}: {name_column} {name!r} is in the sheet twice; names must be unique")
         for key in ("path", "metadata"):
             if key == "path" or row.get(key):
-                _require_file(row.get(key, ""), f"{where}: {name_column} {name!r}: {key}", produced)
+                _require_file(row.get(key, ""), f"{where}: {name_column} {name!r}: {key}", produced, key == "path")
         if row.get("control") and not re.fullmatch(r"[^=]+=[^=]+", row["control"]):
             raise InputError(
                 f"{where}: control {row['control']!r} is not of the form COLUMN=VALUE, such as condition=healthy"
             )
-        rows[name] = {"path": row["path"], **_complete_row(row, kind, config)}
+        rows[name] = {"path": row["path"], **_complete_row(row, kind, config), **_reading_options(row, where, config)}
     if not rows and kind == "reference":
         raise InputError(f"{path}: the sheet has no rows; add at least one, with the columns {name_column} and path")
     return rows
 
 
-def _require_file(path: str, where: str, produced: Collection[str]) -> None:
+def _require_file(path: str, where: str, produced: Collection[str], is_counts: bool = True) -> None:
+    """Raise an InputError if a file is not there, or is of counts and of a kind that is not read."""
     require_plain_path(path, where)
-    if os.path.isfile(path) or os.path.isdir(path) or _is_produced(path, produced):
+    if _is_produced(path, produced):
+        return
+    if is_readable_path(path):
+        if is_counts:
+            require_readable(path, where)
         return
     reason = "is neither a file nor a folder" if os.path.exists(path) else "does not exist"
     raise InputError(
@@ -165,6 +175,42 @@ def _complete_row(row: dict[str, str], kind: str, config: dict[str, Any]) -> dic
         "metadata": row.get("metadata") or None,
         "control": row.get("control") or None,
     }
+
+
+def _reading_options(row: dict[str, str], where: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return how a file is read in another way than usual.
+
+    Only what is set is a key: a key that all rows have would change the params of all scans.
+    """
+    options: dict[str, Any] = {"genome": row["genome"]} if row.get("genome") else {}
+    if _is_yes(row.get("round", ""), f"{where}: round"):
+        options["round"] = True
+    if _wants_listed_cells(row, where):
+        options["listed_cells"] = True
+    if config["genes"].get("previous_symbols"):
+        options["previous_symbols"] = True
+    return options
+
+
+def _is_yes(word: str, where: str) -> bool:
+    if word.casefold() not in YES + NO:
+        raise InputError(f"{where} is {shown(repr(word))}; write true or false")
+    return word.casefold() in YES
+
+
+def _wants_listed_cells(row: dict[str, str], where: str) -> bool:
+    word = row.get("metadata_cells", "").casefold()
+    if word not in ("", "all", "listed"):
+        raise InputError(
+            f"{where}: metadata_cells is {shown(repr(row['metadata_cells']))}; write all (each cell needs a row in"
+            " metadata), or listed (cells without one are left out)"
+        )
+    if word == "listed" and not row.get("metadata"):
+        raise InputError(
+            f"{where}: metadata_cells is 'listed', but the row names no metadata; name a table as metadata, or leave"
+            " metadata_cells empty"
+        )
+    return word == "listed"
 
 
 def _check_label_levels(datasets: Rows, sheet: str) -> None:

@@ -1,4 +1,4 @@
-"""Raw counts in h5ad, h5mu and zarr: where they are, and the proteins beside them."""
+"""Raw counts in h5ad, h5mu and zarr: their tables of cells and genes, and the proteins beside them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,93 +9,114 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.errors import InputError, listed
-from refatlas.io.count_file import GENES, CountFile, split_features
-from refatlas.io.matrix_rows import Rows, open_matrix
+from refatlas.io.count_file import CountFile
+from refatlas.io.count_places import choose_place
+from refatlas.io.feature_kinds import kind_column, rna_names, split_features
+from refatlas.io.hdf5_reader import require_filters
+from refatlas.io.legacy_anndata import read_element, read_table, table_length
 
-RNA = "rna"
-LIKELY_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI", "umis")
-
-
-def open_zarr(path: str, layer: str | None, counts_only: bool) -> CountFile:
-    """Return the counts of an AnnData in zarr; arguments and errors as of `open_counts`."""
-    import zarr
-
-    return open_anndata(zarr.open_group(path, mode="r"), path, layer, counts_only)
+# Between the name of a modality and of its column in a MuData's table of cells.
+PREFIX = ":"
 
 
-def open_anndata(group: Any, path: str, layer: str | None, counts_only: bool) -> CountFile:
+def open_anndata(group: Any, path: str, layer: str | None, counts_only: bool, genome: str | None = None) -> CountFile:
     """Return the counts of an AnnData in an open file.
 
     Args:
         group: of h5py or zarr, with X, layers, raw, obs and var.
-        path, layer, counts_only: as of `open_counts`.
+        path, layer, counts_only, genome: as of `open_counts`.
 
     Raises:
-        InputError: there are no counts, or the tables do not fit them.
+        InputError: there are no counts, nothing decides which are, or the tables do not fit them.
     """
-    candidates = _locations(group)
-    location, note = _choose_location(group, candidates, path, layer)
-    rows = open_matrix(group[location])
-    described = group["raw/var" if location == "raw/X" else "var"]
-    cells = _read_table(group["obs"], None if not counts_only else rows.shape[0])
-    genes = _read_table(described, None if not counts_only or "feature_types" in described else rows.shape[1])
-    if rows.shape != (len(cells), len(genes)):
+    for name in ("obs", "var"):
+        if name not in group:
+            raise InputError(f"{path}: no table {name!r} in the file; it has {listed(group)}; give a complete AnnData")
+    require_filters(group, path, ("obs", "var", "X", "raw", "layers"))
+    tables = _GeneTables(group, path)
+    choice = choose_place(group, path, layer, table_length(group["obs"]), lambda place: tables.of(place).index)
+    rows, genes = choice.rows, tables.of(choice.location)
+    n_cells = rows.shape[0] if counts_only else table_length(group["obs"])
+    if rows.shape != (n_cells, len(genes)):
         raise InputError(
-            f"{path}: {location} is {rows.shape[0]} × {rows.shape[1]}, but the file names {len(cells)} cells and"
+            f"{path}: {choice.location} is {rows.shape[0]} × {rows.shape[1]}, but the file names {n_cells} cells and"
             f" {len(genes)} genes"
         )
+    cells = pd.DataFrame(index=pd.RangeIndex(n_cells)) if counts_only else read_table(group, "obs", path)
     proteins: dict[str, Callable[[], pd.DataFrame]] = {
         key: partial(_obsm_table, group, path, key, cells.index) for key in group.get("obsm", ())
     }
-    file = CountFile(path, location, cells, genes, rows, note, proteins)
-    kinds = genes["feature_types"].astype(str) if "feature_types" in genes else pd.Series(GENES, index=genes.index)
-    return split_features(file, kinds, genes.index) if (kinds == GENES).any() else file
+    file = CountFile(path, choice.location, cells, genes, rows, choice.notes, proteins, choice.places)
+    return split_features(file, kind_column(genes), genes.index, genome)
 
 
-def open_mudata(file: Any, path: str, layer: str | None, counts_only: bool) -> CountFile:
+class _GeneTables:
+    """The tables of genes of a file, each read once."""
+
+    def __init__(self, group: Any, path: str) -> None:
+        self.group, self.path, self.known = group, path, dict[str, pd.DataFrame]()
+
+    def of(self, location: str) -> pd.DataFrame:
+        """Return the genes of a place; raw has its own, unless it stores none."""
+        stored = [name for name in ("raw/var", "raw.var") if location == "raw/X" and name in self.group]
+        name = (stored or ["var"])[0]
+        if name not in self.known:
+            self.known[name] = read_table(self.group, name, self.path)
+        return self.known[name]
+
+
+def open_mudata(file: Any, path: str, layer: str | None, counts_only: bool, genome: str | None = None) -> CountFile:
     """Return the RNA of an open h5mu.
 
-    Cell columns of the MuData are added to the RNA's own. Every other modality may be named as
-    proteins.
+    Cell columns of the MuData are added to the RNA's own, with and without the name of the
+    modality before them. Every other modality may be named as proteins.
 
     Raises:
-        InputError: there is no modality "rna", or as of `open_anndata`.
+        InputError: there is no modality of RNA, or several, or as of `open_anndata`.
     """
-    if RNA not in file["mod"]:
-        raise InputError(
-            f"{path}: no modality {RNA!r} in the file; it has {listed(file['mod'])}; rename the one that holds the"
-            " counts of RNA"
-        )
-    found = open_anndata(file["mod"][RNA], path, layer, counts_only)
-    found.location = f"mod/{RNA}/{found.location}"
-    found.notes[0] = f"{found.notes[0]} (modality {RNA!r})"
-    shared = _read_elem(file["obs"]) if "obs" in file and not counts_only else pd.DataFrame(index=found.cells.index)
-    found.cells = found.cells.join(
-        shared.set_axis(shared.index.astype(str))[shared.columns.difference(found.cells.columns, sort=False)]
-    )
+    rna = _rna_modality(file["mod"], path)
+    found = open_anndata(file["mod"][rna], path, layer, counts_only, genome)
+    found.location = f"mod/{rna}/{found.location}"
+    found.notes[0] = f"{found.notes[0]} (modality {rna!r})"
+    if "obs" in file and not counts_only:
+        found.cells = _with_shared(found.cells, read_table(file, "obs", path), rna, path)
     found.proteins |= {
-        key: partial(_modality_table, file["mod"][key]) for key in file["mod"] if key != RNA and "X" in file["mod"][key]
+        key: partial(_modality_table, file["mod"][key], path)
+        for key in file["mod"]
+        if key != rna and "X" in file["mod"][key]
     }
     return found
 
 
-def _read_elem(element: Any) -> Any:
-    from anndata.io import read_elem
+def _rna_modality(modalities: Any, path: str) -> str:
+    """Return the name of the modality of RNA, in any usual spelling."""
+    names = list(modalities)
+    found = rna_names(names) or [name for name in names if _parts_of_name(name) & {"rna", "gex", "gene", "genes"}]
+    if "rna" in found:
+        return "rna"
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"{path}: modalities {listed(found)} may all hold RNA; name the one to read 'rna', or give it as an h5ad"
+        )
+    raise InputError(
+        f"{path}: no modality 'rna' in the file; it has {listed(names)}; rename the one that holds the counts of RNA"
+    )
 
-    return read_elem(element)
+
+def _parts_of_name(name: str) -> set[str]:
+    return set("".join(c if c.isalnum() else " " for c in name.casefold()).split())
 
 
-def _read_table(element: Any, n_unread: int | None) -> pd.DataFrame:
-    """Return a stored table of cells or genes.
-
-    Args:
-        n_unread: number of its rows, to return these many without reading names or columns; None
-            to read the table.
-    """
-    if n_unread is not None:
-        return pd.DataFrame(index=pd.RangeIndex(n_unread))
-    table = _read_elem(element)
-    return table.set_axis(table.index.astype(str))
+def _with_shared(cells: pd.DataFrame, shared: pd.DataFrame, rna: str, path: str) -> pd.DataFrame:
+    """Return a modality's cells with the columns of the MuData's own table."""
+    if shared.index.has_duplicates or cells.index.has_duplicates:
+        raise InputError(f"{path}: names of cells are not unique in the MuData's table obs; make them unique")
+    own = {name: name.removeprefix(f"{rna}{PREFIX}") for name in map(str, shared.columns)}
+    bare = shared[[name for name in own if own[name] != name and own[name] not in {*cells.columns, *shared.columns}]]
+    added = pd.concat([shared[shared.columns.difference(cells.columns, sort=False)], bare.rename(columns=own)], axis=1)
+    return cells.join(added)
 
 
 def _dense(values: Any) -> np.ndarray:
@@ -104,13 +125,13 @@ def _dense(values: Any) -> np.ndarray:
 
 def _obsm_table(group: Any, path: str, key: str, cells: pd.Index) -> pd.DataFrame:
     """Return an obsm with names of columns; those of a plain array are looked for in uns."""
-    stored = _read_elem(group["obsm"][key])
+    stored = read_element(group["obsm"][key])
     if isinstance(stored, pd.DataFrame):
         return stored.set_axis(cells)
     values = _dense(stored)
     uns = group.get("uns", {})
     usual = (f"{key}_names", f"{key}_columns", "protein_names", "proteins", "adt_names")
-    named = [_read_elem(uns[name]) for name in usual if name in uns]
+    named = [read_element(uns[name]) for name in usual if name in uns]
     fitting = [names for names in named if np.ndim(names) == 1 and values.ndim == 2 and len(names) == values.shape[1]]
     if not fitting:
         raise InputError(
@@ -120,44 +141,7 @@ def _obsm_table(group: Any, path: str, key: str, cells: pd.Index) -> pd.DataFram
     return pd.DataFrame(values, index=cells, columns=[str(name) for name in fitting[0]])
 
 
-def _modality_table(group: Any) -> pd.DataFrame:
+def _modality_table(group: Any, path: str) -> pd.DataFrame:
     """Return a modality's X, whose cells may differ from the RNA's."""
-    cells, columns = (_read_elem(group[name]).index.astype(str) for name in ("obs", "var"))
-    return pd.DataFrame(_dense(_read_elem(group["X"])), index=cells, columns=columns)
-
-
-def _locations(group: Any) -> list[str]:
-    """Return where an AnnData file may hold counts, the likeliest first."""
-    layers = list(group["layers"]) if "layers" in group else []
-    layers.sort(key=lambda name: (name not in LIKELY_LAYERS, name))
-    places = ["X"] if "X" in group else []
-    places += [f"layers/{name}" for name in layers]
-    # Some writers leave an empty array named raw where there is none.
-    return places + (["raw/X"] if "raw" in group and hasattr(group["raw"], "keys") and "X" in group["raw"] else [])
-
-
-def _choose_location(group: Any, candidates: list[str], path: str, layer: str | None) -> tuple[str, list[str]]:
-    """Return where the counts are, and notes on why."""
-    if layer is not None:
-        wanted = layer if layer in candidates else {"raw": "raw/X"}.get(layer, f"layers/{layer}")
-        wanted = f"layers/{layer}" if wanted not in candidates else wanted
-        if wanted not in candidates:
-            raise InputError(f"{path}: layer {layer!r} is not in the file; it has {listed(candidates)}")
-        return wanted, [f"counts: {wanted}, as set in the sheet"]
-    for location in candidates:
-        if _seem_counts(open_matrix(group[location], sample=True)):
-            return location, [f"counts: {location}, the first of {listed(candidates)} that holds integers only"]
-    if not candidates:
-        raise InputError(f"{path}: no X, layers or raw in the file; counts are missing")
-    return candidates[0], [f"counts: {candidates[0]}, though nothing in the file seems to hold counts"]
-
-
-def _seem_counts(rows: Rows, n_values: int = 200_000) -> bool:
-    """Return whether the first values of a matrix, and some from its middle, are integers >= 0."""
-    middle = rows.shape[0] // 2
-    for start in {0, middle}:
-        stop = max(start + 1, int(np.searchsorted(rows.ends, (rows.ends[start] if start else 0) + n_values)))
-        values = rows.read(start, min(stop, rows.shape[0])).data
-        if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.rint(values)).all()):
-            return False
-    return True
+    cells, columns = (read_table(group, name, path).index for name in ("obs", "var"))
+    return pd.DataFrame(_dense(read_element(group["X"])), index=cells, columns=columns)

@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from refatlas.errors import InputError, listed, shown
+from refatlas.errors import InputError, listed
+from refatlas.io.file_kind import unreadable_error
 from refatlas.io.matrix_rows import BLOCK_VALUES, Rows
 from refatlas.io.watchdog import watchdog
 
 if TYPE_CHECKING:
     import anndata as ad
-
-GENES = "Gene Expression"
 
 
 @dataclass(repr=False)
@@ -32,6 +30,8 @@ class CountFile:
         notes: how the file was read.
         proteins: what a protein_key may name. Each value is a function that reads a table of
             counts, indexed by cell, with one column per protein.
+        places: the matrices that were looked at, each with its location, n_genes, mean_counts (of
+            the sampled cells), taken and why.
     """
 
     path: str
@@ -41,6 +41,7 @@ class CountFile:
     rows: Rows
     notes: list[str] = field(default_factory=list)
     proteins: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
+    places: list[dict[str, Any]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         lines = [f"CountFile {self.path}", f"  {len(self.cells):,} cells × {len(self.genes):,} genes"]
@@ -91,47 +92,3 @@ class CountFile:
 
         x = sparse.vstack([block for _, block in self.blocks()], format="csr").astype(np.float32)
         return ad.AnnData(x, obs=self.cells.copy(), var=self.genes.copy())
-
-
-def unreadable_error(path: str, error: Exception) -> InputError:
-    """Return the error for a file that a library fails to read, whatever the library's error.
-
-    Errors of h5py, anndata, zarr and isal have no common class.
-    """
-    reason = f"{type(error).__name__}: {shown(error, 300)}"
-    return InputError(
-        f"{path}: cannot be read as h5ad, h5mu, zarr, 10x h5 or 10x mtx ({reason}); is it complete? Write or download"
-        " it again"
-    )
-
-
-def split_features(file: CountFile, kinds: pd.Series, names: pd.Index) -> CountFile:
-    """Return a file with only its genes as counts; every other feature type becomes proteins.
-
-    Args:
-        file: changed in place.
-        kinds: feature type of each column, as Cell Ranger writes it.
-        names: of each column, for proteins.
-    """
-    types, rows = kinds.to_numpy(), file.rows
-    genes = np.flatnonzero(types == GENES)
-    if len(genes) == rows.shape[1]:
-        return file
-    for kind in pd.unique(types[types != GENES]):
-        columns = np.flatnonzero(types == kind)
-        file.proteins[kind] = partial(_column_table, rows, columns, names[columns], file.cells.index)
-    file.notes.append("features: " + ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items()))
-    file.genes = file.genes.iloc[genes]
-    file.rows = Rows((rows.shape[0], len(genes)), lambda start, stop: rows.read(start, stop)[:, genes], rows.ends)
-    return file
-
-
-def _column_table(rows: Rows, columns: np.ndarray, names: pd.Index, cells: pd.Index) -> pd.DataFrame:
-    values = [block[:, columns].toarray() for _, block in rows.blocks()]
-    return pd.DataFrame(np.vstack(values), index=cells, columns=names)
-
-
-def feature_names(ids: np.ndarray, names: np.ndarray) -> pd.Index:
-    """Return the features' names, or their ids where a name is not unique."""
-    index = pd.Index(names)
-    return index.where(~index.duplicated(keep=False), pd.Index(ids))

@@ -12,11 +12,53 @@ import h5py
 import numpy as np
 from isal import isal_zlib
 
+from refatlas.errors import InputError
+
 N_THREADS = min(2, os.cpu_count() or 1)
 # Fewer chunks are decompressed by the calling thread: starting others takes as long.
 FEW = 32
 
 RangeReader = Callable[[int, int], np.ndarray]
+
+# Filters that HDF5 does not bring along, by their registered numbers.
+FILTER_NAMES = {
+    **{305: "lzo", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp"},
+    **{32015: "zstd", 32017: "sz", 32026: "blosc2"},
+}
+
+
+def require_filters(group: Any, path: str, names: tuple[str, ...]) -> None:
+    """Raise an InputError if arrays of a file are compressed by a filter that is not installed.
+
+    Args:
+        group: of h5py; any other is passed over.
+        path: of the file, for the message.
+        names: of the groups and arrays to look at.
+    """
+    for name in names if isinstance(group, h5py.Group) else ():
+        found = _missing_filter(group[name]) if name in group else None
+        if found is not None:
+            raise InputError(
+                f"{path}: {found[0]} is compressed by {found[1]}, which HDF5 does not read by itself; install the"
+                " Python package hdf5plugin, or write the file with compression gzip"
+            )
+
+
+def _missing_filter(element: Any) -> tuple[str, str] | None:
+    """Return an array that cannot be read, and the name of its filter."""
+
+    def missing(name: str, stored: Any) -> tuple[str, str] | None:
+        if not isinstance(stored, h5py.Dataset):
+            return None
+        properties = stored.id.get_create_plist()
+        for i in range(properties.get_nfilters()):
+            code, _, _, written = properties.get_filter(i)
+            if not h5py.h5z.filter_avail(code):
+                own = written.decode("utf-8", "replace") or "unknown"
+                return str(stored.name), FILTER_NAMES.get(code, f"{own} (HDF5 filter {code})")
+        return None
+
+    return missing("", element) if isinstance(element, h5py.Dataset) else element.visititems(missing)
 
 
 def range_reader(array: Any) -> RangeReader:

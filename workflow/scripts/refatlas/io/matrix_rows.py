@@ -69,6 +69,56 @@ def _result(coming: Future) -> Any:
         return coming.result()
 
 
+def matrix_format(element: Any) -> str:
+    """Return how a stored matrix is written: "csr", "csc" or "dense".
+
+    Args:
+        element: group or array of an AnnData file, of h5py or zarr.
+
+    Raises:
+        ValueError: it is no matrix that can be read.
+    """
+    encoding = _text(element.attrs.get("encoding-type", element.attrs.get("h5sparse_format", "")))
+    if encoding in ("csr_matrix", "csc_matrix", "csr", "csc"):
+        return encoding[:3]
+    if len(getattr(element, "shape", None) or ()) == 2:
+        return "dense"
+    if encoding in ("", "dict", "sparse_matrix") and all(
+        name in getattr(element, "keys", list)() for name in ("data", "indices", "indptr")
+    ):
+        return _undeclared_format(element)
+    raise ValueError(f"a matrix of encoding {encoding!r} is not supported; write it with a recent anndata")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _undeclared_format(element: Any) -> str:
+    """Return whether a sparse matrix without encoding is stored by rows or columns, by its shape."""
+    shape, n = matrix_shape(element), element["indptr"].shape[0] - 1
+    if shape[0] != shape[1] and n in shape:
+        return "csr" if n == shape[0] else "csc"
+    raise ValueError("a sparse matrix does not say whether it is stored by cells or genes; write it with anndata")
+
+
+def matrix_shape(element: Any) -> Shape:
+    """Return the number of cells and of genes of a stored matrix.
+
+    Raises:
+        ValueError: a sparse matrix does not say its shape.
+    """
+    shape = getattr(element, "shape", None)
+    for name in ("shape", "h5sparse_shape"):
+        if shape is None and name in element.attrs:
+            shape = element.attrs[name]
+    if shape is None and hasattr(element, "keys") and "shape" in element:
+        shape = element["shape"][:]
+    if shape is None or len(shape) != 2:
+        raise ValueError("a sparse matrix does not say its shape; write it with a recent anndata")
+    return int(shape[0]), int(shape[1])
+
+
 def open_matrix(element: Any, sample: bool = False) -> Rows:
     """Return a stored matrix by rows.
 
@@ -79,17 +129,35 @@ def open_matrix(element: Any, sample: bool = False) -> Rows:
     Raises:
         ValueError: it is no matrix of numbers.
     """
-    encoding = element.attrs.get("encoding-type", "array")
-    if encoding not in ("csr_matrix", "csc_matrix"):
-        if len(getattr(element, "shape", ())) != 2:
-            raise ValueError(f"a matrix of encoding {encoding!r} is not supported; write it with a recent anndata")
+    written = matrix_format(element)
+    if written == "dense":
         return _dense_rows(element)
-    n_cells, n_genes = (int(n) for n in element.attrs["shape"])
-    shape = (n_cells, n_genes) if encoding == "csr_matrix" else (n_genes, n_cells)
+    n_cells, n_genes = matrix_shape(element)
+    shape = (n_cells, n_genes) if written == "csr" else (n_genes, n_cells)
     stored = compressed_rows(shape, element["indptr"][:], element["indices"], element["data"])
-    if encoding == "csr_matrix" or sample:
+    if written == "csr" or sample:
         return stored
-    return transposed_rows(lambda: _triplets_of_columns(stored), (n_cells, n_genes), element["data"].dtype)
+    dtype = _computable(np.zeros(0, element["data"].dtype)).dtype
+    return transposed_rows(lambda: _triplets_of_columns(stored), (n_cells, n_genes), dtype)
+
+
+def summed_rows(parts: list[Rows]) -> Rows:
+    """Return the sum of matrices of one shape, by rows.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    if len({part.shape for part in parts}) > 1:
+        raise ValueError(f"matrices of different shapes {[part.shape for part in parts]} cannot be added")
+
+    def read(start: int, stop: int) -> sparse.csr_matrix:
+        # In double precision, because the sum of two small integers may exceed their type.
+        total = parts[0].read(start, stop).astype(np.float64)
+        for part in parts[1:]:
+            total = total + part.read(start, stop).astype(np.float64)
+        return sparse.csr_matrix(total)
+
+    return Rows(parts[0].shape, read, np.sum([part.ends for part in parts], axis=0))
 
 
 def _triplets_of_columns(columns: Rows) -> Iterator[Triplets]:
@@ -118,10 +186,11 @@ def compressed_rows(shape: Shape, indptr: np.ndarray, indices: Any, data: Any) -
 
     def read(start: int, stop: int) -> sparse.csr_matrix:
         first, last = int(indptr[start]), int(indptr[stop])
-        block = sparse.csr_matrix((stop - start, shape[1]), dtype=data.dtype)
+        values = _computable(read_data(first, last))
+        block = sparse.csr_matrix((stop - start, shape[1]), dtype=values.dtype)
         block.data, block.indices, block.indptr = (
-            read_data(first, last),
-            read_indices(first, last),
+            values,
+            _positions(read_indices(first, last)),
             indptr[start : stop + 1] - first,
         )
         # Compiled functions that take a block do not check it, and would write beyond their arrays.
@@ -137,12 +206,30 @@ def _require_numbers(array: Any) -> None:
         raise ValueError(f"a matrix of {array.dtype} holds no counts")
 
 
+def _computable(values: np.ndarray) -> np.ndarray:
+    """Return values in a type that scipy and numba can add up: not bool, half precision or foreign byte order."""
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
+        return values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _positions(indices: np.ndarray) -> np.ndarray:
+    """Return columns as signed integers; R writes those of large matrices as doubles."""
+    if indices.dtype.kind == "i" and indices.dtype.isnative and indices.dtype.itemsize >= 4:
+        return indices
+    if indices.dtype.kind == "f" and (indices != np.rint(indices)).any():
+        raise ValueError("the columns of a sparse matrix are no integers")
+    return indices.astype(np.int64)
+
+
 def _dense_rows(array: Any) -> Rows:
     _require_numbers(array)
     n_cells, n_genes = (int(n) for n in array.shape)
     return Rows(
         (n_cells, n_genes),
-        lambda start, stop: sparse.csr_matrix(array[start:stop]),
+        lambda start, stop: sparse.csr_matrix(_computable(np.asarray(array[start:stop]))),
         np.arange(1, n_cells + 1, dtype=np.int64) * n_genes,
     )
 

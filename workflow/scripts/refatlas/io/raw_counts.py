@@ -1,111 +1,189 @@
-"""Raw counts in h5ad, h5mu, zarr, 10x h5 and 10x mtx, read in blocks of cells.
+"""Raw counts in h5ad, h5mu, zarr, loom, 10x h5 and mtx folders, read in blocks of cells.
 
 Files that are not stored cell by cell (CSC matrices, mtx text) are transposed once into a temporary
 file on disk.
 """
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from refatlas.errors import InputError, listed, shown
-from refatlas.io.anndata_counts import open_anndata, open_mudata, open_zarr
-from refatlas.io.count_file import CountFile, unreadable_error
-from refatlas.io.formats import is_mtx
-from refatlas.io.tenx_counts import open_10x_h5, open_mtx
+from refatlas.io.anndata_counts import open_anndata, open_mudata
+from refatlas.io.count_file import CountFile
+from refatlas.io.file_kind import file_kind, refusal, unreadable_error
+from refatlas.io.folder_counts import find_counts, is_zarr
+from refatlas.io.hdf5_kind import hdf5_kind, is_loom, tenx_groups
+from refatlas.io.loom_counts import open_loom
+from refatlas.io.metadata_table import add_metadata
+from refatlas.io.mtx_counts import read_mtx_files
+from refatlas.io.mtx_folders import MtxFiles, mtx_of_prefix
+from refatlas.io.rounded_counts import round_counts
+from refatlas.io.tenx_counts import open_10x_h5
+from refatlas.io.unpacked import is_hdf5, open_mtx_zip, open_unpacked_hdf5, open_zarr_zip, open_zipped_hdf5
 from refatlas.io.watchdog import watchdog
 
 
+def open_row(row: Mapping[str, Any], counts_only: bool = False) -> CountFile:
+    """Return the counts of the file that a row of a sheet names, opened with all the row's options.
+
+    Args:
+        row: of `load_sheets`.
+        counts_only: as of `open_counts`; the metadata are then read only if they choose the cells.
+
+    Raises:
+        InputError: as of `open_counts`.
+    """
+    listed_cells = bool(row.get("listed_cells"))
+    return open_counts(
+        row["path"],
+        row.get("layer"),
+        row.get("metadata") if listed_cells or not counts_only else None,
+        counts_only,
+        genome=row.get("genome"),
+        rounding=bool(row.get("round")),
+        listed_cells=listed_cells,
+    )
+
+
 def open_counts(
-    path: str | Path, layer: str | None = None, metadata: str | None = None, counts_only: bool = False
+    path: str | Path,
+    layer: str | None = None,
+    metadata: str | None = None,
+    counts_only: bool = False,
+    *,
+    genome: str | None = None,
+    rounding: bool = False,
+    listed_cells: bool = False,
 ) -> CountFile:
     """Return the counts of a file, opened but not read.
 
     Args:
-        path: of an h5ad, h5mu, zarr, 10x h5 or folder of a 10x mtx.
-        layer: "X", "raw" or a layer's name; None for the first of X, the layers and raw whose
-            values are integers.
+        path: of an h5ad, h5mu, zarr, loom or 10x h5, of the folder of an mtx, or a prefix of its
+            files. Files compressed by gzip or zip are unpacked into a temporary file.
+        layer: "X", "raw" or a layer's name, or several with "+" between, which are summed; None for
+            the place that holds the raw counts.
         metadata: path of a table of further cell columns, whose first column is the cell's name.
         counts_only: leave out an AnnData file's columns of cells and, if all columns are genes, of
             genes: the names of a million cells take longer to read than their counts.
+        genome: the genome to take, of a file with several.
+        rounding: round estimated counts.
+        listed_cells: leave out cells that the metadata do not list.
 
     Raises:
         InputError: the file is unreadable, of no known format, empty, or has no such layer.
     """
-    path = str(path)
+    path, chooses = str(path), bool(metadata and listed_cells)
     try:
         with watchdog():
-            file = _open(path, layer, counts_only)
+            file = _open(path, layer, counts_only and not chooses, genome)
     except (InputError, MemoryError):
         raise
     except Exception as error:
         raise unreadable_error(path, error) from error
+    if metadata and (chooses or not counts_only):
+        add_metadata(file, str(metadata), listed_cells)
+    _check(file)
+    return round_counts(file, rounding)
+
+
+def _check(file: CountFile) -> None:
+    """Raise an InputError if a file has no cells or no genes, or a column twice."""
     if 0 in file.rows.shape:
         raise InputError(
-            f"{path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least one"
-            " of each"
+            f"{file.path}: {file.location} has {file.rows.shape[0]} cells and {file.rows.shape[1]} genes; need at least"
+            " one of each"
         )
-    if metadata:
-        _add_metadata(file, str(metadata))
     for kind, table in (("cell", file.cells), ("gene", file.genes)):
         if table.columns.has_duplicates:
             raise InputError(
-                f"{path}: {kind} column {shown(repr(table.columns[table.columns.duplicated()][0]))} occurs twice;"
+                f"{file.path}: {kind} column {shown(repr(table.columns[table.columns.duplicated()][0]))} occurs twice;"
                 " names of columns must be unique"
             )
+
+
+def _open(path: str, layer: str | None, counts_only: bool, genome: str | None) -> CountFile:
+    if os.path.isdir(path) and is_zarr(path):
+        return _open_zarr(path, layer, counts_only, genome)
+    if os.path.isdir(path) or mtx_of_prefix(path):
+        return _open_folder(path, layer, counts_only, genome)
+    if is_hdf5(path):
+        return _open_hdf5(path, path, layer, counts_only, genome)
+    kind = file_kind(path)
+    if kind.remedy:
+        raise refusal(path, kind)
+    if kind.detail == "zip zarr":
+        return open_zarr_zip(path, lambda group: _open_group(group, path, layer, counts_only, genome))
+    if kind.detail == "zip mtx":
+        return open_mtx_zip(path, layer, genome)
+    if kind.detail in ("compressed hdf5", "zip file"):
+        unpack = open_zipped_hdf5 if kind.detail == "zip file" else open_unpacked_hdf5
+        file = _open_stored(unpack(path), path, layer, counts_only, genome)
+        file.notes.append(f"counts: {kind.name}, unpacked into a temporary file")
+        return file
+    from refatlas.io.text_counts import open_text
+
+    return open_text(path, layer, genome)
+
+
+def _open_folder(path: str, layer: str | None, counts_only: bool, genome: str | None) -> CountFile:
+    """Return the counts of an mtx folder, or of the file that stands for a folder of results."""
+    found = find_counts(path, genome)
+    if isinstance(found, MtxFiles):
+        return read_mtx_files(found, path, layer, genome)
+    file = _open_hdf5(found, found, layer, counts_only, genome)
+    file.path = path
+    file.notes.insert(0, f"counts: found in {os.path.relpath(found, path)}")
     return file
 
 
-def _open(path: str, layer: str | None, counts_only: bool = False) -> CountFile:
-    if os.path.isdir(path):
-        return open_mtx(path) if is_mtx(path) else open_zarr(path, layer, counts_only)
+def _open_hdf5(at: str, path: str, layer: str | None, counts_only: bool, genome: str | None) -> CountFile:
     import h5py
 
-    file = h5py.File(path, "r")
-    if "mod" in file:
-        return open_mudata(file, path, layer, counts_only)
-    if "X" in file or "layers" in file or "raw" in file:
-        return open_anndata(file, path, layer, counts_only)
-    return open_10x_h5(file, path)
+    with suppress(ImportError):
+        # Filters that HDF5 does not have by itself, where they are installed.
+        import hdf5plugin  # noqa: F401
+
+    return _open_stored(h5py.File(at, "r"), path, layer, counts_only, genome)
 
 
-def _add_metadata(file: CountFile, metadata: str) -> None:
-    """Add the columns of a table to a file's cells; they replace columns of the same name."""
-    try:
-        table, cells = _read_metadata(metadata), file.cells
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{metadata}: cannot be read as a table ({type(error).__name__}: {shown(error, 300)}); give csv, tsv or"
-            " parquet, text in UTF-8"
-        ) from error
-    if table.index.has_duplicates:
-        raise InputError(
-            f"{metadata}: cell {table.index[table.index.duplicated()][0]!r} occurs twice in the first column; names of"
-            " cells must be unique"
-        )
-    unknown = cells.index[~cells.index.isin(table.index)]
-    if len(unknown):
-        raise InputError(
-            f"{metadata}: {len(unknown)} of the {len(cells)} cells of {file.path} are not in its first column"
-            f" ({listed(unknown, 3)}; it has {listed(table.index, 3)}); add them, or remove them from the counts"
-        )
-    both = cells.columns.intersection(table.columns)
-    if len(both):
-        file.notes.append(f"metadata: {listed(both)} taken from {metadata} instead of the file")
-    file.cells = cells.drop(columns=both).join(table)
+def _open_stored(file: Any, path: str, layer: str | None, counts_only: bool, genome: str | None) -> CountFile:
+    """Return the counts of an open HDF5 file.
+
+    Names are looked for at the top level alone: an array there may have millions of rows.
+    """
+    if is_loom(file):
+        return open_loom(file, path, layer, counts_only, genome)
+    if tenx_groups(file) and not {"obs", "var"} & set(file):
+        if layer is not None and layer not in ("matrix", "X"):
+            raise InputError(f"{path}: layer {shown(repr(layer))} is not in the file; a 10x h5 has one matrix")
+        return open_10x_h5(file, path, genome)
+    kind = hdf5_kind(file.filename) if os.path.exists(file.filename) else None
+    if kind and kind.remedy:
+        raise refusal(path, kind)
+    return _open_group(file, path, layer, counts_only, genome)
 
 
-def _read_metadata(metadata: str) -> pd.DataFrame:
-    """Return a table indexed by cell; text stays text, so that "01" is not 1."""
-    if metadata.endswith(".parquet"):
-        table = pd.read_parquet(metadata)
-        table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
-    else:
-        separator = "," if metadata.removesuffix(".gz").endswith(".csv") else "\t"
-        table = pd.read_csv(metadata, sep=separator, dtype=str)
-        table = table.set_index(table.columns[0])
-    table.index = table.index.astype(str)
-    return table
+def _open_zarr(path: str, layer: str | None, counts_only: bool, genome: str | None) -> CountFile:
+    import zarr
+
+    return _open_group(zarr.open_group(path, mode="r"), path, layer, counts_only, genome)
+
+
+def _open_group(group: Any, path: str, layer: str | None, counts_only: bool, genome: str | None) -> CountFile:
+    """Return the counts of an AnnData, MuData or SpatialData in an open group of h5py or zarr."""
+    named = {"genome": genome} if genome is not None else {}
+    if "mod" in group:
+        return open_mudata(group, path, layer, counts_only, **named)
+    if "X" in group or "layers" in group or "raw" in group or "raw.X" in group:
+        return open_anndata(group, path, layer, counts_only, **named)
+    tables = group.get("tables", group.get("table"))
+    names = [name for name in tables if "obs" in tables[name]] if hasattr(tables, "keys") else []
+    if len(names) != 1:
+        reason = f"holds {len(names)} tables, {listed(names)}; name one" if names else "holds no counts"
+        raise InputError(f"{path}: {reason} (its top level holds {listed(group)}); give the group of an AnnData")
+    file = _open_group(tables[names[0]], path, layer, counts_only, genome)
+    file.notes.append(f"counts: of the table {names[0]!r} of a SpatialData")
+    return file

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +21,8 @@ from refatlas.jobs.gpus import own_gpus
 from refatlas.jobs.provenance import job_record, record_file
 
 Main = Callable[[Any], None]
+# The descriptor of the screen while a job's output goes to its log.
+_screens: list[int] = []
 
 
 def run_job(main: Main, smk: Any) -> None:
@@ -52,7 +54,7 @@ def run_logged(main: Main, smk: Any) -> None:
         SystemExit: with code 1, after an InputError.
     """
     started = time.monotonic()
-    with redirect_output(smk.log[0]) as screen:
+    with redirect_output(smk.log[0]) as screen, _known_screen(screen):
         print(f"{smk.rule} {' '.join(f'{k}={v}' for k, v in smk.wildcards.items())}".rstrip(), flush=True)
         try:
             with report_damaged_inputs(smk.input), report_out_of_memory(smk.rule):
@@ -68,6 +70,28 @@ def run_logged(main: Main, smk: Any) -> None:
             print(f"Error: {error}", flush=True)
             raise SystemExit(1) from None
         print(f"done in {time.monotonic() - started:.1f} s", flush=True)
+
+
+def print_on_screen(text: str) -> None:
+    """Print a text where the user runs Snakemake, past the log of the job.
+
+    In a job on another machine, that is the job's own output there.
+    """
+    if not _screens:
+        print(text, flush=True)
+        return
+    # At once, so that lines of jobs at the same time stay whole. A screen that was closed is no failure.
+    with suppress(OSError):
+        os.write(_screens[-1], f"{text}\n".encode(errors="backslashreplace"))
+
+
+@contextmanager
+def _known_screen(descriptor: int) -> Iterator[None]:
+    _screens.append(descriptor)
+    try:
+        yield
+    finally:
+        _screens.pop()
 
 
 def require_own_package(smk: Any) -> None:

@@ -11,6 +11,11 @@ from refatlas.io.count_file import CountFile
 
 # Arrays of text take the memory of their longest value for each value.
 MAX_LENGTH = 200
+# A file of fewer cells may have a batch or label for most of them; beyond, a column with that many
+# values names the cells or measures them.
+MIN_CELLS, MAX_SHARE = 100, 0.5
+# Text that programs write for a missing value.
+MISSING = ("nan", "na", "none", "null", "n/a", "<na>", "nat")
 
 
 def read_batches(file: CountFile, name: str, row: dict) -> pd.Series:
@@ -35,9 +40,12 @@ def read_batches(file: CountFile, name: str, row: dict) -> pd.Series:
     if missing.any():
         raise InputError(
             f"{name!r} ({file.path}): {int(missing.sum())} cells have no batch in column {key!r}"
-            f" ({listed(file.cells.index[missing], 3)}); fill it in, or name another column as batch_key"
+            f" ({listed(file.cells.index[missing], 3)}){_what_is_missing(file, key)}; fill it in, or name another"
+            " column as batch_key"
         )
     batches = [as_text(value) for value in values]
+    _require_few(file, f"{name!r} ({file.path}): batch_key", key, len(np.unique(codes)), len(codes))
+    file.notes += _missing_notes("batches", [batches[code] for code in np.unique(codes)], key)
     require_text(batches, f"{name!r} ({file.path}): batch", MAX_LENGTH)
     return pd.Series(np.array([f"{name}:{batch}" for batch in batches], dtype=object)[codes], index=file.cells.index)
 
@@ -57,7 +65,10 @@ def read_labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> p
     codes, values = factorize(_column(file, name, key, "label_key"))
     known_as_none = {"", *map(as_text, unlabeled)}
     labels = [None if label in known_as_none or not label.strip() else label for label in map(as_text, values)]
-    used = [label for code, label in enumerate(labels) if label is not None and (codes == code).any()]
+    counts = np.bincount(codes[codes >= 0], minlength=len(labels))
+    used = [label for label, n in zip(labels, counts, strict=True) if label is not None and n]
+    n_labelled = sum(int(n) for label, n in zip(labels, counts, strict=True) if label is not None)
+    _require_few(file, f"{name!r} ({file.path}): label_key", key, len(used), n_labelled)
     _require_usable_labels(used, f"{name!r} ({file.path}): label", key)
     if not used:
         found = file.cells[key].astype(str).unique()
@@ -65,6 +76,7 @@ def read_labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> p
             f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(found, 5)}); name another"
             " column as label_key, or '-' if there are no labels"
         )
+    file.notes += [*_number_notes(used, key), *_missing_notes("labels", used, key)]
     return pd.Series(np.array([*labels, None], dtype=object)[codes], index=file.cells.index)
 
 
@@ -75,6 +87,43 @@ def _require_usable_labels(labels: list[str], where: str, key: str) -> None:
             f"{where} {UNLABELED!r} in column {key!r} is what models call cells without a label; rename it, or name it"
             " in the config's unlabeled if it means no label"
         )
+
+
+def _require_few(file: CountFile, where: str, key: str, n_values: int, n_cells: int) -> None:
+    """Raise an InputError if most cells have a value of their own."""
+    if n_cells >= MIN_CELLS and n_values > MAX_SHARE * n_cells:
+        raise InputError(
+            f"{where} {key!r} has {n_values:,} different values for {n_cells:,} cells"
+            f" ({listed(file.cells[key].astype(str).unique(), 3)}), so it names or measures cells; name another column"
+            f" (the file has {listed(file.cells.columns, 20)})"
+        )
+
+
+def _number_notes(labels: list[str], key: str) -> list[str]:
+    """Return a note if all labels are whole numbers: codes of names that are elsewhere, or numbers of clusters."""
+    if not all(label.removeprefix("-").isdecimal() for label in labels):
+        return []
+    return [
+        f"labels: column {key!r} holds whole numbers ({listed(sorted(map(int, labels)), 3)}): are they codes, or"
+        " numbers of clusters? If another column holds the names, set label_key to it"
+    ]
+
+
+def _missing_notes(what: str, values: list[str], key: str) -> list[str]:
+    """Return a note if a batch or label is a word for a missing value."""
+    found = [value for value in values if value.strip().casefold() in MISSING]
+    remedy = "add it to the config's unlabeled" if what == "labels" else "fill it in, or name another column"
+    if not found:
+        return []
+    return [
+        f"{what}: {listed(map(repr, found))} of column {key!r} {'is' if len(found) == 1 else 'are'} taken as names; if"
+        f" a missing value is meant, {remedy}"
+    ]
+
+
+def _what_is_missing(file: CountFile, key: str) -> str:
+    is_table = key in file.cells.attrs.get("metadata", ())
+    return ": in the metadata, NA, None, nan and empty cells are missing values" if is_table else ""
 
 
 def read_controls(file: CountFile, name: str, control: str) -> pd.Series:

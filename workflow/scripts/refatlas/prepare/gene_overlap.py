@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from refatlas.errors import InputError, listed
-from refatlas.prepare.genes import match_selected
+from refatlas.prepare.gene_mismatch import former_symbols_hint, mismatch
+from refatlas.prepare.genes import match_selected, match_steps
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -36,14 +37,18 @@ def require_overlap(where: str, selected: pd.DataFrame, table: pd.DataFrame, mis
     share = found / len(selected)
     if share >= floor:
         return
-    reference_kind = "Ensembl ids" if selected["gene_id"].notna().mean() > 0.5 else "symbols"
-    query_kind = "Ensembl ids" if table["gene_id"].notna().mean() > 0.5 else "symbols"
+    reason = mismatch(selected, table)
+    kinds = [_kind(names["gene_id"]) for names in (selected, table)]
     raise InputError(
-        f"{where}: {found} of {len(selected)} reference genes found ({share:.0%}), need {floor:.0%}. The reference has"
-        f" {reference_kind} ({listed(selected.index, 3)}), the query {query_kind} ({listed(table['name'], 3)}); missing"
-        f" are {listed(missing, 5)}. Set gene_key in the sheet to a column with {reference_kind}, or lower"
-        " query.min_gene_overlap if the query measures few genes"
+        f"{where}: {found} of {len(selected)} reference genes found ({share:.0%}), need {floor:.0%}."
+        f"{f' {reason}' if reason else ''} The reference has {kinds[0]} ({listed(selected.index, 3)}), the query"
+        f" {kinds[1]} ({listed(table['name'], 3)}); missing are {listed(missing, 5)}. Set gene_key in the sheet to a"
+        f" column with {kinds[0]}, or lower query.min_gene_overlap if the query measures few genes"
     )
+
+
+def _kind(ids: pd.Series) -> str:
+    return "Ensembl ids" if ids.notna().mean() > 0.5 else "symbols"
 
 
 def require_same_genes(reference: "ad.AnnData", query: "ad.AnnData") -> None:
@@ -68,7 +73,8 @@ def check_overlap(where: str, genes: pd.DataFrame, table: pd.DataFrame, floor: f
         floor: least share.
 
     Returns:
-        For check.json: gene_overlap, n_selected and padded_genes (gene and symbol of each).
+        For check.json: gene_overlap, n_selected, padded_genes (gene and symbol of each), and
+        gene_notes on how the others were found.
 
     Raises:
         InputError: the share is below the floor.
@@ -76,7 +82,24 @@ def check_overlap(where: str, genes: pd.DataFrame, table: pd.DataFrame, floor: f
     selected, missing = genes[genes["selected"]], missing_genes(genes, table)
     require_overlap(where, selected, table, missing, floor)
     padded = [{"gene": gene, "symbol": selected.loc[gene, "symbol"]} for gene in missing]
-    return {"gene_overlap": 1 - len(missing) / len(selected), "n_selected": len(selected), "padded_genes": padded}
+    return {
+        "gene_overlap": 1 - len(missing) / len(selected),
+        "n_selected": len(selected),
+        "padded_genes": padded,
+        "gene_notes": _notes(genes, table, missing),
+    }
+
+
+def _notes(genes: pd.DataFrame, table: pd.DataFrame, missing: list[str]) -> list[str]:
+    """Return how many selected genes were found in each way, if in several, and how more would be."""
+    rows, how = match_steps(genes, table)
+    chosen = (rows >= 0) & genes["selected"].to_numpy()[rows]
+    ways = {"id": "id", "symbol": "symbol", "separators": "symbol with other separators"}
+    counts = [(int((chosen & (how == step)).sum()), way) for step, way in ways.items()]
+    found = [f"{n:,} by {way}" for n, way in counts if n]
+    notes = [f"genes: reference genes were found {', '.join(found)}"] if len(found) > 1 or counts[2][0] else []
+    hint = former_symbols_hint(genes, list(table["symbol"].dropna()), missing)
+    return [*notes, *([f"genes{hint}"] if hint else [])]
 
 
 def report_check(path: str, summary: dict, overlap: dict) -> None:
@@ -90,5 +113,5 @@ def report_check(path: str, summary: dict, overlap: dict) -> None:
     n, padded = overlap["n_selected"], [gene["gene"] for gene in overlap["padded_genes"]]
     print(f"{path}: {summary['n_cells']} cells, {summary['n_cells'] - summary['n_kept']} flagged as low quality")
     print(f"  {n - len(padded)} of {n} reference genes found; padded with zeros: {listed(padded)}")
-    for note in summary["notes"]:
+    for note in [*overlap["gene_notes"], *summary["notes"]]:
         print(f"  {note}")

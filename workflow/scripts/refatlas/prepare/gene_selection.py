@@ -4,14 +4,21 @@ Highly variable genes are those of seurat_v3 over all batches of all datasets.
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from refatlas.errors import InputError, listed
 from refatlas.io.cell_tables import as_text, mark_training_cells, read_cells
-from refatlas.prepare.genes import genes_from_names, match_genes, merge_genes
+from refatlas.prepare.gene_mismatch import former_symbols_hint, mismatch
+from refatlas.prepare.gene_union import union_counts, union_lines
+from refatlas.prepare.genes import genes_from_names, match_genes, match_steps, merge_genes
 from refatlas.prepare.variable_genes import DatasetStream, normalized_variances, rank_genes
+
+# Datasets that share less of the smallest one's genes are looked at for a reason.
+USUAL_SHARE = 0.8
 
 
 def selection_reasons(genes: pd.DataFrame, n_top: int, include: list[str]) -> pd.Series:
@@ -42,13 +49,16 @@ def selection_reasons(genes: pd.DataFrame, n_top: int, include: list[str]) -> pd
     return reason
 
 
-def candidates(genes: pd.DataFrame, n_datasets: int, share: float, exclude: list[str]) -> np.ndarray:
+def candidates(
+    genes: pd.DataFrame, n_datasets: int, share: float, exclude: list[str], reason: Callable[[], str] = str
+) -> np.ndarray:
     """Return which genes may be selected: measured in enough datasets, and not excluded.
 
     Args:
         genes: with symbol and n_datasets.
         share: of the datasets that must have a gene.
         exclude: regular expressions of whole ids or symbols.
+        reason: returns why genes are in too few datasets, as sentences for the message.
 
     Raises:
         InputError: no gene is in enough datasets.
@@ -56,8 +66,8 @@ def candidates(genes: pd.DataFrame, n_datasets: int, share: float, exclude: list
     enough = genes["n_datasets"] >= np.ceil(share * n_datasets - 1e-9)
     if not enough.any():
         raise InputError(
-            f"no gene is measured in {share:.0%} of the {n_datasets} datasets; do all use the same gene names? Set"
-            " gene_key, or lower genes.min_dataset_share"
+            f"no gene is measured in {share:.0%} of the {n_datasets} datasets."
+            f" {reason() or 'Do all use the same gene names?'} Set gene_key, or lower genes.min_dataset_share"
         )
     unwanted = np.zeros(len(genes), dtype=bool)
     for pattern in exclude:
@@ -91,6 +101,41 @@ def batch_sizes(cells: list[pd.DataFrame], min_cells: int) -> pd.Series:
     return large
 
 
+def unite_genes(paths: list[str], tables: list[pd.DataFrame], share: float) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Return the genes of all datasets, and the gene of each column of each dataset; print what they share.
+
+    Args:
+        paths: of the datasets.
+        tables: genes.parquet of each.
+        share: of the datasets that must have a gene.
+
+    Returns:
+        Genes as of `merge_genes`, with n_datasets; and rows as of `match_genes`.
+    """
+    genes = merge_genes(tables)
+    found = [match_steps(genes, table) for table in tables]
+    matches = [rows for rows, _ in found]
+    genes["n_datasets"] = sum(np.bincount(np.unique(m[m >= 0]), minlength=len(genes)) for m in matches)
+    counts = union_counts(genes, matches, [how for _, how in found], share)
+    lines = union_lines(counts, paths, tables, share)
+    if 0 < counts["n_in_all"] < USUAL_SHARE * min(len(table) for table in tables) and (
+        reason := _reason(paths, tables)
+    ):
+        lines.append(f"  {reason}")
+    for line in lines:
+        print(line)
+    return genes, matches
+
+
+def _reason(paths: list[str], tables: list[pd.DataFrame]) -> str:
+    """Return why the genes of datasets differ from the first one's, for the first of which it is known."""
+    first = merge_genes(tables[:1])
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        if reason := mismatch(first, table, paths[0], path):
+            return reason
+    return ""
+
+
 def select_genes(
     rows: list[dict], cells: list[pd.DataFrame], tables: list[pd.DataFrame], settings: dict, n_threads: int = 1
 ) -> pd.DataFrame:
@@ -109,10 +154,11 @@ def select_genes(
     Raises:
         InputError: the genes cannot be selected.
     """
-    genes = merge_genes(tables)
-    matches = [match_genes(genes, table) for table in tables]
-    genes["n_datasets"] = sum(np.bincount(np.unique(m[m >= 0]), minlength=len(genes)) for m in matches)
-    genes["candidate"] = candidates(genes, len(tables), settings["min_dataset_share"], settings["exclude"])
+    paths = [str(row["path"]) for row in rows]
+    genes, matches = unite_genes(paths, tables, settings["min_dataset_share"])
+    genes["candidate"] = candidates(
+        genes, len(tables), settings["min_dataset_share"], settings["exclude"], partial(_reason, paths, tables)
+    )
     sizes = batch_sizes(cells, settings["min_batch_cells"])
     place = np.where(genes["candidate"], np.cumsum(genes["candidate"]) - 1, -1)
     n_candidates = int(genes["candidate"].sum())
@@ -141,12 +187,15 @@ def select_genes(
     return genes
 
 
-def select_pretrained_genes(genes: pd.DataFrame, wanted: dict[str, list[str]]) -> pd.DataFrame:
+def select_pretrained_genes(
+    genes: pd.DataFrame, wanted: dict[str, list[str]], previous_symbols: bool = False
+) -> pd.DataFrame:
     """Return the genes with those of pretrained models selected instead, first and in their order.
 
     Args:
         genes: of `select_genes`.
         wanted: genes of each model, as ids or symbols.
+        previous_symbols: replace a model's former symbols by today's.
 
     Raises:
         InputError: two models have different genes, or the reference lacks some of them.
@@ -158,12 +207,12 @@ def select_pretrained_genes(genes: pd.DataFrame, wanted: dict[str, list[str]]) -
                 f"config: models: {first} and {other} are pretrained on different genes ({len(names)} and"
                 f" {len(other_names)}, or in another order); use them in separate runs"
             )
-    rows = match_genes(genes, genes_from_names(names))
+    rows = match_genes(genes, genes_from_names(names, previous_symbols))
     missing = [name for name, row in zip(names, rows, strict=True) if row < 0]
     if missing:
         raise InputError(
             f"config: models: {first}: pretrained: {len(missing)} of its {len(names)} genes are in no dataset of the"
-            f" reference, such as {listed(missing, 5)}"
+            f" reference, such as {listed(missing, 5)}{former_symbols_hint(genes, missing)}"
         )
     chosen = genes.iloc[rows]
     if chosen.index.has_duplicates:

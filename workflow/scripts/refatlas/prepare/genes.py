@@ -1,36 +1,31 @@
-"""Genes of different files matched by Ensembl id without version, otherwise by symbol."""
+"""Genes of different files matched by id without version, then by symbol, then by symbol whatever its separators."""
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from refatlas.errors import InputError, listed
+from refatlas.errors import listed
 from refatlas.io.cell_tables import as_text
 from refatlas.io.count_file import CountFile
+from refatlas.prepare.gene_aliases import current_symbols, replacement_note
+from refatlas.prepare.gene_columns import NameColumns, find_names
+from refatlas.prepare.gene_names import GENE_ID, PLACEHOLDER, folded, spreadsheet_dates, without_version
+from refatlas.prepare.gene_union import renumbered, respelled, united_ids, without_foreign_ids
 
-ENSEMBL = r"ENS[A-Z]*G\d{6,}(?:\.\d+)?(?:_PAR_Y)?"
-VERSION = r"\.\d+(?=$|_PAR_Y$)"
-SYMBOL_COLUMNS = (
-    "symbol",
-    "symbols",
-    "gene_symbol",
-    "gene_symbols",
-    "gene_name",
-    "gene_names",
-    "feature_name",
-    "gene",
-    "name",
-    "hgnc_symbol",
-)
+# As tables write a missing symbol.
+MISSING = ("nan", "NaN", "NA", "None", "<NA>", "null", "NULL", "n/a", "N/A")
 
 
-def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
-    """Return Ensembl id (without version) and symbol of each gene of a file.
+def gene_table(file: CountFile, gene_key: str | None = None, previous_symbols: bool = False) -> pd.DataFrame:
+    """Return id (without version) and symbol of each gene of a file.
+
+    What is to be said of the names is added to the file's notes.
 
     Args:
         file: with its table of genes.
-        gene_key: gene column to use, or "index". The other kind of name is still looked for in the
-            other columns.
+        gene_key: gene column to match by, or "index". Ids are looked for in no other column;
+            symbols are, to name the genes, if it holds ids.
+        previous_symbols: replace former symbols by today's.
 
     Returns:
         One row per column of the counts, in the file's order: gene_id and symbol, missing where the
@@ -39,73 +34,76 @@ def gene_table(file: CountFile, gene_key: str | None = None) -> pd.DataFrame:
     Raises:
         InputError: the file has no such gene column, or no names of genes.
     """
-    columns = {"index": file.genes.index.to_series().reset_index(drop=True)}
-    for name in file.genes.columns.difference(["index"], sort=False):
-        if file.genes[name].dtype.kind in "OUTS" or isinstance(
-            file.genes[name].dtype, pd.CategoricalDtype | pd.StringDtype
-        ):
-            columns[name] = file.genes[name].astype("object").reset_index(drop=True)
-    if gene_key is not None and gene_key not in columns:
-        raise InputError(
-            f"{file.path}: gene column {gene_key!r} is not in the file; it has {listed(columns)} ('index' means the"
-            " genes' names)"
+    found = find_names(file, gene_key)
+    table = pd.DataFrame({"gene_id": None, "symbol": None, "name": file.genes.index.astype(str)}, dtype=object)
+    if found.ids is not None:
+        ids = found.columns[found.ids].astype(str)
+        table["gene_id"] = without_version(ids).where(ids.str.fullmatch(GENE_ID), None)
+    if found.symbols is not None:
+        table["symbol"] = _symbols(
+            found.columns[found.symbols], table["gene_id"], keep_numbered=found.symbols == gene_key
         )
-    ids = _find_ids(columns, gene_key)
-    symbols = _find_symbols(columns, gene_key)
-    if ids is None and symbols is None:
-        raise InputError(
-            f"{file.path}: the genes are named {listed(columns['index'], 3)}, and no column has ids or symbols"
-            f" (columns: {listed(columns)}); name one as gene_key in the sheet"
-        )
-    table = pd.DataFrame({"gene_id": None, "symbol": None, "name": columns["index"].astype(str)}, dtype=object)
-    if ids is not None:
-        valid = columns[ids].astype(str).str.fullmatch(ENSEMBL)
-        table["gene_id"] = columns[ids].astype(str).str.replace(VERSION, "", regex=True).where(valid, None)
-    if symbols is not None:
-        known = columns[symbols].notna() & (columns[symbols] != "")
-        table["symbol"] = columns[symbols].where(known, None)
-        table.loc[known, "symbol"] = columns[symbols][known].map(as_text)
     unnamed = table["gene_id"].isna() & table["symbol"].isna()
-    table.loc[unnamed, "symbol"] = table.loc[unnamed, "name"]
+    if not found.nameless:
+        named = unnamed & ~table["name"].str.fullmatch(PLACEHOLDER)
+        table.loc[named, "symbol"] = table.loc[named, "name"]
+    file.notes += [*found.notes, *_symbol_notes(table, found)]
+    if previous_symbols:
+        today = current_symbols(table["symbol"])
+        note = replacement_note(table["symbol"], today)
+        file.notes += [note] if note else []
+        table["symbol"] = today
     return table
 
 
-def genes_from_names(names: list[str]) -> pd.DataFrame:
-    """Return a table as of `gene_table` from names, each an Ensembl id or a symbol."""
+def _symbols(column: pd.Series, ids: pd.Series, keep_numbered: bool) -> pd.Series:
+    """Return symbols as text, missing where the file has none; "unknown_7" is none."""
+    known = column.notna() & (column != "")
+    text = column.where(known, None)
+    text[known] = column[known].map(as_text)
+    written_missing = text.isin(MISSING) & (text.duplicated(keep=False) | ids.notna())
+    numbered = text.fillna("").astype(str).str.fullmatch(PLACEHOLDER) & (not keep_numbered)
+    return text.where(~written_missing & ~numbered, None)
+
+
+def _symbol_notes(table: pd.DataFrame, found: NameColumns) -> list[str]:
+    notes = []
+    nameless = table["gene_id"].isna() & table["symbol"].isna()
+    if nameless.any():
+        notes.append(
+            f"genes: {int(nameless.sum())} have neither id nor symbol ({listed(table['name'][nameless], 3)}) and match"
+            " no gene"
+        )
+    dates = spreadsheet_dates(table["symbol"])
+    if dates:
+        notes.append(
+            f"genes: {len(dates)} symbols are dates, as a spreadsheet writes them: {listed(dates, 30)}; they match no"
+            " gene by symbol, so mend them in the file"
+        )
+    return notes
+
+
+def genes_from_names(names: list[str], previous_symbols: bool = False) -> pd.DataFrame:
+    """Return a table as of `gene_table` from names, each an id or a symbol."""
     column = pd.Series(names, dtype=object)
-    is_id = column.str.fullmatch(ENSEMBL)
+    is_id = column.str.fullmatch(GENE_ID)
+    symbols = column.where(~is_id, None)
     return pd.DataFrame(
         {
-            "gene_id": column.str.replace(VERSION, "", regex=True).where(is_id, None),
-            "symbol": column.where(~is_id, None),
+            "gene_id": without_version(column).where(is_id, None),
+            "symbol": current_symbols(symbols) if previous_symbols else symbols,
             "name": column,
         }
     )
 
 
-def _is_ensembl(names: pd.Series) -> bool:
-    return bool(names.astype(str).str.fullmatch(ENSEMBL).mean() > 0.5)
-
-
-def _find_ids(columns: dict[str, pd.Series], gene_key: str | None) -> str | None:
-    order = [gene_key] if gene_key is not None and _is_ensembl(columns[gene_key]) else list(columns)
-    return next((name for name in order if _is_ensembl(columns[name])), None)
-
-
-def _find_symbols(columns: dict[str, pd.Series], gene_key: str | None) -> str | None:
-    if gene_key is not None and not _is_ensembl(columns[gene_key]):
-        return gene_key
-    named = {name.casefold(): name for name in columns if not _is_ensembl(columns[name])}
-    column = next((named[name] for name in SYMBOL_COLUMNS if name in named), None)
-    is_numbered = columns["index"].astype(str).str.fullmatch(r"\d+").mean() > 0.5
-    return column if _is_ensembl(columns["index"]) or is_numbered else "index"
-
-
 def merge_genes(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the genes of all files, with the id as key where any file has one, else the symbol.
 
-    In files with only symbols, a symbol means the id that other files give it, if it is exactly
-    one.
+    A symbol that no file gives to two genes is one gene, whatever ids files give it: the key is the
+    id of most files, or of the first. In files with only symbols, a symbol means the id that other
+    files give it, if it is exactly one. Symbols that differ in separators alone are one gene, if no
+    file has both.
 
     Args:
         tables: of `gene_table`.
@@ -113,41 +111,77 @@ def merge_genes(tables: list[pd.DataFrame]) -> pd.DataFrame:
     Returns:
         Indexed by gene (the key), in order of first appearance: gene_id, symbol.
     """
-    named = pd.concat([t.loc[t["gene_id"].notna(), ["gene_id", "symbol"]] for t in tables])
-    named = (
-        named.sort_values("symbol", key=lambda s: s.isna(), kind="stable")
-        .drop_duplicates("gene_id")
-        .sort_index(kind="stable")
-    )
-    order = pd.concat([t["gene_id"].dropna() for t in tables]).drop_duplicates()
-    united = named.set_index("gene_id", drop=False).loc[order]
-    united.index.name = "gene"
+    tables = without_foreign_ids(tables)
+    united = united_ids(tables)
+    united = united.drop(renumbered(united, tables))
     alone = pd.concat([t.loc[t["gene_id"].isna(), "symbol"] for t in tables]).dropna().drop_duplicates()
     known = united["symbol"].dropna()
     new = alone[~alone.isin(known[~known.duplicated(keep=False)])]
+    new = new[~without_version(new.astype(str)).where(new.astype(str).str.fullmatch(GENE_ID), "").isin(united.index)]
     extra = pd.DataFrame(
         {"gene_id": None, "symbol": new.to_numpy()}, index=pd.Index(new.to_numpy(), name="gene"), dtype=object
     )
-    return pd.concat([united, extra[~extra.index.isin(united.index)]])
+    genes = pd.concat([united, extra[~extra.index.isin(united.index)]])
+    return genes.drop(respelled(genes, tables))
+
+
+def match_steps(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each gene of a file the row of the same gene in `reference`, and how it was found.
+
+    Genes are matched by id first; then by symbol, if the symbol is unique in the reference and its
+    gene was not matched by id; then by symbol with any separators, as R changes them, if it is
+    unique in both.
+
+    Args:
+        reference: indexed by gene, with gene_id and symbol.
+        table: the file's genes, of `gene_table`.
+
+    Returns:
+        Rows, -1 for none, and "id", "symbol", "separators" or "" for each gene.
+    """
+    by_id = pd.Series(np.arange(len(reference)), index=reference["gene_id"].fillna(""))
+    rows = _looked_up(by_id[by_id.index != ""], _ids(table))
+    how = np.where(rows >= 0, "id", "").astype(object)
+    names = reference["symbol"].fillna("")
+    symbols = pd.Series(np.arange(len(reference)), index=names)
+    symbols = symbols[(symbols.index != "") & ~symbols.index.duplicated(keep=False) & ~symbols.isin(rows)]
+    by_symbol = np.where(rows < 0, _looked_up(symbols, table["symbol"].fillna("")), -1)
+    how[by_symbol >= 0] = "symbol"
+    rows = np.where(rows >= 0, rows, by_symbol)
+    left = (rows < 0) & table["symbol"].notna().to_numpy()
+    if left.any():
+        by_letters = np.where(left, _by_letters(names, table["symbol"].fillna(""), rows), -1)
+        how[by_letters >= 0] = "separators"
+        rows = np.where(by_letters >= 0, by_letters, rows)
+    return rows, how
+
+
+def _ids(table: pd.DataFrame) -> pd.Series:
+    """Return the ids of a file's genes; a symbol that is an id counts as one."""
+    symbols = table["symbol"].fillna("").astype(str)
+    written = without_version(symbols).where(symbols.str.fullmatch(GENE_ID), "")
+    return table["gene_id"].where(table["gene_id"].notna(), written)
+
+
+def _looked_up(places: pd.Series, names: pd.Series) -> np.ndarray:
+    return places.reindex(names).fillna(-1).astype(int).to_numpy()
+
+
+def _by_letters(reference: pd.Series, symbols: pd.Series, rows: np.ndarray) -> np.ndarray:
+    """Return matches of symbols without regard to separators; genes in `rows` are taken."""
+    known, wanted = folded(reference), folded(symbols)
+    places = pd.Series(np.arange(len(known)), index=known.to_numpy())
+    places = places[(places.index.str.strip(".") != "") & ~places.index.duplicated(keep=False) & ~places.isin(rows)]
+    return np.where(wanted.duplicated(keep=False), -1, _looked_up(places, wanted))
 
 
 def match_genes(reference: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     """Return for each gene of a file the row of the same gene in `reference`, or -1.
 
-    Genes are matched by id first; then by symbol, if the symbol is unique in the reference and its
-    gene was not matched by id.
-
     Args:
-        reference: indexed by gene, with gene_id and symbol.
-        table: the file's genes, of `gene_table`.
+        reference, table: as of `match_steps`.
     """
-    by_id = pd.Series(np.arange(len(reference)), index=reference["gene_id"].fillna(""))
-    by_id = by_id[by_id.index != ""]
-    rows = by_id.reindex(table["gene_id"].fillna("")).fillna(-1).astype(int).to_numpy()
-    symbols = pd.Series(np.arange(len(reference)), index=reference["symbol"].fillna(""))
-    symbols = symbols[(symbols.index != "") & ~symbols.index.duplicated(keep=False) & ~symbols.isin(rows)]
-    by_symbol = symbols.reindex(table["symbol"].fillna("")).fillna(-1).astype(int).to_numpy()
-    return np.where(rows >= 0, rows, by_symbol)
+    return match_steps(reference, table)[0]
 
 
 def match_selected(genes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:

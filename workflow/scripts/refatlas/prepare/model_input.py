@@ -13,7 +13,7 @@ from refatlas.errors import InputError, listed
 from refatlas.io.count_file import CountFile
 from refatlas.io.fingerprints import require_unchanged
 from refatlas.io.model_counts import counts_writer
-from refatlas.io.raw_counts import open_counts
+from refatlas.io.raw_counts import open_row
 from refatlas.prepare.cell_quality import Scan
 from refatlas.prepare.genes import match_selected, reindex_genes
 from refatlas.prepare.proteins import (
@@ -54,7 +54,7 @@ def write_reference(
     proteins = []
     with counts_writer(path, reference_obs(cells), genes) as out:
         for name, row in rows.items():
-            file, keep, before = open_counts(row["path"], row["layer"]), cells[name]["keep"].to_numpy(), out.n_values
+            file, keep, before = open_row(row), cells[name]["keep"].to_numpy(), out.n_values
             for block in selected_counts(file, keep, genes, pd.read_parquet(tables[name])):
                 out.append(block)
             proteins.append(read_proteins(file, row, cells[name]["batch"].to_numpy())[keep])
@@ -168,7 +168,7 @@ def _held_out_blocks(
         wanted = cells[name].index.isin(held)
         if not wanted.any():
             continue
-        file = open_counts(row["path"], row["layer"])
+        file = open_row(row)
         yield from selected_counts(file, wanted, genes, pd.read_parquet(tables[name]))
         measured = pd.DataFrame(index=cells[name].index)
         if keep_proteins:

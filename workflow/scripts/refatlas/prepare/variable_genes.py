@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.errors import InputError
-from refatlas.io.raw_counts import open_counts
+from refatlas.io.raw_counts import open_row
 from refatlas.prepare.genes import reindex_genes
 from refatlas.prepare.moments import ClippedSums, Moments, columns_ascend
 
@@ -37,7 +37,7 @@ class DatasetStream:
 
         Columns ascend in each row, and no gene has two.
         """
-        for start, block in open_counts(self.row["path"], self.row["layer"], counts_only=True).blocks():
+        for start, block in open_row(self.row, counts_only=True).blocks():
             codes = self.codes[start : start + block.shape[0]]
             if self.once and columns_ascend(block.indices, block.indptr):
                 yield block, codes, self.rows
