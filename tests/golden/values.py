@@ -20,6 +20,8 @@ FILE = Path(__file__).parent / "values.json"
 VOLATILE = {"seconds", "cells_per_second", "device", "files", "checksums", "versions", "notes", "latent sha256"}
 # Of the comparison of models, and of the rounds of an annotation.
 VOLATILE |= {"train_seconds", "train_peak_mb", "remarks", "time"}
+# Words on what was read, as notes are.
+VOLATILE |= {"line", "sources", "places", "gene_notes"}
 FEW = 40
 Values = dict[str, Any]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from refatlas.io.atomic import read_json, write_table
 from refatlas.io.fingerprints import read_fingerprints, require_unchanged
 from refatlas.jobs.inputs import by_name
-from refatlas.jobs.run import run_job
+from refatlas.jobs.run import print_on_screen, run_job
 from refatlas.prepare.gene_selection import read_batches, select_genes, select_pretrained_genes
 
 
@@ -29,6 +29,8 @@ def main(smk) -> None:
     print(f"{genes['selected'].sum()} of {len(genes)} genes selected; {genes['candidate'].sum()} were candidates")
     require_unchanged(files)
     write_table(genes, smk.output.genes)
+    if fold is None and genes.attrs.get("union"):
+        print_on_screen("\n".join(genes.attrs["union"]))
 
 
 if "snakemake" in globals():

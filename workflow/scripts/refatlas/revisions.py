@@ -49,7 +49,7 @@ REVISIONS = {
     "collect_transfer": 2,
     "export_atlas": 3,
     "record_provenance": 1,
-    "write_report": 3,
+    "write_report": 4,
 }
 
 

@@ -152,7 +152,7 @@ def _outliers(values: np.ndarray, groups: list[np.ndarray], mads: float, min_cel
 
 
 def _summary(file: CountFile, name: str, cells: pd.DataFrame, genes: pd.DataFrame) -> dict:
-    keys = genes["gene_id"].fillna(genes["symbol"])
+    keys = genes["gene_id"].fillna(genes["symbol"]).dropna()
     repeated = int(keys.duplicated().sum())
     notes, reasons = list(file.notes), cells["reason"].reset_index(drop=True)
     if repeated:

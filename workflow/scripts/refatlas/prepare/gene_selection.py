@@ -110,7 +110,8 @@ def unite_genes(paths: list[str], tables: list[pd.DataFrame], share: float) -> t
         share: of the datasets that must have a gene.
 
     Returns:
-        Genes as of `merge_genes`, with n_datasets; and rows as of `match_genes`.
+        Genes as of `merge_genes`, with n_datasets, and in attrs["union"] the printed lines; and rows as of
+        `match_genes`.
     """
     genes = merge_genes(tables)
     found = [match_steps(genes, table) for table in tables]
@@ -122,6 +123,7 @@ def unite_genes(paths: list[str], tables: list[pd.DataFrame], share: float) -> t
         reason := _reason(paths, tables)
     ):
         lines.append(f"  {reason}")
+    genes.attrs["union"] = lines
     for line in lines:
         print(line)
     return genes, matches

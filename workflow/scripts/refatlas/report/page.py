@@ -106,7 +106,8 @@ def render(context: dict[str, Any]) -> str:
 def summarize_genes(genes: pd.DataFrame) -> dict[str, Any]:
     """Return numbers of genes, and the symbols of the most variable ones.
 
-    The numbers are of all genes, candidates, selected genes, and those included by name.
+    The numbers are of all genes, candidates, selected genes, and those included by name; in words, what the datasets
+    share.
 
     Args:
         genes: genes.parquet of the reference.
@@ -117,6 +118,7 @@ def summarize_genes(genes: pd.DataFrame) -> dict[str, Any]:
         "candidates": int(genes["candidate"].sum()),
         "selected": int(genes["selected"].sum()),
         "included": int((genes["reason"] == "included").sum()),
+        "union": genes.attrs.get("union", []),
         "first": list(first["symbol"].fillna(first.index.to_series())),
     }
 
