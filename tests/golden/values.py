@@ -21,7 +21,7 @@ VOLATILE = {"seconds", "cells_per_second", "device", "files", "checksums", "vers
 # Of the comparison of models, and of the rounds of an annotation.
 VOLATILE |= {"train_seconds", "train_peak_mb", "remarks", "time"}
 # Words on what was read, as notes are.
-VOLATILE |= {"line", "sources", "places", "gene_notes"}
+VOLATILE |= {"line", "origins", "places", "gene_notes"}
 FEW = 40
 Values = dict[str, Any]
 

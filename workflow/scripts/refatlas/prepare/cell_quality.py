@@ -9,7 +9,7 @@ from refatlas.errors import InputError, listed
 from refatlas.io.cell_tables import label_column
 from refatlas.io.count_file import CountFile
 from refatlas.prepare.cell_columns import factorize, read_batches, read_controls, read_labels, require_text
-from refatlas.prepare.file_lines import sources
+from refatlas.prepare.file_lines import origins
 from refatlas.prepare.genes import gene_table
 from refatlas.prepare.moments import CellMeasures
 from refatlas.prepare.proteins import read_proteins
@@ -27,7 +27,7 @@ class Scan:
             batch, label (label_2, … for coarser levels), total_counts, n_genes, mito_share, keep,
             reason.
         genes: of `gene_table`, with n_cells, the number of cells in which each gene was detected.
-        summary: plain values for reports: path, location, sizes, sources (where each part was found),
+        summary: plain values for reports: path, location, sizes, origins (where each part was found),
             places (the matrices that were looked at) and notes.
     """
 
@@ -66,7 +66,7 @@ def scan_file(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[s
     genes["n_cells"] = n_cells
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
-    summary = _summary(file, name, cells, genes) | {"sources": sources(file, row, genes, cells), "places": file.places}
+    summary = _summary(file, name, cells, genes) | {"origins": origins(file, row, genes, cells), "places": file.places}
     return Scan(cells, genes, summary | {"proteins": list(proteins.columns)})
 
 

@@ -15,7 +15,7 @@ from refatlas.prepare.gene_columns import find_names
 SAID = ("counts: passed over", "batches: none named")
 
 
-def sources(file: CountFile, row: dict, genes: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
+def origins(file: CountFile, row: dict, genes: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
     """Return where each part of a file was found, in words.
 
     Args:
@@ -40,7 +40,7 @@ def file_line(summary: dict, what: str) -> str:
         what: "dataset" or "query" or "file"; cells of low quality are dropped from a dataset, and
             flagged in a query.
     """
-    found = summary["sources"]
+    found = summary["origins"]
     parts = [f"{what} {summary['name']}: {_short_path(summary['path'])} ({found['kind']})"]
     parts[0] += f": {summary['n_cells']:,} cells × {summary['n_genes']:,} genes"
     parts += [f"{part}: {found[part]}" for part in ("counts", "genes", "batches", "labels")]
