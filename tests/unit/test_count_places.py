@@ -280,6 +280,7 @@ def test_layers_that_are_no_matrices_of_numbers_are_passed_over(tmp_path, counts
         ("decontXcounts", Role.CORRECTED),
         ("X_binned", Role.DERIVED),
         ("logcounts", Role.DERIVED),
+        ("not_normalized", Role.COUNTS),
         ("scale.data", Role.DERIVED),
         ("is_detected", Role.INDICATOR),
         ("foo", Role.UNKNOWN),

@@ -267,3 +267,20 @@ def test_results_of_ordinary_files_are_as_before():
     genes = merge_genes([table(["C", "A", "B"], ids), table(["Z", "A", "C", "Y"]), table([None, "D"], [ids[2], None])])
     assert list(genes.index) == [*ids, "Z", "Y", "D"]
     assert genes["symbol"].tolist() == ["C", "A", "B", "Z", "Y", "D"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        ([f"gene:{name}" for name in HUMAN], HUMAN),
+        ([f"AT1G{i:05d}.1" for i in range(12)], [f"AT1G{i:05d}" for i in range(12)]),
+        ([f"FBgn{i:07d}.1" for i in range(12)], [f"FBgn{i:07d}" for i in range(12)]),
+    ],
+)
+@pytest.mark.parametrize("gene_key", [None, "index"])
+def test_what_stands_beside_an_id_is_no_symbol_if_it_names_no_gene(names, ids, gene_key):
+    genes, notes = read(names, gene_key, gene_name=SYMBOLS)
+    assert genes["gene_id"].tolist() == ids
+    assert genes["symbol"].tolist() == SYMBOLS
+    assert f"genes: names such as {names[0]} hold ids" in notes
+    assert read(names, gene_key)[0]["symbol"].isna().all()

@@ -1,11 +1,15 @@
 """Genes of different files are recognised, united and matched."""
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from refatlas.io.count_file import CountFile
 from refatlas.prepare.genes import gene_table, match_genes, merge_genes, reindex_genes
+
+G1, G2 = "ENSG00000000001", "ENSG00000000002"
 
 
 def file_with(index, **columns) -> CountFile:
@@ -36,6 +40,31 @@ def test_symbols_alone_take_the_id_that_another_file_gives_them():
     united = merge_genes([table(["ENSG00000000001", "ENSG00000000002"], ["A", "B"]), table([None, None], ["B", "C"])])
     assert list(united.index) == ["ENSG00000000001", "ENSG00000000002", "C"]
     assert list(match_genes(united, table([None, None], ["B", "C"]))) == [1, 2]
+
+
+def test_the_symbol_of_most_files_names_a_gene_in_any_order():
+    tables = [table([G1], ["MARCH1"]), table([G1], ["MARCHF1"]), table([None], ["MARCH1"])]
+    for order in permutations(tables):
+        united = merge_genes(list(order))
+        assert united["symbol"].to_dict() == {G1: "MARCH1"}
+        assert [list(match_genes(united, t)) for t in order] == [[0]] * 3
+
+
+def test_a_symbol_that_moved_to_another_gene_matches_neither_in_any_order():
+    tables = [table([G1, G2], ["A", "B"]), table([G1, G2], ["B", "C"]), table([None], ["B"])]
+    for order in permutations(tables):
+        united = merge_genes(list(order))
+        assert list(match_genes(united, tables[0])) == list(match_genes(united, tables[1]))
+        assert list(match_genes(united, tables[2])) == [-1]
+
+
+def test_a_symbol_of_the_y_copy_means_the_gene_of_the_x_chromosome():
+    tables = [table([G1, f"{G1}_PAR_Y"], ["CD99", "CD99"]), table([G2], ["CD99"]), table([None], ["CD99"])]
+    for order in permutations(tables):
+        united = merge_genes(list(order))
+        assert [set(united.index[match_genes(united, t)]) & {G1, G2} for t in order].count({G1, G2}) == 0
+        assert (match_genes(united, tables[2]) >= 0).all()
+        assert f"{G1}_PAR_Y" in united.index
 
 
 def test_an_ambiguous_symbol_is_not_matched():

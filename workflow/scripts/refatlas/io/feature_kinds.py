@@ -17,6 +17,7 @@ PROTEINS = "Antibody Capture"
 HASHTAGS = "Multiplexing Capture"
 PEAKS = "Peaks"
 GUIDES = "CRISPR Guide Capture"
+CONTROLS = "Control"
 
 # Words by what they mean; spelling, capitals and separators do not matter.
 WORDS = {
@@ -48,7 +49,7 @@ WORDS = {
     "Antigen Capture": "antigen capture, antigen, antigens, beam, dextramer, dextramers, tetramer, tetramers",
     "VDJ": "vdj, vdj t, vdj b, tcr, bcr, immune receptor, immune repertoire",
     "Spike-in": "spike in, spike ins, spike, ercc, erccs, ercc spike in, ercc spike ins, sirv",
-    "Control": (
+    CONTROLS: (
         "negative control probe, negative control codeword, negative control, control probe, system control,"
         "unassigned codeword, deprecated codeword, blank codeword, blank, genomic control, false code"
     ),
@@ -68,13 +69,25 @@ BIOTYPE = (
 )
 # Names that no gene has, whatever their capitals, for files that say no kinds.
 NAMED = {
-    HASHTAGS: (r"^(?:hto|hashtag|cmo)[_\-. ]?\d+(?:[_\-.:].*)?$|^(?:hto|hashtag)[_:\-.].+|^.+[_:\-.](?:hto|hashtag)$"),
+    HASHTAGS: (
+        r"hash[_\- ]?tag|^(?:hto|cmo)[_\-. ]?\d+(?:[_\-.:].*)?$|^hto[_:\-.].+|^.+[_:\-.]hto$"
+        r"|^sample[_\- ]?tag[_\- ]?\d+|^.+\|stabo$"
+    ),
     PROTEINS: (
-        r"^(?:adt|prot|protein|cite|abseq)[_:\-.].+|^ab_.+|^.+[_:\-.| ](?:adt|prot|protein|abseq|pabo)$"
+        r"^(?:adt|prot|protein|cite|abseq|antibody|anti)[_:\-.].+|^ab_.+"
+        r"|^.+[_:\-.| ](?:adt|prot|protein|abseq|pabo|antibody)$"
         r"|^.+[_:\-.| ]?totalseq[_\-.]?[abcd]?(?:[_\-.]\d+)?$"
     ),
-    PEAKS: r"^(?:chr[\w.]+|\d{1,2}|[xy]|mt|(?:gl|ki|jh|kz)\d+\.\d)[:_\-]\d+[_\-]\d+$",
+    PEAKS: (
+        r"^(?:chr[\w.]+|\d{1,2}|[xy]|mt|[23][lr]|[iv]+|(?:gl|ki|jh|kz)\d+\.\d)[:_\-]\d+[_\-]\d+$"
+        r"|^[a-z\d][\w.]*:\d+-\d+$"
+    ),
     GUIDES: r"^(?:sgrna|grna)[_:\-.].+",
+    # Of Xenium, MERSCOPE and CosMx.
+    CONTROLS: (
+        r"^blank[_\-]?\d+$|^neg(?:ative)?[_\-]?control[_\-]?(?:probe|codeword)|^(?:unassigned|deprecated|blank)[_\-]?codeword"
+        r"|^intergenic[_\-]region[_\-]|^genomic[_\-]?control[_\-]?\d|^(?:system[_\-]?control|falsecode|negprb)\d+$"
+    ),
 }
 # Below this share of genes, a file of peaks or proteins has no gene expression: what is left are controls.
 MIN_GENE_SHARE = 0.1
@@ -102,9 +115,12 @@ def kind_column(genes: pd.DataFrame) -> pd.Series | None:
     Args:
         genes: a file's table of genes, with columns as written.
     """
-    named = {} if genes.columns.has_duplicates else {_plain(name): name for name in genes.columns[::-1]}
+    named: dict[str, list] = {}
+    for name in () if genes.columns.has_duplicates else genes.columns:
+        # Older versions of anndata join the tables of several files as feature_types-0, feature_types-1 …
+        named.setdefault(_plain(re.sub(r"-\d+$", "", str(name))), []).append(name)
     for column in (name for name in COLUMNS if name in named):
-        kinds = _text(genes[named[column]])
+        kinds = _first_text([_text(genes[name]) for name in named[column]])
         if _are_kinds(kinds, sure=column in SURE_COLUMNS):
             return kinds
     return None
@@ -113,6 +129,14 @@ def kind_column(genes: pd.DataFrame) -> pd.Series | None:
 def _text(values: pd.Series) -> pd.Series:
     text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
     return text.where(~text.isin(["nan", "None", "NA"]), "")
+
+
+def _first_text(columns: list[pd.Series]) -> pd.Series:
+    """Return for each feature what the first column says that says something."""
+    found = columns[0]
+    for other in columns[1:]:
+        found = found.where(found != "", other)
+    return found
 
 
 def _are_kinds(kinds: pd.Series, sure: bool) -> bool:
@@ -205,7 +229,7 @@ def _without_others(file: CountFile, written: pd.Series, meanings: pd.Series, na
 
 def _kind_notes(written: pd.Series, meanings: pd.Series, names: pd.Index) -> list[str]:
     notes = ["features: " + ", ".join(f"{n} {kind or '(empty)'}" for kind, n in written.value_counts().items())]
-    unknown = [kind for kind in pd.unique(meanings) if known_kind(kind) is None]
+    unknown = [kind for kind in pd.unique(meanings) if kind not in WORDS]
     notes += [f"features: {kind!r} is no known kind; they are left out of the genes" for kind in unknown]
     if written is meanings:
         others = names[(meanings != GENES).to_numpy()]

@@ -144,7 +144,10 @@ def _by_column(genes: pd.DataFrame) -> pd.Series | None:
     if column is None or genes.columns.has_duplicates:
         return None
     values = genes[column].astype(object)
-    return values.where(values.notna(), "").astype(str).str.strip().reset_index(drop=True)
+    text = values.where(values.notna(), "").astype(str).str.strip().reset_index(drop=True)
+    # Tables of several files are joined with blanks: they tell nothing if there is only one genome.
+    known = text[text != ""].unique()
+    return text.where(text != "", known[0]) if len(known) == 1 else text
 
 
 def _by_species(genes: pd.DataFrame) -> pd.Series | None:

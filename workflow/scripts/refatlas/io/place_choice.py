@@ -124,7 +124,9 @@ class Chooser:
 
     def _has_more_than_ones(self, place: Place, counts: list[Place]) -> bool:
         """Return whether another place shows that a place of 0 and 1 is no more than an indicator."""
-        if any(other.sample is not None and other.sample.largest > 1 for other in counts):
+        # Beside a place that is named as raw counts, what was made from it by its name shows nothing.
+        rivals = [other for other in counts if place.role >= Role.UNKNOWN or other.role < Role.DERIVED]
+        if any(other.sample is not None and other.sample.largest > 1 for other in rivals):
             return True
         others = [other for other in self.places if other.sample is not None and other.sample.kind != ZEROS]
         is_layer = place.role == Role.UNKNOWN and place.location != "X"

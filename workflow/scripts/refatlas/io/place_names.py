@@ -37,6 +37,8 @@ DERIVED = {
     *("denoised", "smoothed", "smooth", "velocity", "variance", "rank", "ranks", "ranked", "bin", "bins", "binned"),
     *("quantile", "quantiles", "digitized", "discretized", "codes", "std", "stderr", "probability", "prob"),
 }
+# As in not_normalized, before_log: such values are raw.
+NEGATED = r"(?<![a-z])(?:not?|non|un|before|pre|without)_?(?:log|norm|scal|transform)[a-z0-9]*"
 CORRECTED = r"(?<!un)corrected|decont|cellbender|soupx|ambient|downsampl|subsampl|thinned|denoise|scar\b|adjusted"
 RAW_WORDS = (
     r"(?:(?:raw|counts?|umis?|reads?|rna|gex|genes?|n|x|matrix|data|orig(?:inal)?|int(?:eger)?|unnormali[sz]ed|total"
@@ -54,7 +56,7 @@ def role_of(location: str) -> Role:
         return Role.UNKNOWN
     if location in ("raw/X", "raw.X"):
         return Role.RAW
-    name = _plain(location.removeprefix("layers/"))
+    name = re.sub(NEGATED, "raw", _plain(location.removeprefix("layers/")))
     words = set(name.split("_"))
     parts = words & PARTS
     if name in LONE_PARTS:

@@ -91,6 +91,8 @@ def find_names(file: CountFile, gene_key: str | None) -> NameColumns:
     elif not joined:
         found.ids = gene_key if are_ids(columns[gene_key]) else None
         found.symbols = _symbol_column(found) if found.ids else gene_key
+    elif found.symbols is None:
+        found.symbols = _symbol_column(found)
     if found.ids is None and found.symbols is None:
         raise _no_names(file, columns)
     found.notes += [*_running_notes(found, gene_key), *_species_notes(found)]
@@ -120,14 +122,17 @@ def _is_nameless(columns: dict[str, pd.Series]) -> bool:
 
 
 def _split(found: NameColumns, gene_key: str | None) -> bool:
-    """Split names that hold id and symbol; return whether there are any."""
+    """Split names that hold an id and a symbol, or something else; return whether there are any."""
     name = gene_key or "index"
     parts = split_joined(found.columns[name])
     if parts is None:
         return False
-    found.columns = found.columns | {f"{name} (ids)": parts[0], f"{name} (symbols)": parts[1]}
-    found.ids, found.symbols = f"{name} (ids)", f"{name} (symbols)"
-    found.notes.append(f"genes: names such as {found.columns[name].iloc[0]} hold both id and symbol")
+    found.columns, found.ids = found.columns | {f"{name} (ids)": parts[0]}, f"{name} (ids)"
+    what = "ids"
+    if parts[1].notna().any():
+        found.columns[f"{name} (symbols)"] = parts[1]
+        found.symbols, what = f"{name} (symbols)", "both id and symbol"
+    found.notes.append(f"genes: names such as {found.columns[name].iloc[0]} hold {what}")
     return True
 
 
@@ -143,7 +148,7 @@ def _id_column(columns: dict[str, pd.Series]) -> str | None:
 def _symbol_column(found: NameColumns) -> str | None:
     index = found.columns["index"]
     other = _other_symbols({name: values for name, values in found.columns.items() if name != "index"})
-    if found.nameless or are_ids(index):
+    if found.nameless or are_ids(index) or found.ids == "index (ids)":
         return other
     if other is not None and (index.astype(str).str.fullmatch(REFSEQ).mean() > 0.5 or _is_second_column(found)):
         found.notes.append(f"genes: symbols are those of column {other}, not the names {listed(index, 2)}")

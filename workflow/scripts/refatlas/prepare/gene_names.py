@@ -110,13 +110,21 @@ def symbol_style(symbols: pd.Series) -> str | None:
 
 
 def split_joined(names: pd.Series) -> tuple[pd.Series, pd.Series] | None:
-    """Return ids and symbols of names such as ENSG00000141510_TP53 or TP53|ENSG00000141510; None for others."""
+    """Return ids and symbols of names such as ENSG00000141510_TP53 or TP53|ENSG00000141510; None for others.
+
+    Symbols are missing where what stands beside the ids names no genes.
+    """
     text = names.astype(str)
     free = ~text.str.fullmatch(GENE_ID)
     for pattern, order in ((JOINED_BEFORE, (0, 1)), (JOINED_AFTER, (1, 0))):
         parts = text.where(free, "").str.extract(pattern)
         if parts[0].notna().mean() > 0.5:
-            return parts[order[0]].where(parts[0].notna(), text), parts[order[1]]
+            # As in gene:ENSG00000141510 or AT1G01010.1, what is beside the id may be no symbol.
+            ids, beside = parts[order[0]], parts[order[1]]
+            are_names = beside.nunique() > 0.5 * ids.nunique() and not are_numbers(beside.dropna())
+            return ids.where(ids.notna(), text), beside if are_names else pd.Series(
+                None, index=text.index, dtype=object
+            )
     return None
 
 

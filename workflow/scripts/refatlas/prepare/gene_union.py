@@ -11,17 +11,28 @@ STYLE = {"ENSG": "human", "ENSMUSG": "mouse", "ENSRNOG": "mouse"}
 
 
 def united_ids(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return every id with the first symbol that any file gives it."""
-    named = pd.concat([t.loc[t["gene_id"].notna(), ["gene_id", "symbol"]] for t in tables])
-    named = (
-        named.sort_values("symbol", key=lambda s: s.isna(), kind="stable")
-        .drop_duplicates("gene_id")
-        .sort_index(kind="stable")
-    )
-    order = pd.concat([t["gene_id"].dropna() for t in tables]).drop_duplicates()
-    united = named.set_index("gene_id", drop=False).loc[order]
-    united.index.name = "gene"
-    return united
+    """Return every id with the symbol that most files give it, of as many the first.
+
+    A file with the symbol and no id for it counts, too: it is matched by this symbol alone.
+    """
+    named = pd.concat([t.loc[t["gene_id"].notna(), ["gene_id", "symbol"]].drop_duplicates() for t in tables]).dropna()
+    alone = pd.concat([t.loc[t["gene_id"].isna(), "symbol"].dropna().drop_duplicates() for t in tables]).value_counts()
+    with_id = named.groupby(["gene_id", "symbol"])["symbol"].transform("size")
+    named["n_files"] = with_id + named["symbol"].map(alone).fillna(0)
+    named = named.sort_values("n_files", ascending=False, kind="stable").drop_duplicates("gene_id")
+    ids = pd.concat([t["gene_id"].dropna() for t in tables]).drop_duplicates()
+    symbols = ids.map(named.set_index("gene_id")["symbol"]).astype(object)
+    united = pd.DataFrame({"gene_id": ids.to_numpy(), "symbol": symbols.where(symbols.notna(), None).to_numpy()})
+    return united.astype(object).set_index(pd.Index(ids.to_numpy(), name="gene", dtype=object))
+
+
+def without_copies(genes: pd.DataFrame) -> pd.DataFrame:
+    """Return genes without the copies of the Y chromosome, whose symbol means the gene of the X chromosome.
+
+    Args:
+        genes: with gene_id, as ENSG00000182378_PAR_Y.
+    """
+    return genes[~genes["gene_id"].fillna("").astype(str).str.endswith("_PAR_Y")]
 
 
 def renumbered(united: pd.DataFrame, tables: list[pd.DataFrame]) -> list[str]:
@@ -29,7 +40,8 @@ def renumbered(united: pd.DataFrame, tables: list[pd.DataFrame]) -> list[str]:
 
     No file may have two ids of the symbol, and all that have an id must give it the same symbol.
     """
-    shared = united[united["symbol"].notna() & united["symbol"].duplicated(keep=False)]
+    named = without_copies(united[united["symbol"].notna()])
+    shared = named[named["symbol"].duplicated(keep=False)]
     if len(tables) < 2 or shared.empty:
         return []
     uses = pd.concat(

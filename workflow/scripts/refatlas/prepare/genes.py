@@ -10,7 +10,7 @@ from refatlas.io.count_file import CountFile
 from refatlas.prepare.gene_aliases import current_symbols, replacement_note
 from refatlas.prepare.gene_columns import NameColumns, find_names
 from refatlas.prepare.gene_names import GENE_ID, PLACEHOLDER, folded, spreadsheet_dates, without_version
-from refatlas.prepare.gene_union import renumbered, respelled, united_ids, without_foreign_ids
+from refatlas.prepare.gene_union import renumbered, respelled, united_ids, without_copies, without_foreign_ids
 
 # As tables write a missing symbol.
 MISSING = ("nan", "NaN", "NA", "None", "<NA>", "null", "NULL", "n/a", "N/A")
@@ -115,7 +115,7 @@ def merge_genes(tables: list[pd.DataFrame]) -> pd.DataFrame:
     united = united_ids(tables)
     united = united.drop(renumbered(united, tables))
     alone = pd.concat([t.loc[t["gene_id"].isna(), "symbol"] for t in tables]).dropna().drop_duplicates()
-    known = united["symbol"].dropna()
+    known = without_copies(united)["symbol"].dropna()
     new = alone[~alone.isin(known[~known.duplicated(keep=False)])]
     new = new[~without_version(new.astype(str)).where(new.astype(str).str.fullmatch(GENE_ID), "").isin(united.index)]
     extra = pd.DataFrame(
@@ -144,6 +144,7 @@ def match_steps(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarra
     how = np.where(rows >= 0, "id", "").astype(object)
     names = reference["symbol"].fillna("")
     symbols = pd.Series(np.arange(len(reference)), index=names)
+    symbols = symbols[names.index.isin(without_copies(reference).index)]
     symbols = symbols[(symbols.index != "") & ~symbols.index.duplicated(keep=False) & ~symbols.isin(rows)]
     by_symbol = np.where(rows < 0, _looked_up(symbols, table["symbol"].fillna("")), -1)
     how[by_symbol >= 0] = "symbol"
