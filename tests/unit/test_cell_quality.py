@@ -47,14 +47,22 @@ def test_measures_are_those_of_the_matrix(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0.5, "not an integer"), (-1, "negative"), (np.nan, "not finite"), (np.inf, "not finite")]
+    ("value", "said", "remedy"),
+    [
+        (0.5, "not an integer", ""),
+        (-1, "negative", "Integers below zero are no counts"),
+        (np.nan, "not finite", "Values are missing or infinite"),
+        (np.inf, "not finite", "Values are missing or infinite"),
+    ],
 )
-def test_one_wrong_value_is_found_and_its_batch_named(tmp_path, value, said):
+def test_one_wrong_value_is_found_and_its_batch_named(tmp_path, value, said, remedy):
     counts = small_counts()
     x = counts.X.toarray()
     x[45, 7] = value
     counts.X = x
-    with pytest.raises(InputError, match=rf"{said} \(cell 'cell45', gene 'G7'\); in batch d:b2 \(1 values\)"):
+    with pytest.raises(
+        InputError, match=rf"{said} \(cell 'cell45', gene 'G7'\); in batch d:b2 \(1 values\)\. {remedy}"
+    ):
         scanned(tmp_path, counts, layer="X")
 
 

@@ -15,6 +15,7 @@ import pytest
 from conftest import small_counts
 from refatlas.errors import InputError
 from refatlas.io.file_kind import describe_file, unreadable_error
+from refatlas.io.foreign_files import r_remedy
 from refatlas.io.formats import require_readable
 from refatlas.io.raw_counts import open_counts
 
@@ -165,3 +166,9 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path):
     (tmp_path / "a.h5ad").chmod(0)
     with pytest.raises(InputError, match="may you read it"):
         open_counts(tmp_path / "a.h5ad")
+
+
+def test_lines_of_r_for_seurat_are_said_where_the_object_may_be_one():
+    between = "put `sce <- Seurat::as.SingleCellExperiment(sce)` between"
+    assert between in r_remedy("/data/a.rds")
+    assert between not in r_remedy("/data/a.h5seurat", "H5SEURAT")

@@ -358,3 +358,35 @@ def test_a_row_is_opened_with_its_options(tmp_path):
     row = {"path": str(tmp_path), "layer": "spliced", "metadata": None}
     assert open_row(row).location == "spliced"
     assert open_row({**row, "layer": "spliced+unspliced"}, counts_only=True).rows.shape == (4, 3)
+
+
+def _write_lists(folder: Path, form: str, head: list[str]) -> Path:
+    write(folder / "matrix.mtx", mtx())
+    for name, values in {"genes": SYMBOLS, "barcodes": CELLS}.items():
+        rows = [form.format(i, value) for i, value in enumerate(values, start=1)]
+        write(folder / f"{name}.tsv", lines([*(f'"{word}"' if '"' in form else word for word in head), *rows]))
+    return folder
+
+
+@pytest.mark.parametrize("head", [[], ["x"]])
+@pytest.mark.parametrize("form", ['"{}" "{}"', "{} {}", "{}\t{}", '"{}"\t"{}"'])
+def test_lists_with_numbers_of_rows_by_r(tmp_path, form, head):
+    file = require_right(_write_lists(tmp_path, form, head))
+    assert list(file.genes["gene_symbols"]) == SYMBOLS
+
+
+def test_sci_rna_seq(tmp_path):
+    write(tmp_path / "gene_count.mtx", mtx())
+    genes = [f"{i},protein_coding,{s}" for i, s in zip(IDS, SYMBOLS, strict=True)]
+    write(tmp_path / "gene_annotate.csv", lines(["gene_id,gene_type,gene_short_name", *genes]))
+    write(tmp_path / "cell_annotate.csv", lines(["sample,stage", *(f"{cell},E9" for cell in CELLS)]))
+    file = require_right(tmp_path)
+    assert list(file.genes.index) == IDS
+    assert list(file.genes["gene_symbols"]) == SYMBOLS
+    assert set(file.cells["stage"]) == {"E9"}
+
+
+def test_the_first_line_of_an_early_starsolo(tmp_path):
+    write_10x(tmp_path, end="")
+    write(tmp_path / "matrix.mtx", mtx(banner="%%").replace(" ", "\t"))
+    require_right(tmp_path)

@@ -8,10 +8,8 @@ from pathlib import Path
 
 FORMATS = "give an h5ad, h5mu, zarr, loom, 10x h5, or the folder of an mtx"
 _BY_CONTENT = "read it there, and write the counts as h5ad"
-_R_LINES = (
-    'in R, run `sce <- {read}` and then `zellkonverter::writeH5AD(sce, "{stem}.h5ad")` (for a Seurat object, put'
-    " `sce <- Seurat::as.SingleCellExperiment(sce)` between them)"
-)
+_R_LINES = 'in R, run `sce <- {read}` and then `zellkonverter::writeH5AD(sce, "{stem}.h5ad")`'
+_IF_SEURAT = " (for a Seurat object, put `sce <- Seurat::as.SingleCellExperiment(sce)` between them)"
 # Formats that are not read: first bytes, name, and what to do.
 MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"X\n\0\0\0", "an RDS file of R", "RDS"),
@@ -67,4 +65,5 @@ class FileKind:
 def r_remedy(path: str, reader: str = "RDS") -> str:
     """Return the two lines of R that write a file of R as h5ad."""
     name = Path(path).name
-    return _R_LINES.format(read=R_READERS[reader].format(path=name), stem=name.split(".")[0])
+    lines = _R_LINES.format(read=R_READERS[reader].format(path=name), stem=name.split(".")[0])
+    return lines if reader == "H5SEURAT" else lines + _IF_SEURAT

@@ -20,7 +20,17 @@ from refatlas.io.mtx_text import VELOCYTO_COLUMNS, MtxHeader, open_binary, read_
 
 # Names of columns as tools write them, in lower case and without separators.
 ID_COLUMNS = ("geneid", "geneids", "ensembl", "ensemblid", "ensemblgeneid", "featureid", "id", "gene", "index")
-SYMBOL_COLUMNS = ("genesymbol", "genesymbols", "symbol", "symbols", "genename", "genenames", "hgncsymbol", "name")
+SYMBOL_COLUMNS = (
+    "genesymbol",
+    "genesymbols",
+    "symbol",
+    "symbols",
+    "genename",
+    "genenames",
+    "geneshortname",
+    "hgncsymbol",
+    "name",
+)
 CELL_COLUMNS = ("bcwells", "barcode", "barcodes", "cell", "cellid", "cellbarcode", "cellname", "cells", "index")
 _GENOME = re.compile(r"(GRC[hm]|hg|mm|rn|GRCz|danRer|mRatBN|Mmul|Sscrofa|dm|BDGP|WBcel|TAIR)[\w.]*\d[\w.\-]*")
 
@@ -151,7 +161,7 @@ def read_list(path: str) -> pd.DataFrame:
     with open_binary(path) as file:
         first = [file.readline().decode("utf-8-sig", errors="replace") for _ in range(2)]
     is_csv = ".csv" in Path(path).name.lower() and "\t" not in first[0]
-    separator = (";" if first[0].count(";") > first[0].count(",") else ",") if is_csv else "\t"
+    separator = (";" if first[0].count(";") > first[0].count(",") else ",") if is_csv else _text_separator(first)
     quoting: Any = csv.QUOTE_MINIMAL if is_csv or _is_quoted(first, separator) else csv.QUOTE_NONE
     n_columns = max(len(next(csv.reader([line], delimiter=separator, quoting=quoting), [""])) for line in first)
     with open_binary(path) as file:
@@ -167,6 +177,15 @@ def read_list(path: str) -> pd.DataFrame:
             quoting=quoting,
             encoding="utf-8-sig",
         ).fillna("")
+
+
+def _text_separator(lines: list[str]) -> str:
+    """Return the space if the lines are as R's write.table puts them, with numbers of rows; otherwise the tab."""
+    words = [line.replace('"', "").split(" ") for line in lines]
+    if any("\t" in line for line in lines) or len(words[1]) < 2:
+        return "\t"
+    is_headed = words[1][0] == "1" and len(words[0]) == len(words[1]) - 1
+    return " " if is_headed or (words[0][0], words[1][0]) == ("1", "2") else "\t"
 
 
 def _is_quoted(lines: list[str], separator: str) -> bool:
@@ -214,14 +233,14 @@ def _with_header(table: pd.DataFrame, has_header: int) -> pd.DataFrame:
         # R's write.table leaves out the name of the first column.
         names = ["", *names[:-1]] if len(names) > 1 and names[-1] == "" and (table.iloc[1:, -1] != "").any() else names
         table = table.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
-    numbers = [str(i) for i in range(1, len(table) + 1)]
-    if (
-        table.shape[1] > 1
-        and has_header
-        and table.iloc[:, 0].tolist() in (numbers, [str(i) for i in range(len(table))])
-    ):
-        return table.iloc[:, 1:]
-    return table
+    if table.shape[1] < 2 or not (has_header or table.iloc[:, 1].is_unique):
+        return table
+    starts = (0, 1) if len(table) > 1 else ()
+    numbers = [[str(i) for i in range(start, start + len(table))] for start in starts]
+    if table.iloc[:, 0].tolist() not in numbers:
+        return table
+    rest = table.iloc[:, 1:]
+    return rest if has_header else rest.set_axis(range(rest.shape[1]), axis=1)
 
 
 def _place(table: pd.DataFrame, wanted: tuple[str, ...], otherwise: int | None) -> int | None:

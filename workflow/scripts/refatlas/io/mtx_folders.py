@@ -14,17 +14,28 @@ from refatlas.errors import InputError, listed, shown
 # Matrices that hold a part of the counts, or counts of another kind, next to the whole.
 PARTS = ("spliced", "unspliced", "ambiguous", "nascent", "mature", "cell", "nucleus")
 _WHOLES = (
-    *("matrix", "total", "counts", "count", "count_matrix", "counts_matrix", "raw_counts", "umi_counts", "gene_counts"),
+    *(
+        "matrix",
+        "total",
+        "counts",
+        "count",
+        "count_matrix",
+        "counts_matrix",
+        "raw_counts",
+        "umi_counts",
+        "gene_counts",
+        "gene_count",
+    ),
     *("umis", "umi", "dge", "expression", "exprs", "cells_x_genes", "quants_mat"),
 )
 _GENES = (
     *("features", "genes", "feature", "gene", "all_genes", "all_features", "gene_metadata", "gene_info", "gene_ids"),
-    *("gene_annotation", "gene_annotations", "symbols", "var", "rownames", "peaks"),
+    *("gene_annotation", "gene_annotations", "gene_annotate", "df_gene", "symbols", "var", "rownames", "peaks"),
 )
 _GENE_NAMES = ("genes.names", "gene_names", "genenames", "genes_names", "gene.names")
 _CELLS = (
     *("barcodes", "barcode", "cells", "cell_names", "cellnames", "cell_ids", "cell_metadata", "cellinfo", "cell_info"),
-    *("colnames", "obs", "metadata", "meta"),
+    *("cell_annotation", "cell_annotations", "cell_annotate", "df_cell", "colnames", "obs", "metadata", "meta"),
 )
 _WORDS = {"genes": _GENES, "names": _GENE_NAMES, "cells": _CELLS}
 _TABLE = re.compile(r"\.(tsv|txt|csv)(\.gz)?$", re.IGNORECASE)

@@ -60,7 +60,8 @@ def read_header(path: str) -> MtxHeader:
     """
     with open_binary(path) as file:
         banner, n_lines = _line(file), 1
-        words = banner.lower().split()
+        # STARsolo wrote a bare '%%' before 2.7.0c (STAR #556).
+        words = ("%%MatrixMarket matrix coordinate real general" if banner == "%%" else banner).lower().split()
         if len(words) < 5 or words[0] != "%%matrixmarket" or words[1] != "matrix":
             raise InputError(
                 f"{path}: begins with {shown(repr(banner[:60]))}; expected '%%MatrixMarket matrix coordinate"

@@ -10,6 +10,8 @@ from refatlas.io.value_kinds import ESTIMATED, LOGGED, NORMALISED, SCALED, kind_
 # Cells that are kept, to tell what their values are.
 N_CELLS = 100
 _OTHER_LAYER = "name the layer with the counts in the sheet's column layer, or leave these cells out"
+_MISSING = "Values are missing or infinite: write zeros where nothing was counted, or leave these cells out"
+_NEGATIVE = f"Integers below zero are no counts; {_OTHER_LAYER}"
 # What to say of values of each kind; other fractions may be of any of them.
 _LIKELY = {
     ESTIMATED: (
@@ -80,10 +82,14 @@ class WrongValues:
             return
         found = "; ".join(self.kinds.values())
         batches = listed([f"{batch} ({n} values)" for batch, n in self.batches.items()])
-        kind = SCALED if "negative" in self.kinds else kind_of_values(self.block)
-        raise InputError(
-            f"{where} does not hold raw counts: {found}; in batch {batches}. {_LIKELY.get(kind, _UNKNOWN)}"
-        )
+        raise InputError(f"{where} does not hold raw counts: {found}; in batch {batches}. {self._likely()}")
+
+    def _likely(self) -> str:
+        """Return what the values may be, and what to do."""
+        if "not an integer" not in self.kinds:
+            return _NEGATIVE if "negative" in self.kinds else _MISSING
+        kind = SCALED if "negative" in self.kinds or self.block is None else kind_of_values(self.block)
+        return _LIKELY.get(kind, _UNKNOWN)
 
 
 def shown_value(value: float) -> str:
