@@ -87,10 +87,11 @@ def test_parts_are_passed_over_or_added_on_request(tmp_path):
         open_counts(tmp_path / "a.loom", layer="counts")
 
 
-def test_a_matrix_that_is_a_part_is_not_taken_for_the_whole(tmp_path):
+def test_a_matrix_that_is_a_part_is_taken_with_a_word_on_the_other_parts(tmp_path):
     write_loom(tmp_path / "a.loom", SPLICED, {"spliced": SPLICED, "unspliced": UNSPLICED})
-    with pytest.raises(InputError, match=r"only parts of the counts.*spliced\+unspliced"):
-        open_counts(tmp_path / "a.loom")
+    file = open_counts(tmp_path / "a.loom")
+    assert np.array_equal(dense(file), SPLICED.T)
+    assert "the other parts are left out; set layer to 'spliced+unspliced' for all" in " ".join(file.notes)
 
 
 def test_counts_in_a_layer_beside_normalised_values(tmp_path):
