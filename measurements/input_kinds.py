@@ -150,6 +150,8 @@ def kind(name: str) -> Callable[[Callable], Callable]:
     """Return a decorator that registers what writes a kind: a function of folder and world."""
 
     def register(write: Callable) -> Callable:
+        """Keep a function of (path, columns of the sheet, changes of the truth) as the writer of the kind."""
+
         def written(folder: Path, world: World) -> Kind:
             path, row, changes = write(folder, world)
             return Kind(name, {"path": str(path), **row}, **({"counts": world.counts, "cells": world.cells} | changes))

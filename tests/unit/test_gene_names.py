@@ -81,6 +81,14 @@ def test_numbered_genes_without_other_names_are_taken_with_a_note():
     assert any("they must mean the same genes in all files" in note for note in notes)
 
 
+def test_running_numbers_that_are_the_symbols_too_are_used_with_a_note():
+    names = [f"GENE{i}" for i in range(12)]
+    genes, notes = read(names, gene_symbols=names)
+    assert list(genes["symbol"]) == names
+    assert len(notes) == 1
+    assert "they must mean the same genes in all files" in notes[0]
+
+
 def test_running_numbers_are_not_seen_in_real_names():
     assert running_prefix(pd.Series(["CD1", "CD2", "CD3"])) is None
     assert running_prefix(pd.Series(HUMAN)) is None

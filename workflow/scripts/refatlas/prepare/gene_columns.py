@@ -205,7 +205,9 @@ def _no_names(file: CountFile, columns: dict[str, pd.Series]) -> InputError:
 
 def _running_notes(found: NameColumns, gene_key: str | None) -> list[str]:
     index = found.columns["index"]
-    if found.nameless:
+    # A 10x file of symbols alone has them in both columns.
+    is_twice = found.symbols is not None and found.columns[found.symbols].astype(str).equals(index.astype(str))
+    if found.nameless and not is_twice:
         taken = " and ".join(f"{what} from {name}" for what, name in _taken(found))
         return [f"genes: the names {listed(index, 2)} are running numbers and are not used; {taken}"]
     key = found.columns[found.symbols] if found.symbols else index
