@@ -79,6 +79,16 @@ def test_labels_that_are_whole_numbers_get_a_note(tmp_path, stored):
     assert "labels: column 'cell_type' holds whole numbers (0, 1, 2 and 1 more)" in file.notes[-1]
 
 
+def test_parts_of_the_counts_that_are_left_out_are_named_on_the_screen(tmp_path):
+    row = write_file(tmp_path / "a.h5ad", donor=values("a", "b"), cell_type=values("T", "B"))
+    data = ad.read_h5ad(row["path"])
+    spliced = data.layers.pop("counts")
+    data.X, data.layers["spliced"], data.layers["unspliced"] = spliced, spliced.copy(), spliced[:, [1, 0, 3, 2]].copy()
+    data.write_h5ad(row["path"])
+    screen = screen_text(scan_file(open_row(row), "d", row, QC, []).summary, "dataset")
+    assert "the other parts are left out; set layer to 'spliced+unspliced' for all" in screen
+
+
 def test_words_for_a_missing_value_get_a_note_where_they_are_names(tmp_path):
     row = write_file(tmp_path / "a.h5ad", donor=values("a", "nan"), cell_type=values("T", "None", "NA", "B"))
     file = open_row(row)

@@ -60,8 +60,9 @@ def screen_text(summary: dict, what: str) -> str:
 
 
 def _says_place(note: str, summary: dict) -> bool:
-    """Return whether a note says no more than where the counts are."""
-    return note.startswith(f"counts: {summary['counts']}") and "though" not in note
+    """Return whether a note says no more than where the counts are, and of nothing to look at."""
+    is_warning = "though" in note or "are left out" in note
+    return note.startswith(f"counts: {summary['counts']}") and not is_warning
 
 
 def _kind(file: CountFile) -> str:
