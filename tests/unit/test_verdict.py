@@ -121,6 +121,27 @@ def test_why_novelty_is_not_judged():
     assert "folds is 0" in verdict.why_novelty_is_not_judged(None)
 
 
+def test_labels_do_not_pass_where_no_label_could_be_hidden():
+    not_tested = verdict.why_novelty_is_not_tested({"novelty": {"judged": True, "hidden": []}})
+    assert "three labels" in not_tested
+    measures = {"query": USUAL, "batches": {"x": USUAL}, "absent_labels": []}
+    found = verdict.assess(measures, [FOLD], {"": estimate(0.95), "x": estimate(0.95)}, "", not_tested)
+    assert (found["verdict"], found["batches"]["x"]["verdict"], found["novelty_not_tested"]) == (
+        "warn",
+        "warn",
+        not_tested,
+    )
+    assert found["reason"].startswith("95% of the labels are estimated to be right") and found["reason"].endswith(
+        not_tested
+    )
+    assert verdict.assess(measures, [FOLD], {"": estimate(0.6)}, "", not_tested)["reason"].startswith("only 60%")
+
+
+def test_labels_may_pass_where_labels_were_hidden_or_nothing_was_held_out():
+    assert verdict.why_novelty_is_not_tested({"novelty": {"judged": True, "hidden": ["B"]}}) == ""
+    assert verdict.why_novelty_is_not_tested(None) == ""
+
+
 def test_the_limit_of_mapqc_is_that_of_held_out_controls():
     measures = {"query": USUAL, "batches": {}, "absent_labels": []}
     shares = {"fold_1": {"control_distant": 0.4, "batches": {"a": 0.4, "b": 0.2}}}

@@ -15,7 +15,13 @@ out: delivered.parquet (label, confidence, coarser levels, prediction set, novel
 import pandas as pd
 
 from refatlas.evaluate.query_measures import measure
-from refatlas.evaluate.verdict import assess, report_verdict, why_novelty_is_not_judged, with_mapqc
+from refatlas.evaluate.verdict import (
+    assess,
+    report_verdict,
+    why_novelty_is_not_judged,
+    why_novelty_is_not_tested,
+    with_mapqc,
+)
 from refatlas.io.atomic import read_json, write_json, write_table
 from refatlas.io.cell_tables import read_cells
 from refatlas.jobs.inputs import by_name, by_name_and_kind
@@ -36,7 +42,8 @@ def main(smk) -> None:
         shares = {fold: read_json(path) for fold, path in by_name(i, "mapqc").items()}
         judged, folds = with_mapqc(measures, folds, read_json(i.mapqc), shares)
     facts = delivery.facts()
-    found = assess(judged, list(folds.values()), facts["accuracy"], why_novelty_is_not_judged(learned))
+    doubts = why_novelty_is_not_judged(learned), why_novelty_is_not_tested(learned)
+    found = assess(judged, list(folds.values()), facts["accuracy"], *doubts)
     report_verdict(name, found)
     write_table(delivery.cells, out.delivered)
     write_table(sources, out.sources)

@@ -29,7 +29,7 @@ REVISIONS = {
     "hide_labels": 1,
     "calibrate": 2,
     "measure_held_out": 2,
-    "assess_query": 2,
+    "assess_query": 3,
     "deliver_labels": 2,
     "cluster_reference": 1,
     "find_markers": 1,
