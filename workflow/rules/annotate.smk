@@ -331,8 +331,10 @@ rule compare_models:
                 "training": "<results>/reference/models/{model}/training.csv",
             },
         ),
+        **of_folds(
+            held_out_scores=f"<results>/evaluation/{{fold}}/{HELD_OUT}/scores.csv"
+        ),
         integration="<results>/evaluation/integration.csv",
-        transfer="<results>/evaluation/transfer.csv",
     output:
         table="<results>/evaluation/models.csv",
         clusters="<results>/evaluation/model_clusters.csv",

@@ -1,8 +1,8 @@
 """Which model and settings for this atlas: all models of the run side by side.
 
-in:  clusters.parquet, cluster_stability.csv and training.csv of each model; integration.csv; with folds,
-     transfer.csv; cells.parquet of the datasets; the records that the jobs that
-     trained the models left beside their logs
+in:  clusters.parquet, cluster_stability.csv and training.csv of each model; integration.csv; scores.csv of
+     every fold (not of queries: one more query changes nothing here); cells.parquet of the datasets; the
+     records that the jobs that trained the models left beside their logs
 out: models.csv (one row per model), model_clusters.csv (which clusters other models also have),
      model_labels.csv (which labels are a cluster of a model), models.png
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from refatlas.evaluate.cluster_overlap import read_clusters
 from refatlas.evaluate.model_choice import compare_models, read_models
+from refatlas.evaluate.tables import stack_tables
+from refatlas.evaluate.transfer_summary import with_intervals
 from refatlas.io.atomic import read_csv, read_json, write_table
 from refatlas.io.cell_tables import read_cells
 from refatlas.jobs.inputs import by_name, by_name_and_kind
@@ -29,7 +31,8 @@ def main(smk) -> None:
     cells = read_cells(list(by_name(files, "dataset_cells").values()), ["batch", "label"])
     if clusters:
         cells = cells.loc[next(iter(clusters.values())).index]
-    transfer = read_csv(files.transfer) if files.get("transfer") else None
+    scores = list(by_name(files, "held_out_scores").values())
+    transfer = with_intervals(stack_tables(scores)) if scores else None
     tables = compare_models(models, clusters, cells, read_csv(files.integration), transfer, p.replicates)
     write_table(tables["models"], smk.output.table)
     write_table(tables["clusters"], smk.output.clusters)
