@@ -20,7 +20,7 @@ QUERY_RULES = {
 }
 # Groups of its novel cells, which labels do not wait for.
 NOVEL = {"group_novel"}
-SCORED = {"score_transfer", "collect_transfer", "compare_models"}
+SCORED = {"score_transfer", "collect_transfer"}
 SUMMARIES = {"export_atlas", "record_provenance", "write_report"}
 FOLD_RULES = {"plan_fold", "hold_out", "hide_labels", "calibrate", "measure_held_out"}
 DATASETS = [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"]
@@ -83,6 +83,16 @@ def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
     jobs = planned(snakemake(finished, "--dry-run"))
     assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES
     assert (jobs["map_query"], jobs["prepare_query"], jobs["transfer_labels"]) == (3, 1, 1)
+
+
+def test_no_job_of_a_query_reads_the_counts_of_the_reference(finished):
+    add_query(finished, label_key="cell_type")
+    lines = snakemake(finished, "--detailed-summary").stdout.splitlines()
+    table = [line.split("\t") for line in lines if line.startswith("results/")]
+    inputs = {line[0]: line[4].split(",") for line in table if line[0].startswith("results/queries/r/")}
+    assert {"results/queries/r/labels.csv", "results/queries/r/scores.csv"} <= set(inputs)
+    assert "results/reference/sample.h5ad" in inputs["results/queries/r/verdict.json"]
+    assert not [path for path, read in inputs.items() if "results/reference/counts.h5ad" in read]
 
 
 def test_a_query_with_labels_of_its_own_is_scored(finished):

@@ -151,6 +151,11 @@ MATCHED_MODELS = list(MODELS) if len(LABELLED_DATASETS) > 1 else []
 # new annotation trains again only what reads labels.
 CELLS = "labelled_cells.parquet" if RELABELLED else "cells.parquet"
 COUNTS = "labelled_counts.h5ad" if RELABELLED else "counts.h5ad"
+# The cells of these counts that the jobs of a query read.
+SAMPLES = {
+    "counts.h5ad": "sample.h5ad",
+    "labelled_counts.h5ad": "labelled_sample.h5ad",
+}
 FOLDS = folds(CONFIG["evaluation"])
 # Labels are calibrated on the folds that hide no label.
 CALIBRATION_FOLDS = calibration_folds(FOLDS)
@@ -250,6 +255,17 @@ def of_datasets(**names):
 def counts_of_model(wildcards):
     """The counts of a reference as a model needs them: those with labels only for a type that reads labels."""
     return COUNTS if reads_labels(MODELS[wildcards.model]["type"]) else "counts.h5ad"
+
+
+def sampled(counts):
+    """A function that returns the sample of the reference that a {query} is mapped onto; of a fold, which has one query, all of these counts."""
+
+    def path(wildcards):
+        found = counts(wildcards) if callable(counts) else counts
+        split = reference_of(wildcards.query)
+        return f"<results>/{split}/{SAMPLES[found] if split == 'reference' else found}"
+
+    return path
 
 
 def if_labelled(**paths):

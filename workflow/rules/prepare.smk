@@ -129,7 +129,7 @@ rule build_reference:
 rule prepare_query:
     input:
         # The names of the reference's proteins, which a query's are matched to.
-        reference="<results>/reference/counts.h5ad" if WITH_PROTEINS else [],
+        reference="<results>/reference/sample.h5ad" if WITH_PROTEINS else [],
         files=lambda w: files_of(query_row(w.name)),
         genes="<results>/reference/genes.parquet",
     output:

@@ -5,7 +5,7 @@
 rule map_query:
     input:
         model=of_reference("models/{model}/model.pt"),
-        reference=lambda w: of_reference(counts_of_model(w))(w),
+        reference=sampled(counts_of_model),
         query="<results>/{query}/counts.h5ad",
     output:
         model="<results>/{query}/models/{model}/model.pt",
@@ -106,7 +106,7 @@ rule transfer_labels:
 # By the baseline fitted anew to the reference as the query measured it: labels, and what novelty and verdict are made of.
 rule match_query:
     input:
-        reference=of_reference(COUNTS),
+        reference=sampled(COUNTS),
         query="<results>/{query}/counts.h5ad",
     output:
         labels="<results>/{query}/matched/labels.parquet",
@@ -151,7 +151,7 @@ rule assess_query:
         **of_matched("<results>/queries/{name}"),
         cells="<results>/queries/{name}/cells.parquet",
         counts="<results>/queries/{name}/counts.h5ad",
-        reference=f"<results>/reference/{COUNTS}",
+        reference=f"<results>/reference/{SAMPLES[COUNTS]}",
         baseline=f"<results>/reference/models/{BASELINE}/model.pt",
     output:
         delivered="<results>/queries/{name}/delivered.parquet",

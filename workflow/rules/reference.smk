@@ -63,6 +63,40 @@ rule describe_reference:
         "../scripts/describe_model.py"
 
 
+# Once per reference: the cells whose counts every query reads.
+rule sample_reference:
+    input:
+        counts="<results>/reference/counts.h5ad",
+    output:
+        sample="<results>/reference/sample.h5ad",
+    log:
+        "<logs>/sample_reference/counts.log",
+    benchmark:
+        "<benchmarks>/sample_reference/counts.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=2),
+        runtime=minutes(30),
+    params:
+        revision=revision("sample_reference"),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/sample_reference.py"
+
+
+# With the labels of the annotation and the label map.
+use rule sample_reference as sample_labelled_reference with:
+    input:
+        counts="<results>/reference/labelled_counts.h5ad",
+    output:
+        sample="<results>/reference/labelled_sample.h5ad",
+    log:
+        "<logs>/sample_reference/labelled_counts.log",
+    benchmark:
+        "<benchmarks>/sample_reference/labelled_counts.tsv"
+
+
 # Once per reference: every query reads it.
 rule index_reference:
     input:

@@ -15,6 +15,7 @@ REVISIONS = {
     "hold_out": 1,
     "train_reference": 1,
     "describe_reference": 1,
+    "sample_reference": 1,
     "index_reference": 1,
     "embed_reference": 1,
     "draw_reference": 1,

@@ -12,11 +12,13 @@ from scipy import sparse
 from refatlas.evaluate.mixing import MIN_BATCH_CELLS, batch_mixing, mixing, novel_groups
 from refatlas.io.atomic import read_json
 from refatlas.io.model_counts import read_counts
+from refatlas.io.row_reader import take_rows
 from refatlas.models.interface import Model
 from refatlas.models.model_files import load_model
 from refatlas.models.registry import BASELINE
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.evidence import ModelFiles
+from refatlas.transfer.recorded_rows import rows_of
 
 N_CELLS = 1000
 MAX_GROUPED = 20_000
@@ -35,7 +37,7 @@ def measure(
 
     Args:
         counts: path of the query's counts.h5ad.
-        reference: path of the reference's counts.h5ad.
+        reference: path of the reference's counts.h5ad, or of the sample of them.
         cells: the query's cells.parquet.
         delivered: its delivered.parquet.
         models: of each model, paths of the latent.parquet of the reference ("reference_latent") and
@@ -84,19 +86,27 @@ def without_unseen(cells: pd.DataFrame, reference: str) -> pd.DataFrame:
     return cells.assign(keep=cells["keep"] & seen)
 
 
-def draw_reference(path: str, seed: int, n_cells: int = 2 * N_CELLS) -> tuple[ad.AnnData, set[str]]:
+def draw_reference(path: str, seed: int) -> tuple[ad.AnnData, set[str]]:
     """Return some cells of the reference, and the labels of all.
 
     Only the counts of the drawn cells are read into memory.
+
+    Args:
+        path: of the reference's counts, or of the sample of them.
+        seed: seed of the draw.
     """
-    stored = ad.read_h5ad(path, backed="r")
-    drawn = np.sort(np.random.default_rng(seed).permutation(stored.n_obs)[:n_cells])
-    cells = stored[drawn].to_memory()
-    x: Any = cells.X
-    cells.X = x.astype(np.float32)
-    stored_labels: pd.Series = stored.obs["label"]
-    stored.file.close()
-    return cells, set(stored_labels.dropna().astype(str))
+    stored = read_counts(path, True)
+    drawn = rows_of(stored, "measured", lambda: measured_rows(stored.n_obs, seed))
+    labels: pd.Series = stored.obs["label"]
+    x: Any = stored.X
+    obs: Any = stored.obs.iloc[drawn]
+    cells = ad.AnnData(take_rows(x, drawn).astype(np.float32), obs=obs, var=stored.var)
+    return cells, set(labels.dropna().astype(str))
+
+
+def measured_rows(n_cells: int, seed: int) -> np.ndarray:
+    """Return the rows of the reference cells that queries are measured against, of so many."""
+    return np.sort(np.random.default_rng(seed).permutation(n_cells)[: 2 * N_CELLS])
 
 
 @dataclass

@@ -6,10 +6,14 @@ import numpy as np
 from scipy import sparse
 from scipy.special import xlogy
 
+from refatlas.transfer.recorded_rows import rows_of
+
 if TYPE_CHECKING:
     import anndata as ad
 
 BLOCK = 1000
+# Reference cells that are moved.
+MOVED = 1000
 
 
 class FittedModel(Protocol):
@@ -54,9 +58,7 @@ def deviance_ratio(model: FittedModel, counts: "ad.AnnData", seed: int) -> np.nd
     return np.concatenate(found)
 
 
-def masking_shift(
-    model: FittedModel, counts: "ad.AnnData", measured: np.ndarray, seed: int, n_cells: int = 1000, k: int = 15
-) -> float:
+def masking_shift(model: FittedModel, counts: "ad.AnnData", measured: np.ndarray, seed: int, k: int = 15) -> float:
     """Return how far reference cells move if the genes that a query lacks are set to zero.
 
     The median distance moved, as a multiple of the median distance to the k-th nearest of the same
@@ -64,17 +66,16 @@ def masking_shift(
 
     Args:
         model: of the reference.
-        counts: of the reference.
+        counts: of the reference, or the sample of them.
         measured: whether the query has each gene, shape (n_genes,).
         seed: seed of the draw of cells.
-        n_cells: most cells that are moved.
         k: number of neighbours.
     """
     from refatlas.neighbors.exact_index import nearest_neighbors
 
     if measured.all():
         return 0.0
-    drawn = np.sort(np.random.default_rng(seed).permutation(counts.n_obs)[:n_cells])
+    drawn = rows_of(counts, "moved", lambda: moved_rows(counts.n_obs, seed))
     cells = counts[drawn].copy()
     before = model.latent(cells.copy())
     x: Any = cells.X
@@ -82,3 +83,8 @@ def masking_shift(
     after = model.latent(cells)
     _, distances = nearest_neighbors(before, before, min(k + 1, len(drawn)))
     return float(np.median(np.linalg.norm(after - before, axis=1)) / max(np.median(distances[:, -1]), 1e-12))
+
+
+def moved_rows(n_cells: int, seed: int) -> np.ndarray:
+    """Return the rows of the reference cells that are moved, of so many."""
+    return np.sort(np.random.default_rng(seed).permutation(n_cells)[:MOVED])

@@ -16,9 +16,11 @@ from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.prepare.normalization import log_normalized
 from refatlas.transfer.label_table import draw_evenly
 from refatlas.transfer.model_fit import FittedModel
+from refatlas.transfer.recorded_rows import rows_of
 
 if TYPE_CHECKING:
     import anndata as ad
+    import pandas as pd
 
 # In a smaller batch, a neighbourhood would be most of the batch.
 MIN_CELLS = 150
@@ -80,19 +82,15 @@ def shift_from_reference(
 
     Args:
         model: of the reference.
-        reference: its counts, with the genes of the query.
+        reference: its counts with the genes of the query, or the sample of them.
         query: counts, with `measured` in var.
         latent: of the query, in the latent space of the model.
         seed: seed of the draw of reference cells.
         threads: number of threads.
     """
     measured = query.var["measured"].to_numpy()
-    codes = (
-        np.unique(reference.obs["label"].astype(str), return_inverse=True)[1]
-        if "label" in reference.obs
-        else np.zeros(reference.n_obs, dtype=int)
-    )
-    drawn = draw_evenly(codes, MAX_REFERENCE, MIN_PER_REFERENCE_LABEL, seed)
+    obs: Any = reference.obs
+    codes, drawn = label_codes(obs), rows_of(reference, "compared", lambda: compared_rows(obs, seed))
     stored: Any = reference.X
     counts = take_rows(stored, drawn) @ sparse.diags(measured.astype(np.float32))
     sample = type(reference)(counts, obs=reference.obs.iloc[drawn].copy(), var=reference.var)
@@ -102,6 +100,18 @@ def shift_from_reference(
         QueryCells(latent, query_expression, np.array(query.obs["batch"], dtype=str)),
         threads,
     )
+
+
+def label_codes(obs: "pd.DataFrame") -> np.ndarray:
+    """Return a code of each cell's label, shape (n_cells,); unlabelled cells have one of their own."""
+    if "label" not in obs:
+        return np.zeros(len(obs), dtype=int)
+    return np.unique(obs["label"].astype(str), return_inverse=True)[1]
+
+
+def compared_rows(obs: "pd.DataFrame", seed: int) -> np.ndarray:
+    """Return the rows of the reference cells that queries are compared with, equally many of each label."""
+    return draw_evenly(label_codes(obs), MAX_REFERENCE, MIN_PER_REFERENCE_LABEL, seed)
 
 
 def _log_normalized(counts: "ad.AnnData", measured: np.ndarray) -> sparse.csr_matrix:

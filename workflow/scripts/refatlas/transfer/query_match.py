@@ -15,6 +15,7 @@ from refatlas.transfer.label_table import draw_evenly, label_table
 from refatlas.transfer.matched_reference import MAX_CELLS, MIN_PER_LABEL, MatchedReference
 from refatlas.transfer.novelty_measures import AlignedCells, novelty_measures
 from refatlas.transfer.query_alignment import batch_groups, label_means, shared_shift
+from refatlas.transfer.recorded_rows import rows_of
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -100,7 +101,7 @@ def match_to_reference(reference: "ad.AnnData", query: "ad.AnnData", seed: int, 
     """Return labels of a query's cells as `match_query` does, by at most MAX_CELLS cells of the reference.
 
     Args:
-        reference: counts, with label in obs; they may be on disk.
+        reference: counts, with label in obs, or the sample of them; they may be on disk.
         query: counts of the same genes, with batch in obs and measured in var.
         seed: seed of all draws.
         threads: number of threads.
@@ -121,14 +122,19 @@ def drawn_reference(reference: "ad.AnnData", seed: int) -> tuple[sparse.csr_matr
         reference: counts, with label in obs; they may be on disk.
         seed: seed of the draw.
     """
-    column: pd.Series = reference.obs["label"]
-    labels = column.to_numpy(dtype=object)
-    codes = pd.factorize(labels)[0]
-    rows = np.flatnonzero(codes >= 0)
-    if len(rows) > MAX_CELLS:
-        rows = draw_evenly(codes, MAX_CELLS, MIN_PER_LABEL, seed)
+    obs: Any = reference.obs
+    rows = rows_of(reference, "matched", lambda: matched_rows(obs, seed))
     counts: Any = reference.X
-    return take_rows(counts, rows), labels[rows].astype(str)
+    return take_rows(counts, rows), obs["label"].iloc[rows].to_numpy(dtype=object).astype(str)
+
+
+def matched_rows(obs: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return the rows of the cells that `drawn_reference` draws; none without labels."""
+    if "label" not in obs:
+        return np.zeros(0, dtype=int)
+    codes = pd.factorize(obs["label"].to_numpy(dtype=object))[0]
+    rows = np.flatnonzero(codes >= 0)
+    return draw_evenly(codes, MAX_CELLS, MIN_PER_LABEL, seed) if len(rows) > MAX_CELLS else rows
 
 
 def batch_shifts(

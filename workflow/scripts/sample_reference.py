@@ -1,0 +1,17 @@
+"""Writes the sample of the reference: the cells whose counts the jobs of a query read, so that none reads all.
+
+in:  counts.h5ad or labelled_counts.h5ad of the reference
+out: sample.h5ad or labelled_sample.h5ad: the same for these cells; uns has the rows of each draw
+"""
+
+from refatlas.evaluate.reference_sample import write_sample
+from refatlas.jobs.run import run_job
+
+
+def main(smk) -> None:
+    n_cells = write_sample(smk.input.counts, smk.output.sample, smk.params.seed)
+    print(f"{n_cells} cells")
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821
