@@ -147,5 +147,5 @@ def test_provenance_names_inputs_jobs_and_versions(folder):
         (job["rule"], job["wildcards"].get("model")) for job in found["jobs"] if "scvi-tools" in job["packages"]
     }
     assert importing == {(rule, model) for rule in ("train_reference", "map_query") for model in ("scvi", "scanvi")}
-    assert {"scan_dataset", "deliver_labels", "export_atlas"} <= {job["rule"] for job in found["jobs"]}
+    assert {"scan_dataset", "deliver_labels", "export_query"} <= {job["rule"] for job in found["jobs"]}
     assert checksum in (folder / "results/report/index.html").read_text()

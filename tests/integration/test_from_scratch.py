@@ -107,8 +107,8 @@ def test_named_clusters_are_the_labels_of_the_atlas(second):
     summary = json.loads((folder / "results/reference/annotation.json").read_text())
     assert set(summary["labels"]) == set(annotation["label"])
     assert summary["rounds"][0]["by"] == {"expert": len(annotation)}
-    atlas = ad.read_h5ad(folder / "results/atlas/scvi.h5ad", backed="r")
-    assert set(atlas.obs.loc[atlas.obs["origin"] == "reference", "label"].dropna()) == set(annotation["label"])
+    cells = ad.read_h5ad(folder / "results/reference/reference.h5ad", backed="r").obs
+    assert set(cells["label"].dropna()) == set(annotation["label"])
 
 
 def test_queries_get_the_names(second):

@@ -97,6 +97,7 @@ def _stay_here():
         ("dataset\tpath\na\tgone.h5ad\n", "", r"dataset 'a': path 'gone.h5ad' does not exist"),
         ("dataset\tpath\tmetadata\na\ta.h5ad\tgone.csv\n", "", r"metadata 'gone.csv' does not exist"),
         ("", "query\tpath\na\tq.h5ad\n", "query 'a' has the name of a dataset"),
+        ("", "query\tpath\ncounts\tq.h5ad\n", r"query 'counts' would have two files counts.h5ad in its folder; rename"),
         ("dataset\tpath\tlabel_key\na\ta.h5ad\tx,y\nb\ta.h5ad\tx\n", "", "different numbers of label columns"),
         ("", "query\tpath\tcontrol\nq\tq.h5ad\thealthy\n", "control 'healthy' is not of the form COLUMN=VALUE"),
     ],
@@ -128,6 +129,21 @@ def test_a_pretrained_model_needs_its_file_and_trust(tmp_path):
 def test_names_of_models_that_would_share_columns(names):
     with pytest.raises(InputError, match=r"would have the names of those of model"):
         complete_config({**BASE, "models": {name: {"type": "scvi"} for name in names}})
+
+
+@pytest.mark.parametrize("names", [("umap",), ("scvi", "umap_scvi"), ("umap_linear",)])
+def test_names_of_models_that_would_share_places(names):
+    with pytest.raises(InputError, match=r"would have the name of a UMAP in h5ad files, X_umap.*; rename the model"):
+        complete_config({**BASE, "models": {name: {"type": "scvi"} for name in names}})
+
+
+def test_what_h5ad_files_hold_is_checked():
+    assert complete_config(BASE)["export"] == {"genes": "selected", "keep_columns": "all"}
+    for keep in ("none", ["age"], []):
+        assert complete_config({**BASE, "export": {"keep_columns": keep}})["export"]["keep_columns"] == keep
+    for wrong in ({"keep_columns": "some"}, {"genes": "every"}, {"gene": "all"}, {"keep_columns": [1]}):
+        with pytest.raises(InputError, match="config: export"):
+            complete_config({**BASE, "export": wrong})
 
 
 def test_several_gpus_where_they_can_be_used():

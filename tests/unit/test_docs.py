@@ -33,7 +33,7 @@ def test_results_page_names_every_output():
     rules = "".join(file.read_text() for file in (REPO / "workflow/rules").glob("*.smk"))
     outputs = re.findall(r"    output:\n(.*?)\n    log:", rules, flags=re.DOTALL)
     names = {name for text in outputs for name in re.findall(r'"<results>/[^"]*?([^/"]+)"', text)}
-    shortened = {"{model}_tree.csv": "`.csv`", "{model}_tree.png": "`.png`"}
+    shortened = {"{model}_tree.csv": "`.csv`", "{model}_tree.png": "`.png`", "{name}.h5ad": "{query}.h5ad"}
     assert len(names) > 40
     assert [name for name in sorted(names) if shortened.get(name, name) not in page] == []
 

@@ -20,7 +20,6 @@ OF_MODEL = {
     "find_markers",
     "describe_clusters",
     "score_integration",
-    "export_atlas",
 }
 ONCE = {
     "select_genes",
@@ -28,6 +27,7 @@ ONCE = {
     "collect_integration",
     "collect_transfer",
     "compare_models",
+    "export_reference",
     "record_provenance",
     "write_report",
 }
@@ -184,7 +184,7 @@ def test_an_annotation_trains_only_what_reads_labels(project):
             assert f"results/{split}/models/{model}/model.pt" in made["train_reference"]
     for rule in COSTLY:
         assert "/scvi/" not in made[rule]
-    assert {"calibrate", "check_query_labels", "deliver_labels", "draw_reference", "export_atlas"} <= set(jobs)
+    assert {"calibrate", "check_query_labels", "deliver_labels", "draw_reference", "export_reference"} <= set(jobs)
     prepared = {"scan_dataset", "select_genes", "build_reference", "prepare_query", "plan_fold", "hold_out"}
     assert not prepared & set(jobs)
 

@@ -18,10 +18,12 @@ QUERY_RULES = {
     "deliver_labels",
     "embed_query",
 }
+# Its file of cells, which labels do not wait for.
+EXPORTED = {"export_query"}
 # Groups of its novel cells, which labels do not wait for.
 NOVEL = {"group_novel"}
 SCORED = {"score_transfer", "collect_transfer"}
-SUMMARIES = {"export_atlas", "record_provenance", "write_report"}
+SUMMARIES = {"record_provenance", "write_report"}
 FOLD_RULES = {"plan_fold", "hold_out", "hide_labels", "calibrate", "measure_held_out"}
 DATASETS = [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"]
 QUERY = {"query": "q", "path": "q.h5ad"}
@@ -81,7 +83,7 @@ def add_query(folder, **columns):
 def test_another_query_plans_its_own_jobs_and_the_summaries(finished):
     add_query(finished)
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES
+    assert set(jobs) == QUERY_RULES | NOVEL | EXPORTED | SUMMARIES
     assert (jobs["map_query"], jobs["prepare_query"], jobs["transfer_labels"]) == (3, 1, 1)
 
 
@@ -100,7 +102,7 @@ def test_no_job_of_a_query_reads_the_counts_of_the_reference(finished):
 def test_a_query_with_labels_of_its_own_is_scored(finished):
     add_query(finished, label_key="cell_type")
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES | SCORED
+    assert set(jobs) == QUERY_RULES | NOVEL | EXPORTED | SUMMARIES | SCORED
     assert jobs["score_transfer"] == 1
 
 
@@ -147,7 +149,7 @@ def test_a_changed_query_file_reruns_that_query(finished):
     time.sleep(1.1)
     os.utime(finished / "q.h5ad")
     jobs = planned(snakemake(finished, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES
+    assert set(jobs) == QUERY_RULES | NOVEL | EXPORTED | SUMMARIES
 
 
 def test_a_changed_dataset_reruns_its_scan_alone_of_the_scans(finished):
@@ -291,7 +293,7 @@ def test_another_query_of_a_project_with_a_tree_plans_its_own_jobs(project):
     finish(project)
     with_tree(project, queries=("q", "r"))
     jobs = planned(snakemake(project, "--dry-run"))
-    assert set(jobs) == QUERY_RULES | NOVEL | SUMMARIES | SCORED | {"classify_by_tree"}
+    assert set(jobs) == QUERY_RULES | NOVEL | EXPORTED | SUMMARIES | SCORED | {"classify_by_tree"}
     assert jobs["classify_by_tree"] == 1
 
 
@@ -353,7 +355,10 @@ def test_an_unknown_query_is_named_with_its_sheet(project):
         ("results/evaluation/fold_1/heldout/hidden.parquet", {"hide_labels"}),
         ("results/evaluation/fold_1/heldout/delivered.parquet", {"calibrate"}),
         ("results/evaluation/fold_1/heldout/measures.json", {"measure_held_out"}),
-        ("results/atlas/scvi.h5ad", {"export_atlas"}),
+        ("results/queries/q/q.h5ad", {"export_query"}),
+        ("results/reference/reference.h5ad", {"export_reference"}),
+        ("results/atlas/atlas.h5ad", {"export_atlas"}),
+        ("atlas", {"export_atlas"}),
     ],
 )
 def test_each_result_is_a_target(template, target, jobs):

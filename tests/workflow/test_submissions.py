@@ -138,5 +138,5 @@ def test_with_many_queries_the_jobs_that_gather_their_results_are_submitted_alon
     folder, write = project
     write(queries=[f"q{i}" for i in range(21)], models={"scvi": {"type": "scvi"}}, evaluation={"folds": 0})
     planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
-    for rule in ("collect_transfer", "export_atlas", "record_provenance", "write_report"):
+    for rule in ("collect_transfer", "export_reference", "record_provenance", "write_report"):
         assert [rule] in planned

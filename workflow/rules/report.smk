@@ -1,47 +1,13 @@
 # in:  everything above
-# out: one atlas file per model, the provenance of all results, and the report
-
-
-rule export_atlas:
-    input:
-        **of_queries(
-            counts="<results>/queries/{name}/counts.h5ad",
-            latent="<results>/queries/{name}/models/{model}/latent.parquet",
-            umap="<results>/queries/{name}/models/{model}/umap.parquet",
-            cells="<results>/queries/{name}/cells.parquet",
-            **if_labelled(
-                labels="<results>/queries/{name}/models/{model}/labels.parquet",
-                delivered="<results>/queries/{name}/labels.csv",
-            ),
-        ),
-        **clusters_of_model(),
-        reference=f"<results>/reference/{COUNTS}",
-        latent="<results>/reference/models/{model}/latent.parquet",
-        umap="<results>/reference/models/{model}/umap.parquet",
-    output:
-        atlas="<results>/atlas/{model}.h5ad",
-    log:
-        "<logs>/export_atlas/{model}.log",
-    benchmark:
-        "<benchmarks>/export_atlas/{model}.tsv"
-    group:
-        shared(group_of_report)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=6),
-        runtime=minutes(120),
-    params:
-        revision=revision("export_atlas"),
-    script:
-        "../scripts/export_atlas.py"
+# out: the provenance of all results, and the report
 
 
 # After every job but the report's own, because a job that has not ended has left no record to gather.
 rule record_provenance:
     input:
         unpack(reported),
-        **of_models(atlas="<results>/atlas/{model}.h5ad"),
+        **of_queries(exported="<results>/queries/{name}/{name}.h5ad"),
+        exported="<results>/reference/reference.h5ad",
         updated_trees=updated_trees(),
     output:
         provenance="<results>/provenance.json",

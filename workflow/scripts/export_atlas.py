@@ -1,29 +1,21 @@
-"""Writes one model's atlas: reference and queries together, for scanpy and cellxgene.
+"""Writes the atlas: the reference and all queries in one h5ad, joined on disk.
 
-in:  counts.h5ad of reference and queries; their latent spaces and UMAPs; cells, labels.parquet and
-     labels.csv of the queries
-     clusters.parquet and cluster_stability.csv of the model, if there are clusters
-out: {model}.h5ad: raw counts of the selected genes in X; obs has dataset, batch, origin, label,
-     confidence, status and batch_verdict (in the reference its own label, in queries the delivered ones),
-     cluster (of the reference, at the suggested resolution),
-     knn_label and knn_confidence (the model's own); obsm has X_latent and X_umap
+in:  reference.h5ad; the h5ad and the counts.h5ad of each query
+out: atlas.h5ad: X raw counts of the selected genes; obs has origin, dataset (or query), batch,
+     labels at all levels, confidence, status, batch_verdict and cluster_{model}; obsm is that of the
+     reference and of the queries
 """
 
-from refatlas.io.cell_tables import suggested_clusters
-from refatlas.io.model_counts import read_counts
 from refatlas.jobs.inputs import by_name_and_kind
 from refatlas.jobs.run import run_job
-from refatlas.report.atlas_file import atlas_cells, write_atlas
+from refatlas.report.atlas_file import atlas_obs, write_atlas
 
 
 def main(smk) -> None:
-    reference = read_counts(smk.input.reference)
-    queries = by_name_and_kind(smk.input, "counts", "latent", "umap", "labels", "cells", "delivered")
-    clusters = suggested_clusters(smk.input.clusters, smk.input.stability) if smk.input.get("clusters") else None
-    obs, obsm = atlas_cells(reference, smk.input.latent, smk.input.umap, queries, clusters)
-    counts = {name: files["counts"] for name, files in queries.items()}
-    write_atlas(smk.output.atlas, reference, counts, obs, obsm)
-    print(f"{len(obs)} cells × {reference.n_vars} genes, {len(queries)} queries")
+    queries = by_name_and_kind(smk.input, "file", "counts")
+    obs = atlas_obs(smk.input.reference, queries, smk.params.levels, smk.params.clustered)
+    write_atlas(smk.output.atlas, smk.input.reference, queries, obs)
+    print(f"{len(obs)} cells, {len(queries)} queries")
 
 
 if "snakemake" in globals():

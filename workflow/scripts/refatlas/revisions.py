@@ -48,7 +48,9 @@ REVISIONS = {
     "score_transfer": 2,
     "collect_integration": 1,
     "collect_transfer": 2,
-    "export_atlas": 3,
+    "export_query": 1,
+    "export_reference": 1,
+    "export_atlas": 4,
     "record_provenance": 1,
     "write_report": 4,
 }

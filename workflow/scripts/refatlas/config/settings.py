@@ -18,6 +18,8 @@ from refatlas.transfer.newick import read_newick
 RESERVED = ("set", "delivered", "majority")
 # Sources of labels beside kNN: in labels.csv, their columns begin with the model's name and theirs.
 SOURCES = ("logistic", "classifier", "tree")
+# In h5ad files, a UMAP is X_umap or X_umap_MODEL, and a latent space X_MODEL.
+UMAP = "umap"
 # Name of the matched baseline (transfer.evidence has the same, and imports what planning does not need).
 MATCHED = "matched"
 
@@ -97,6 +99,11 @@ def _check_model_names(models: dict[str, dict[str, Any]]) -> None:
             " measured it; rename the model"
         )
     for name in models:
+        if name == UMAP or (name.startswith(f"{UMAP}_") and name.removeprefix(f"{UMAP}_") in {*models, BASELINE}):
+            raise InputError(
+                f"config: models: the latent space of {name!r} would have the name of a UMAP in h5ad files, X_{name};"
+                " rename the model"
+            )
         for source in SOURCES:
             if name.endswith(f"_{source}") and (base := name.removesuffix(f"_{source}")) in {*models, BASELINE}:
                 raise InputError(

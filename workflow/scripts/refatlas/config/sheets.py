@@ -16,6 +16,9 @@ from refatlas.io.formats import is_readable_path, require_readable
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
 
+# A query's folder has counts.h5ad, and an h5ad of the query's name.
+COUNTS_NAME = "counts"
+
 # Words for a switch in a sheet; an empty cell means no.
 YES = ("true", "yes", "y", "t", "1", "x")
 NO = ("", "false", "no", "n", "f", "0")
@@ -31,7 +34,7 @@ def load_sheets(config: dict[str, Any], produced: Collection[str] = ()) -> tuple
         produced: files that rules of the workflow write. They need not exist yet.
 
     Raises:
-        InputError: of `load_sheet`; a name is in both sheets; datasets have different numbers of
+        InputError: of `load_sheet`; a name is in both sheets, or that of a file; datasets have different numbers of
             label levels; `tree.update` names a query without labels; or a model needs proteins and
             no dataset has any.
     """
@@ -42,6 +45,11 @@ def load_sheets(config: dict[str, Any], produced: Collection[str] = ()) -> tuple
         raise InputError(
             f"{config['queries']}: query {shared[0]!r} has the name of a dataset in {config['reference']}; rename one"
             " of them"
+        )
+    if COUNTS_NAME in queries:
+        raise InputError(
+            f"{config['queries']}: query {COUNTS_NAME!r} would have two files {COUNTS_NAME}.h5ad in its folder; rename"
+            " it"
         )
     _check_label_levels(datasets, config["reference"])
     _check_proteins(config, datasets)

@@ -29,21 +29,27 @@ COMPRESSION: Literal["lzf"] = "lzf"
 class MatrixWriter:
     """Writes the X of an h5ad block by block, without holding it in memory.
 
+    Args:
+        file: open for writing.
+        n_columns: of the matrix.
+        dtype: of the values; None for the smallest unsigned integers that hold them all.
+
     Attributes:
         n_values: number of values written so far.
         n_columns: of the matrix.
     """
 
-    def __init__(self, file: h5py.File, n_columns: int) -> None:
+    def __init__(self, file: h5py.File, n_columns: int, dtype: DTypeLike | None = None) -> None:
         file.pop("X", None)
         self.group, self.n_columns, self.n_values = file.create_group("X"), n_columns, 0
-        self.lengths = [np.zeros(1, dtype=np.int64)]
-        self._make("data", np.uint8)
+        self.lengths, self.widens = [np.zeros(1, dtype=np.int64)], dtype is None
+        self._make("data", np.uint8 if dtype is None else dtype)
         self._make("indices", np.int32)
 
     def append(self, block: sparse.csr_matrix) -> None:
         """Write further rows."""
-        self._widen(block.data)
+        if self.widens:
+            self._widen(block.data)
         end = self.n_values + block.nnz
         for name, values in (("data", block.data), ("indices", block.indices)):
             self.group[name].resize((end,))
