@@ -70,7 +70,7 @@ onstart:
         raise WorkflowError(str(error)) from None
     WATCH.total = len(workflow.dag)
     logger.addHandler(WATCH)
-    if TERSE and seconds != 0 and Quietness.PROGRESS not in QUIET:
+    if seconds != 0 and not QUIET & {Quietness.PROGRESS, Quietness.ALL}:
         other = "running" if workflow.local_exec else "submitted"
         PROGRESS_REPORTS.append(
             ProgressReport(WATCH, show_progress, seconds, in_terminal(), other)
