@@ -20,6 +20,8 @@ HIDDEN_BEGINNINGS = (
     "Singularity containers: ignored",
     "Group jobs: inactive",
     "SLURM run ID: ",
+    "No SLURM account given",
+    "Cleaning up SLURM log files",
 )
 SUBMITTED = "has been submitted with SLURM jobid"
 # A log of the cluster's own tells most at its end.
