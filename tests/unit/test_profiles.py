@@ -47,6 +47,12 @@ def test_file_times_of_code_trigger_nothing_in_either_profile():
         assert filled_in(REPO / "profiles" / name)["rerun-triggers"] == ["mtime", "params", "input"]
 
 
+def test_both_profiles_leave_the_screen_to_the_workflow_and_show_logs_of_failed_jobs():
+    for name in ("default", "slurm"):
+        profile = filled_in(REPO / "profiles" / name)
+        assert (profile["quiet"], profile["show-failed-logs"]) == (["rules", "host"], "True")
+
+
 def test_each_setting_of_a_site_has_its_effect(tmp_path):
     names = {"account": '"123"', "partition": '"cpu-long"', "gpu_partition": '"gpu"', "gpu_model": '"a100"'}
     profile = filled_in(site_profile(tmp_path, **names, accounting="false", max_jobs="7"))

@@ -16,6 +16,7 @@ from refatlas.cache_folders import use_writable_caches
 from refatlas.errors import InputError
 from refatlas.io.atomic import JobLog, write_text
 from refatlas.io.exhaustion import report_out_of_memory
+from refatlas.io.progress_file import announced_progress
 from refatlas.jobs.damaged_inputs import report_damaged_inputs
 from refatlas.jobs.gpus import own_gpus
 from refatlas.jobs.provenance import job_record, record_file
@@ -60,7 +61,7 @@ def run_logged(main: Main, smk: Any) -> None:
             with report_damaged_inputs(smk.input), report_out_of_memory(smk.rule):
                 require_own_package(smk)
                 use_writable_caches()
-                with own_gpus(smk.resources.get("gpu", 0)):
+                with own_gpus(smk.resources.get("gpu", 0)), announced_progress(smk.log[0]):
                     main(smk)
                 record = json.dumps(job_record(smk, started), indent=1, default=str)
                 write_text(record, str(record_file(smk.log[0])))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from refatlas.io.progress_file import TrainingProgress, tell_progress
 from refatlas.models.interface import Settings, Training
 
 # With fewer reference cells, none are held out to monitor the loss.
@@ -65,7 +66,7 @@ class Recorder:
         vars(self).update(state)
 
     def take(self, epoch: int, max_epochs: int, losses: dict[str, float]) -> None:
-        """Record an epoch, and print progress every two seconds.
+        """Record an epoch, and print and tell progress every two seconds.
 
         Raises:
             FloatingPointError: the monitored loss is not finite.
@@ -93,7 +94,8 @@ class Recorder:
 
     def _print_progress(self, epoch: int, max_epochs: int, loss: float, now: float) -> None:
         left = (max_epochs - epoch) * (now - self.started) / epoch
-        speed = self.rows[-1]["cells_per_second"]
+        speed, seconds = self.rows[-1]["cells_per_second"], self.rows[-1]["seconds"]
+        tell_progress(TrainingProgress(self.stage, epoch, max_epochs, loss, speed, seconds, left))
         print(
             f"{self.stage}: epoch {epoch}/{max_epochs}  {self.monitor} {loss:.2f}  {speed:,.0f} cells/s  at most"
             f" {left:.0f} s left",

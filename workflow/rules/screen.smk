@@ -1,0 +1,91 @@
+# in:  what Snakemake logs of its jobs; the progress files that trainings write beside their logs
+# out: lines on the screen: progress, failed jobs, and at the end the verdicts and where results are
+#
+# Only of the Snakemake that a user starts. Where the workflow is a module, the main workflow calls these handlers.
+import logging
+
+from snakemake.settings.enums import Quietness
+
+from refatlas.jobs.progress import (
+    ProgressReport,
+    in_terminal,
+    progress_seconds,
+)
+from refatlas.jobs.screen import failure_text, quieten
+from refatlas.jobs.summary import Delivered, failure_summary, run_summary
+from refatlas.jobs.watch import JobWatch
+
+SCREEN = workflow.output_settings
+QUIET = set(SCREEN.quiet or ())
+# Both profiles ask for it: then the lines of this file take the place of Snakemake's own.
+TERSE = bool(QUIET & {Quietness.RULES, Quietness.ALL}) and not SCREEN.verbose
+if TERSE and workflow.is_main_process and not SCREEN.dryrun:
+    if workflow.modifier.is_main_snakefile():
+        quieten(logger)
+
+
+def show_failure(jobs, message, cluster_logs):
+    """Show jobs that failed, which quiet: rules would hide."""
+    text = failure_text(
+        jobs, message, cluster_logs, SCREEN.show_failed_logs, workflow.local_exec
+    )
+    if text:
+        logger.error(text)
+
+
+def show_progress(text):
+    """Show progress, unless the user wants none."""
+    logger.info(text, extra={"quietness": Quietness.PROGRESS})
+
+
+WATCH = JobWatch(show_failure if TERSE else None)
+# One at most; made when the run starts.
+PROGRESS_REPORTS = []
+
+
+def jobs_of(rule):
+    """The jobs of a rule that the targets of this run need, whether they ran now or before."""
+    return [job for job in workflow.dag.jobs if job.rule.name.endswith(rule)]
+
+
+def delivered_queries():
+    """The queries whose labels the targets of this run need."""
+    return [
+        Delivered(job.wildcards["name"], str(job.output.labels), str(job.input.verdict))
+        for job in jobs_of("deliver_labels")
+    ]
+
+
+def end_progress():
+    """Show no more progress."""
+    for thread in PROGRESS_REPORTS:
+        thread.stop()
+    logger.removeHandler(WATCH)
+
+
+onstart:
+    try:
+        seconds = progress_seconds()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    WATCH.total = len(workflow.dag)
+    logger.addHandler(WATCH)
+    if seconds != 0 and not QUIET & {Quietness.PROGRESS, Quietness.ALL}:
+        other = "running" if workflow.local_exec else "submitted"
+        PROGRESS_REPORTS.append(
+            ProgressReport(WATCH, show_progress, seconds, in_terminal(), other)
+        )
+        PROGRESS_REPORTS[-1].start()
+
+
+onsuccess:
+    end_progress()
+    pages = {"report": str(job.output.page) for job in jobs_of("write_report")}
+    text = run_summary(delivered_queries(), pages)
+    if text:
+        logger.info(text)
+
+
+onerror:
+    end_progress()
+    logger.error(failure_summary(WATCH.failed.values()))
