@@ -313,6 +313,11 @@ def calibration_of(wildcards):
     return {"calibration": "<results>/evaluation/calibration.json"} if FOLDS else {}
 
 
+def calibration_of_quick():
+    """What calibrate_quick learned on the folds; nothing without folds."""
+    return "<results>/evaluation/quick/calibration.json" if FOLDS else []
+
+
 def of_matched(folder, suffix=""):
     """The matched baseline's results below a folder."""
     names = {
@@ -353,6 +358,24 @@ def labels_of_queries(wildcards=None):
     if QUERIES:
         require_labels()
     return expand("<results>/queries/{name}/labels.csv", name=QUERIES)
+
+
+def first_labels_of_queries(wildcards=None):
+    """The first labels of all queries, by the matched baseline."""
+    if QUERIES:
+        require_labels()
+    return expand("<results>/queries/{name}/quick/labels.csv", name=QUERIES)
+
+
+def changes_of_first_labels():
+    """What the models changed of the first labels, of the queries that have got such."""
+    place = workflow.modifier.modify_path(workflow.pathvars.apply("<results>"))
+    answered = [
+        name
+        for name in QUERIES
+        if LABELLED and os.path.exists(f"{place}/queries/{name}/quick/labels.csv")
+    ]
+    return expand("<results>/queries/{name}/quick/changes.csv", name=answered)
 
 
 def templates():

@@ -160,6 +160,25 @@ def calibrate(
     return Calibration({**everything, "evidence": basis}, delivered, sources)
 
 
+def learn_calibration(
+    used: Sequence[HeldOut], reference: pd.DataFrame, source: str | None, alpha: float
+) -> dict[str, Any]:
+    """Return the content of calibration.json alone: what `calibrate` learns, without labels by cross-fitting.
+
+    Args:
+        used: held-out cells of the folds to learn from.
+        reference: the reference's cells, with label columns.
+        source: which sources to pool (see `pooled_sources`).
+        alpha: share of a label's cells whose prediction set may miss it.
+
+    Raises:
+        InputError: the folds hold out too few cells with a label of the reference.
+    """
+    learned, basis = learn_from(used, source, alpha, hierarchy(reference)), _basis(used)
+    report_weights(learned, basis)
+    return {**learned, "evidence": basis}
+
+
 def _basis(used: Sequence[HeldOut]) -> dict[str, Any]:
     """Return from which cells was learned, for calibration.json."""
     cells = pd.concat([held.cells[held.seen] for held in used])
