@@ -409,8 +409,8 @@ def indices_of(wildcards):
 
 
 def reported(wildcards):
-    """What the report shows, named by dataset, model, query and fold."""
-    reference, query = "<results>/reference/models/{model}", "<results>/queries/{name}"
+    """What the index of the report shows, named by dataset, model, query and fold."""
+    reference = "<results>/reference/models/{model}"
     return {
         **calibration_of(wildcards),
         **of_datasets(scan="scan.json"),
@@ -422,40 +422,32 @@ def reported(wildcards):
         **of_annotation(),
         **of_each(DESCRIBED, "model", {"tables": f"{reference}/tables"}),
         **of_each(CONFIG["tree"]["models"], "model", {"tree": f"{reference}/tree.png"}),
-        **of_queries(
-            QUERIES if LABELLED and CLUSTERED else [],
-            novel_groups=f"{query}/novel_groups.csv",
-            novel_figure=f"{query}/novel_markers.png",
-        ),
-        **of_queries(
-            SCORED if RELABELLED and LABELLED else [],
-            known_labels=f"{query}/known_labels.json",
-        ),
-        **of_queries(
-            check=f"{query}/check.json",
-            figure=f"{query}/umap.png",
-            **if_labelled(
-                labels=f"{query}/labels.csv",
-                verdict=f"{query}/verdict.json",
-                sources=f"{query}/sources.json",
-            ),
-        ),
-        **{
-            f"mapping:{name}:{model}": f"<results>/queries/{name}/models/{model}/mapping.json"
-            for name in QUERIES
-            for model in MODELS
-        },
-        **{
-            f"query_tables:{name}:{model}": f"<results>/queries/{name}/models/{model}/tables"
-            for name in QUERIES
-            for model in DESCRIBED
-        },
+        **of_queries(summary="<results>/report/queries/{name}.json"),
         **of_folds(fold="<results>/evaluation/{fold}/fold.json"),
         "genes": "<results>/reference/genes.parquet",
         "integration": "<results>/evaluation/integration.csv",
         "transfer": "<results>/evaluation/transfer.csv",
         "transfer_figure": "<results>/evaluation/transfer.png",
     }
+
+
+def shown_of_query(wildcards):
+    """What the page of a query shows beyond its cells, named by kind and model."""
+    query = f"<results>/queries/{wildcards.name}"
+    found = {f"mapping:{m}": f"{query}/models/{m}/mapping.json" for m in MODELS}
+    found |= {f"tables:{m}": f"{query}/models/{m}/tables" for m in DESCRIBED}
+    if LABELLED:
+        names = ("labels.csv", "verdict.json", "sources.json")
+        found |= {name.split(".")[0]: f"{query}/{name}" for name in names}
+    if LABELLED and CLUSTERED:
+        found["novel_groups"] = f"{query}/novel_groups.csv"
+        found["novel_figure"] = f"{query}/novel_markers.png"
+    if wildcards.name in SCORED:
+        found["scores"] = f"{query}/scores.csv"
+        found["confusion"] = f"{query}/confusion.csv"
+        if RELABELLED:
+            found["known_labels"] = f"{query}/known_labels.json"
+    return found
 
 
 def suggestion_files():

@@ -1,30 +1,31 @@
-"""Writes the report: one self-contained page.
+"""Writes the index of the report: the reference, the verdicts, and how far labels can be trusted.
 
-in:  scan.json of the datasets; check.json, verdict.json, sources.json, labels.csv and figure of the queries;
-     genes.parquet, tables of scores, training.csv and figures of the models, mapping.json; folders
-     of tables and figures of types that have some, trees of labels; fold.json of the folds, and
-     calibration.json if there are any; stability, flags, suggested names and markers of clusters; agreement of the
-     datasets' labels; annotation.json; models.csv; provenance.json
+in:  scan.json of the datasets; of each query what its page left for the index; genes.parquet, tables of
+     scores, training.csv and figures of the models; folders of tables and figures of types that have
+     some, trees of labels; fold.json of the folds, and calibration.json if there are any; stability,
+     flags, suggested names and markers of clusters; agreement of the datasets' labels; annotation.json;
+     models.csv; provenance.json; shown.parquet, and the sample of the reference for its genes
 out: index.html, config.yaml
 """
 
+import pandas as pd
+
 from refatlas.io.atomic import write_text
-from refatlas.jobs.inputs import by_name, by_name_and_kind, by_two_names
+from refatlas.jobs.inputs import by_name, by_name_and_kind
 from refatlas.jobs.run import run_job
-from refatlas.report.page import ReportFiles, page_context, render
+from refatlas.report.cells_to_explore import read_genes, reference_explorer
+from refatlas.report.explorer import explorer_html
+from refatlas.report.page import ReportFiles, page_context
+from refatlas.report.rendering import render
 
 
 def main(smk) -> None:
-    i = smk.input
+    i, config = smk.input, smk.params.config
     files = ReportFiles(
         scans=by_name(i, "scan"),
         genes=i.genes,
         models=by_name_and_kind(i, "training", "training_figure", "umap_figure", "tables", "tree"),
-        queries=by_name_and_kind(
-            i, "check", "labels", "verdict", "sources", "figure", "novel_groups", "novel_figure", "known_labels"
-        ),
-        mappings=by_two_names(i, "mapping"),
-        query_tables=by_two_names(i, "query_tables"),
+        queries=by_name(i, "summary"),
         folds=by_name(i, "fold"),
         calibration=i.get("calibration"),
         integration=i.integration,
@@ -37,8 +38,9 @@ def main(smk) -> None:
         annotation=i.get("annotation"),
         choice=(i.choice, i.choice_figure) if i.get("choice") else (),
     )
-    context = page_context(files, smk.params.config, smk.params.left_out)
-    write_text(render(context), smk.output.page)
+    cells = reference_explorer(pd.read_parquet(i.shown), list(config["models"]), files.n_cells(), read_genes(i.sample))
+    context = page_context(files, config, explorer_html(cells, "reference-cells"), smk.params.left_out)
+    write_text(render("index.html.j2", context), smk.output.page)
     write_text(context["config"], smk.output.config)
 
 

@@ -43,7 +43,7 @@ REVISIONS = {
     "label_counts": 1,
     "label_held_out": 1,
     "check_query_labels": 1,
-    "group_novel": 1,
+    "group_novel": 2,
     "compare_models": 1,
     "run_mapqc": 1,
     "embed_query": 1,
@@ -55,7 +55,9 @@ REVISIONS = {
     "export_reference": 1,
     "export_atlas": 4,
     "record_provenance": 1,
-    "write_report": 4,
+    "sample_cells": 1,
+    "write_query_page": 1,
+    "write_report": 5,
 }
 
 

@@ -11,7 +11,7 @@ from refatlas.annotate.markers import query_markers
 
 # Fewer cells are scattered ones, or no group that could be described.
 LEAST_CELLS = 15
-NAMED_MARKERS = 8
+NAMED_MARKERS = 10
 COLUMNS = [
     *("group", "n_cells", "share_of_query", "n_batches", "top_batch", "top_batch_share", "novelty", "label"),
     *("label_share", "median_counts", "counts_beside_query", "markers", "suggestion", "sure", "evidence"),

@@ -1,5 +1,6 @@
 """What the report shows of clusters, of suggested names, and of novel cells in groups."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -51,7 +52,7 @@ def _names(names: pd.DataFrame, resolution: float, cluster: int) -> list[dict[st
     return own[own["rank"] <= N_NAMES].to_dict("records")
 
 
-def summarize_novel_groups(paths: dict[str, str]) -> dict[str, Any] | None:
+def summarize_novel_groups(paths: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the groups of a query's novel cells; None where they were not searched or there are none.
 
     Args:

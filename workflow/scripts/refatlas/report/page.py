@@ -1,24 +1,21 @@
-"""The report: one self-contained page."""
+"""The report's index: the reference, the verdicts, and how far labels can be trusted."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 import yaml
 
+from refatlas.evaluate.transfer_summary import ALL_FOLDS
 from refatlas.io.atomic import read_csv, read_json
-from refatlas.report.annotation_sections import summarize_clusters, summarize_novel_groups
-from refatlas.report.images import embed_png
+from refatlas.report.annotation_sections import summarize_clusters
+from refatlas.report.images import embed_png, folder_figures
 
-TEMPLATE = Path(__file__).parent / "templates" / "index.html.j2"
 # Genes that are named in the report.
 N_GENES = 12
-# Sources with less weight in each batch are left out of its table.
-LEAST_WEIGHT = 0.005
+# Columns of the choice of a model that are text.
+TEXTS = ("settings", "remarks")
 
 
 @dataclass(frozen=True)
@@ -30,10 +27,7 @@ class ReportFiles:
         genes: genes.parquet of the reference.
         models: training (training.csv), training_figure and umap_figure of each model; where the
             model has them, also tables (a folder) and tree (a figure).
-        queries: check (check.json), labels (labels.csv), verdict (verdict.json) and figure of each
-            query, and sources (sources.json), without which no weights are shown.
-        mappings: mapping.json, by query and model.
-        query_tables: folders of tables, by query and model, of models that have some.
+        queries: of each query, the small file that its page left for the index (see `query_summary`).
         folds: fold.json, by fold.
         calibration: calibration.json; None without folds.
         integration: integration.csv of all models.
@@ -51,9 +45,7 @@ class ReportFiles:
     scans: dict[str, str]
     genes: str
     models: dict[str, dict[str, str]]
-    queries: dict[str, dict[str, str]]
-    mappings: dict[str, dict[str, str]]
-    query_tables: dict[str, dict[str, str]]
+    queries: dict[str, str]
     folds: dict[str, str]
     calibration: str | None
     integration: str
@@ -66,12 +58,19 @@ class ReportFiles:
     annotation: str | None = None
     choice: tuple[str, ...] = ()
 
+    def n_cells(self) -> int:
+        """Return the number of cells of the reference."""
+        return sum(read_json(path)["n_kept"] for path in self.scans.values())
 
-def page_context(files: ReportFiles, config: dict[str, Any], left_out: Sequence[str] = ()) -> dict[str, Any]:
+
+def page_context(
+    files: ReportFiles, config: dict[str, Any], explorer: str, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the values that the page's template shows.
 
     Args:
         config: with all defaults.
+        explorer: the embedding to explore, as HTML.
         left_out: what was left out because the reference has no labels, in sentences.
     """
     return {
@@ -80,7 +79,8 @@ def page_context(files: ReportFiles, config: dict[str, Any], left_out: Sequence[
         "models": [
             summarize_model(model, config["models"][model]["type"], paths) for model, paths in files.models.items()
         ],
-        "queries": [summarize_query(query, paths, files.mappings[query]) for query, paths in files.queries.items()],
+        "queries": [read_json(path) for path in files.queries.values()],
+        "explorer": explorer,
         "tables": table_figures(files),
         "integration": integration_table(read_csv(files.integration)),
         "folds": [{"name": fold, **read_json(path)} for fold, path in files.folds.items()],
@@ -93,14 +93,6 @@ def page_context(files: ReportFiles, config: dict[str, Any], left_out: Sequence[
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
-
-
-def render(context: dict[str, Any]) -> str:
-    """Return the page. Every value is escaped, so that HTML in a label is shown as text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
 
 
 def summarize_genes(genes: pd.DataFrame) -> dict[str, Any]:
@@ -147,81 +139,16 @@ def summarize_model(model: str, kind: str, paths: dict[str, str]) -> dict[str, A
 
 def annotation_context(files: ReportFiles) -> dict[str, Any]:
     """Return what the report shows of clusters, names and the choice of a model."""
+    choice = read_csv(files.choice[0]) if files.choice else None
     return {
         "clusters": [summarize_clusters(model, paths) for model, paths in files.clusters.items()],
         "agreement": {model: embed_png(paths["agreement_figure"]) for model, paths in files.agreement.items()},
         "label_dot_plot": embed_png(files.label_dot_plot) if files.label_dot_plot else None,
         "annotation": read_json(files.annotation) if files.annotation else None,
-        "choice": read_csv(files.choice[0]) if files.choice else None,
+        "choice": choice,
+        "choice_head": [] if choice is None else [_heading(str(column)) for column in choice.columns],
         "choice_figure": embed_png(files.choice[1]) if files.choice else None,
     }
-
-
-def summarize_query(query: str, paths: dict[str, str], mappings: dict[str, str]) -> dict[str, Any]:
-    """Return what the report shows of one query.
-
-    Args:
-        paths: check and figure; if the reference has labels, also labels, verdict and, where known, sources.
-        mappings: mapping.json by model.
-    """
-    mapped = {
-        "name": query,
-        "check": read_json(paths["check"]),
-        "mappings": {model: read_json(path) for model, path in mappings.items()},
-        "figure": embed_png(paths["figure"]),
-        "novel": summarize_novel_groups(paths),
-        "known_labels": read_json(paths["known_labels"]) if "known_labels" in paths else None,
-    }
-    return mapped | (summarize_labels(paths) if "labels" in paths else {"verdict": None})
-
-
-def summarize_labels(paths: dict[str, str]) -> dict[str, Any]:
-    """Return what the report shows of the labels of one query, and of their verdict.
-
-    Args:
-        paths: labels, verdict and, where known, sources.
-    """
-    labels, verdict = read_csv(paths["labels"]), read_json(paths["verdict"])
-    composition = labels.groupby("label").agg(
-        cells=("cell", "size"),
-        confidence=("confidence", "mean"),
-        assigned=("status", lambda status: (status == "assigned").mean()),
-        novel=("status", lambda status: (status == "novel").mean()),
-    )
-    return {
-        "verdict": verdict,
-        "parts": judged_parts(verdict),
-        "weights": weights_table(read_json(paths["sources"])["weights"]) if "sources" in paths else {},
-        "status": labels["status"].value_counts().to_dict(),
-        "composition": composition.sort_values("cells", ascending=False).reset_index().to_dict("records"),
-    }
-
-
-def judged_parts(verdict: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return verdict, estimated accuracy and share of novel cells of a query, and of its batches if there are several.
-
-    way_back is relative to what is usual, from 0 to 1; None where it is unknown.
-
-    Args:
-        verdict: verdict.json.
-    """
-    batches = verdict["batches"] if len(verdict["batches"]) > 1 else {}
-    parts = {"all cells": verdict, **batches}
-    return [
-        {**part, "name": name, "way_back": None if part["way_back"] is None else math.exp(part["way_back"])}
-        for name, part in parts.items()
-    ]
-
-
-def weights_table(weights: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Return the weight of each source by batch, without sources that have none anywhere.
-
-    Args:
-        weights: of sources.json, by batch and source; empty without folds.
-    """
-    sources = dict.fromkeys(source for of_batch in weights.values() for source in of_batch)
-    table = {source: {batch: of_batch[source] for batch, of_batch in weights.items()} for source in sources}
-    return {source: row for source, row in table.items() if max(row.values()) >= LEAST_WEIGHT}
 
 
 def summarize_calibration(calibration: dict[str, Any]) -> dict[str, Any]:
@@ -251,15 +178,20 @@ def summarize_calibration(calibration: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def transfer_tables(scores: pd.DataFrame, folds: list[str]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return titles and rows of the tables of scores.
+def _heading(column: str) -> str:
+    return column.replace("_", " ") + ("|text" if column in TEXTS else "")
 
-    The first is of all held-out batches. Those of each query and each fold follow.
+
+def transfer_tables(scores: pd.DataFrame, folds: list[str]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return titles and rows of the tables of scores: of all held-out batches first, then of each fold.
+
+    Those of queries are in their own pages.
 
     Args:
         scores: transfer.csv.
         folds: names of the folds.
     """
+    scores = scores[scores["split"].isin([*folds, ALL_FOLDS["split"]])]
     scores = scores.astype(object).where(scores.notna(), None)
     return [
         (split if split in folds else query, part.to_dict("records"))
@@ -293,13 +225,6 @@ def integration_table(scores: pd.DataFrame) -> dict[str, Any]:
 
 def table_figures(files: ReportFiles) -> list[tuple[str, str]]:
     """Return titles and figures of models' own tables and of trees of labels."""
-    folders = {model: paths["tables"] for model, paths in files.models.items() if "tables" in paths}
-    for query, tables in files.query_tables.items():
-        folders |= {f"{model}, query {query}": folder for model, folder in tables.items()}
-    found = [
-        (f"{title}: {path.stem.replace('_', ' ')}", embed_png(path))
-        for title, folder in folders.items()
-        for path in sorted(Path(folder).glob("*.png"))
-    ]
+    found = folder_figures({model: paths["tables"] for model, paths in files.models.items() if "tables" in paths})
     trees = {model: paths["tree"] for model, paths in files.models.items() if "tree" in paths}
     return found + [(f"{model}: tree of labels", embed_png(path)) for model, path in trees.items()]

@@ -1,0 +1,214 @@
+"""The cells that the report shows as an embedding to explore: of the reference, and of a query over it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from refatlas.io.cell_tables import label_columns
+from refatlas.prepare.normalization import log_normalized
+from refatlas.report.explorer import Column, ExplorerData, stratified_sample
+
+# Cells whose genes are in a page: they are most of its bytes.
+GENE_CELLS = {"reference": 5_000, "query": 20_000}
+# Text columns of the user's with more values than these say nothing as colours.
+MAX_CATEGORIES = 200
+# The first of a file's columns that are shown, in this order.
+FIRST = ("label", "status", "confidence", "novelty", "batch_verdict", "set_label")
+
+
+@dataclass(frozen=True)
+class CellGenes:
+    """Counts of some of the cells of a page.
+
+    Attributes:
+        counts: shape (n_cells, n_genes).
+        cells: their names.
+        names: of the genes.
+    """
+
+    counts: Any
+    cells: pd.Index
+    names: Sequence[str]
+
+
+def read_genes(path: str, measured: bool = False) -> CellGenes:
+    """Return the counts of a counts.h5ad.
+
+    Args:
+        path: of the counts.
+        measured: whether to leave out genes that the file has not measured.
+    """
+    found = ad.read_h5ad(path)
+    if measured:
+        found = found[:, found.var["measured"].to_numpy()]
+    symbols: pd.Series = found.var["symbol"]
+    return CellGenes(found.X, found.obs_names, [str(name) for name in symbols])
+
+
+def reference_explorer(cells: pd.DataFrame, models: Sequence[str], n_cells: int, genes: CellGenes) -> ExplorerData:
+    """Return the explorer of the reference.
+
+    Args:
+        cells: report_cells.parquet.
+        models: names of the models.
+        n_cells: of the whole reference.
+        genes: of some of its cells.
+    """
+    names = [*label_columns(cells), "dataset", "batch", *(name for name in cells if name.startswith("cluster "))]
+    columns = [Column(name, "category", cells[name]) for name in names]
+    return ExplorerData(
+        cells=list(cells.index),
+        is_query=np.zeros(len(cells), dtype=bool),
+        places=places_of(cells, models),
+        columns=columns,
+        genes=expression(genes, cells.index, GENE_CELLS["reference"]),
+        gene_names=genes.names,
+        note=sample_note(len(cells), n_cells, "the reference"),
+        file_name="reference_cells",
+    )
+
+
+def places_of(cells: pd.DataFrame, models: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the places of cells by model, from a table with columns "umap_1 {model}" and "umap_2 {model}"."""
+    return {model: cells[[f"umap_1 {model}", f"umap_2 {model}"]].to_numpy() for model in models}
+
+
+def sample_note(shown: int, total: int, whole: str) -> str:
+    """Return a sentence that says that a page shows a sample; "" if it shows all."""
+    if shown == total:
+        return ""
+    return f"{shown:,} of the {total:,} cells of {whole} are shown: a sample that keeps cells of every label."
+
+
+def expression(genes: CellGenes, cells: pd.Index, most: int) -> sparse.csr_matrix:
+    """Return log-normalised expression of a page's cells, shape (n_cells, n_genes); rows of others are empty.
+
+    Args:
+        genes: counts of some cells.
+        cells: of the page.
+        most: cells that have genes at most, drawn at random.
+    """
+    rows = cells.get_indexer(genes.cells)
+    known = np.flatnonzero(rows >= 0)
+    known = np.sort(np.random.default_rng(0).permutation(known)[:most])
+    values = log_normalized(sparse.csr_matrix(genes.counts)[known])
+    place = sparse.csr_matrix(
+        (np.ones(len(known), dtype=np.float32), (rows[known], np.arange(len(known)))), (len(cells), len(known))
+    )
+    return sparse.csr_matrix(place @ values)
+
+
+@dataclass(frozen=True)
+class QueryCells:
+    """The cells of a query's file.
+
+    Attributes:
+        obs: its columns, in the order of the user's file.
+        names: of the cells in the workflow, in the same order.
+        places: UMAP by model, shape (n_cells, 2), NaN where there is none.
+        own: the columns that are the user's.
+    """
+
+    obs: pd.DataFrame
+    names: pd.Index
+    places: dict[str, np.ndarray]
+    own: list[str]
+
+
+def read_query_cells(path: str, names: pd.Index, models: Sequence[str], ours: Sequence[str]) -> QueryCells:
+    """Return the cells of a query's h5ad.
+
+    Args:
+        path: of the h5ad.
+        names: of its cells in the workflow, in its order.
+        models: names of the models.
+        ours: names of the columns that are not the user's.
+    """
+    with h5py.File(path, "r") as file:
+        obs: Any = ad.io.read_elem(file["obs"])
+        places = {model: np.asarray(file[f"obsm/X_umap_{model}"][:]) for model in models}
+    return QueryCells(obs, names, places, [str(name) for name in obs if name not in ours])
+
+
+def query_explorer(
+    query: QueryCells,
+    background: pd.DataFrame,
+    presence: np.ndarray | None,
+    genes: CellGenes,
+    settings: Mapping[str, Any],
+    name: str,
+) -> ExplorerData:
+    """Return the explorer of a query over the reference.
+
+    Args:
+        query: its cells.
+        background: background.parquet, the cells of the reference that are shown.
+        presence: of these, shape (n_background,).
+        genes: counts of the query.
+        settings: the config's `report`.
+        name: of the query.
+    """
+    models, n = list(query.places), len(background)
+    labels = query.obs["label"] if "label" in query.obs else pd.Series("", index=query.obs.index)
+    rows = stratified_sample(labels.reset_index(drop=True), settings["max_cells"], 0)
+    obs, names = query.obs.iloc[rows], query.names[rows]
+    under = places_of(background, models)
+    columns = [_under(column, n) for column in query_columns(obs, query.own, settings["columns"])]
+    for column in label_columns(background):
+        columns.append(_over(f"reference {column}", "category", background[column], len(obs)))
+    if presence is not None:
+        columns.append(_over("presence", "number", pd.Series(presence), len(obs)))
+    return ExplorerData(
+        cells=[*background.index, *obs.index],
+        is_query=np.arange(n + len(obs)) >= n,
+        places={model: np.vstack([under[model], query.places[model][rows]]) for model in models},
+        columns=columns,
+        genes=expression(genes, background.index.append(names), GENE_CELLS["query"]),
+        gene_names=genes.names,
+        note=sample_note(len(obs), len(query.obs), "the query"),
+        file_name=f"{name}_cells",
+    )
+
+
+def query_columns(obs: pd.DataFrame, own: Sequence[str], wanted: str | Sequence[str]) -> list[Column]:
+    """Return the columns of a query's file that are colours: ours first, then the user's.
+
+    Args:
+        obs: of the file.
+        own: names of the user's columns.
+        wanted: the config's `report.columns`: "all", or names of the user's columns.
+    """
+    levels = [name for name in label_columns(obs) if name not in own]
+    ours = [*levels, *(name for name in FIRST if name in obs and name not in own and name not in levels)]
+    theirs = [name for name in own if wanted == "all" or name in wanted]
+    return [column for name in [*ours, *theirs] if (column := as_column(name, obs[name])) is not None]
+
+
+def as_column(name: str, values: pd.Series) -> Column | None:
+    """Return a column of a table as a colour; None if it has too many values, or none."""
+    if values.isna().all():
+        return None
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return Column(name, "number", values.astype(float))
+    text = values.astype(object).where(values.notna(), None).map(lambda x: None if x is None else str(x))
+    return Column(name, "category", text) if text.nunique() <= MAX_CATEGORIES else None
+
+
+def _under(column: Column, n: int) -> Column:
+    """Return a column of the query with missing values for the reference's cells, which come first."""
+    missing = pd.Series([None] * n, dtype=object) if column.kind == "category" else pd.Series(np.full(n, np.nan))
+    values = pd.concat([missing, pd.Series(column.values)], ignore_index=True)
+    return Column(column.name, column.kind, values, column.group)
+
+
+def _over(name: str, kind: str, values: pd.Series, n: int) -> Column:
+    """Return a column of the reference's cells with missing values for the query's."""
+    own = values.astype(object) if kind == "category" else values.astype(float)
+    missing = pd.Series([None] * n, dtype=object) if kind == "category" else pd.Series(np.full(n, np.nan))
+    return Column(name, kind, pd.concat([own, missing], ignore_index=True), "reference")
