@@ -409,25 +409,32 @@ def indices_of(wildcards):
 
 
 def reported(wildcards):
-    """What the index of the report shows, named by dataset, model, query and fold."""
-    reference = "<results>/reference/models/{model}"
+    """What the index of the report shows, named by dataset, query and fold."""
     return {
         **calibration_of(wildcards),
         **of_datasets(scan="scan.json"),
-        **of_models(
-            training=f"{reference}/training.csv",
-            training_figure=f"{reference}/training.png",
-            umap_figure=f"{reference}/umap.png",
-        ),
-        **of_annotation(),
-        **of_each(DESCRIBED, "model", {"tables": f"{reference}/tables"}),
-        **of_each(CONFIG["tree"]["models"], "model", {"tree": f"{reference}/tree.png"}),
         **of_queries(summary="<results>/report/queries/{name}.json"),
         **of_folds(fold="<results>/evaluation/{fold}/fold.json"),
         "genes": "<results>/reference/genes.parquet",
-        "integration": "<results>/evaluation/integration.csv",
         "transfer": "<results>/evaluation/transfer.csv",
         "transfer_figure": "<results>/evaluation/transfer.png",
+    }
+
+
+def shown_of_reference(wildcards):
+    """What the page of the reference shows beyond its cells, named by dataset, kind and model."""
+    folder = "<results>/reference/models/{model}"
+    return {
+        **of_datasets(scan="scan.json"),
+        **of_models(
+            training=f"{folder}/training.csv",
+            training_figure=f"{folder}/training.png",
+            umap_figure=f"{folder}/umap.png",
+        ),
+        **of_annotation(),
+        **of_each(DESCRIBED, "model", {"tables": f"{folder}/tables"}),
+        **of_each(CONFIG["tree"]["models"], "model", {"tree": f"{folder}/tree.png"}),
+        "integration": "<results>/evaluation/integration.csv",
     }
 
 

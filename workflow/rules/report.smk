@@ -40,6 +40,32 @@ rule sample_cells:
         "../scripts/sample_cells.py"
 
 
+# No query changes it.
+rule write_reference_page:
+    input:
+        unpack(shown_of_reference),
+        shown="<results>/reference/shown.parquet",
+        sample=f"<results>/reference/{SAMPLES[COUNTS]}",
+    output:
+        page="<results>/report/reference.html",
+    log:
+        "<logs>/write_reference_page.log",
+    benchmark:
+        "<benchmarks>/write_reference_page.tsv"
+    group:
+        shared(group_of_report)
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=15),
+        runtime=minutes(30),
+    params:
+        revision=revision("write_reference_page"),
+        config={"models": {m: {"type": MODELS[m]["type"]} for m in MODELS}},
+    script:
+        "../scripts/write_reference_page.py"
+
+
 # Of results of the query, and of small tables of the reference.
 rule write_query_page:
     input:
@@ -78,6 +104,7 @@ rule record_provenance:
         unpack(reported),
         **of_queries(check="<results>/queries/{name}/check.json"),
         exported="<results>/reference/reference.h5ad",
+        page="<results>/report/reference.html",
         updated_trees=updated_trees(),
     output:
         provenance="<results>/provenance.json",
@@ -113,8 +140,6 @@ rule record_provenance:
 rule write_report:
     input:
         unpack(reported),
-        shown="<results>/reference/shown.parquet",
-        sample=f"<results>/reference/{SAMPLES[COUNTS]}",
         provenance="<results>/provenance.json",
     output:
         page="<results>/report/index.html",

@@ -56,6 +56,7 @@ REVISIONS = {
     "export_atlas": 4,
     "record_provenance": 1,
     "sample_cells": 1,
+    "write_reference_page": 1,
     "write_query_page": 1,
     "write_report": 5,
 }
