@@ -61,7 +61,8 @@ def draw_still(
     figure, ax = plt.subplots(figsize=(width + 2.4, width * 0.8), dpi=100, layout="constrained")
     colors = np.array([*(PALETTE[i % len(PALETTE)] for i in range(len(names))), NO_VALUE])[codes]
     colors = np.where(coloured, colors, GREY)
-    ax.scatter(*grid.T, c=colors, s=float(np.clip(15_000 / max(len(grid), 1), 0.8, 12)), linewidths=0)
+    x, y = grid.T
+    ax.scatter(x, y, c=colors, s=float(np.clip(15_000 / max(len(grid), 1), 0.8, 12)), linewidths=0)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.axis("off")
     add_names(ax, codes[coloured], names, title)

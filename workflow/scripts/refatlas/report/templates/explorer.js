@@ -217,12 +217,8 @@ class Explorer extends Pointing {
   }
 
   resize() {
-    const { plot } = this;
-    const before = plot.width;
-    if (!plot.resize()) return;
-    const factor = plot.width / before;
-    plot.view.scale *= factor;
-    plot.home *= factor;
+    if (!this.plot.resize()) return;
+    this.plot.refit();
     this.drawNow();
   }
 

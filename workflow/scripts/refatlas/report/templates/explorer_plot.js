@@ -161,9 +161,21 @@ class Plot {
       if (y < low) low = y;
       if (y > high) high = y;
     }
-    const scale = 0.92 * Math.min(this.width / Math.max(right - left, 1), this.height / Math.max(high - low, 1));
-    this.view = { x: (left + right) / 2, y: (low + high) / 2, scale };
-    this.home = scale;
+    this.extent = [Math.max(right - left, 1), Math.max(high - low, 1)];
+    this.home = this.homeScale();
+    this.view = { x: (left + right) / 2, y: (low + high) / 2, scale: this.home };
+  }
+
+  /** Return the scale at which all cells are in view. */
+  homeScale() {
+    return 0.92 * Math.min(this.width / this.extent[0], this.height / this.extent[1]);
+  }
+
+  /** Show the same part of the cells in a picture of another size. */
+  refit() {
+    const zoomed = this.view.scale / this.home;
+    this.home = this.homeScale();
+    this.view.scale = this.home * zoomed;
   }
 
   toPlane(x, y) {
