@@ -214,7 +214,7 @@ def test_results_that_cannot_be_written(tmp_path):
             check_writable(str(tmp_path / "closed" / "results"))
 
 
-@pytest.mark.parametrize("name", ["heldout", "fold_1", "scvi", "transfer.csv", "counts"])
+@pytest.mark.parametrize("name", ["heldout", "fold_1", "scvi", "transfer.csv", "reference"])
 def test_queries_and_models_may_have_names_of_folds_and_files(tmp_path, name):
     assert list(sheets(tmp_path, queries=f"query\tpath\n{name}\tq.h5ad\n")[1]) == [name]
     assert name in complete_config({**BASE, "models": {name: {"type": "scvi"}}})["models"]
