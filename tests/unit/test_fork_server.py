@@ -1,0 +1,135 @@
+"""Jobs that are forked from a process with the libraries loaded end, print and see what they would by themselves."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from refatlas.jobs import fork_server
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="jobs are forked on Linux alone")
+SEEN = """
+import json, os, sys
+print("to stderr", file=sys.stderr)
+print(json.dumps({
+    "loaded": "anndata" in sys.modules, "name": __name__, "file": __file__, "argv": sys.argv, "folder": os.getcwd(),
+    "variable": os.environ.get("OF_JOB"), "parent": os.getppid(), "threads": os.environ["OMP_NUM_THREADS"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def command():
+    """The words to put before the command of a script."""
+    found = fork_server.start()
+    assert found is not None
+    return shlex.split(found)
+
+
+def run(command, folder, text: str, name: str = "tmpx.rule.py", **environment):
+    script = folder / name
+    script.write_text(text)
+    return subprocess.run(
+        [*command, sys.executable, str(script)],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_forked_script_has_folder_environment_and_streams_of_its_job(command, tmp_path):
+    found = run(command, tmp_path, SEEN, OF_JOB="here", OMP_NUM_THREADS="2")
+    seen = json.loads(found.stdout)
+    assert (found.returncode, found.stderr) == (0, "to stderr\n")
+    assert seen["loaded"] and seen["name"] == "__main__" and seen["folder"] == str(tmp_path)
+    assert seen["argv"] == [seen["file"]] == [str(tmp_path / "tmpx.rule.py")]
+    assert (seen["variable"], seen["threads"]) == ("here", "2")
+    # Nothing of it stays for the next job.
+    assert json.loads(run(command, tmp_path, SEEN).stdout)["variable"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit('message')", 1),
+        ("raise ValueError('wrong')", 1),
+        ("import os; os._exit(0)", 0),
+        ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL),
+        ("import os; os.kill(os.getpid(), 15)", -signal.SIGTERM),
+        ("import ctypes; ctypes.string_at(0)", -signal.SIGSEGV),
+    ],
+)
+def test_the_client_ends_as_the_script_did(command, tmp_path, text, status):
+    found = run(command, tmp_path, text)
+    assert found.returncode == status
+    assert ("ValueError: wrong" in found.stderr) == ("ValueError" in text)
+    assert ("message" in found.stderr) == ("message" in text)
+
+
+def test_a_script_that_trains_runs_by_itself(command, tmp_path):
+    seen = json.loads(run(command, tmp_path, SEEN, "tmpx.train_reference.py").stdout)
+    assert not seen["loaded"] and seen["argv"] == [str(tmp_path / "tmpx.train_reference.py")]
+
+
+def test_a_script_runs_by_itself_where_nothing_answers(command, tmp_path):
+    found = run([*command[:-1], str(tmp_path / "none")], tmp_path, SEEN)
+    assert found.returncode == 0 and not json.loads(found.stdout)["loaded"]
+
+
+def wait_for(condition, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_client_takes_its_script_with_it(command, tmp_path):
+    (tmp_path / "tmpx.rule.py").write_text(
+        "import os, time\nopen('pid.part', 'w').write(str(os.getpid()))\nos.rename('pid.part', 'pid')\ntime.sleep(60)\n"
+    )
+    client = subprocess.Popen([*command, sys.executable, "tmpx.rule.py"], cwd=tmp_path)
+    wait_for((tmp_path / "pid").exists)
+    pid = int((tmp_path / "pid").read_text())
+    assert is_running(pid)
+    client.kill()
+    client.wait()
+    wait_for(lambda: not is_running(pid))
+
+
+def test_jobs_and_folder_end_with_the_process_that_started_them(tmp_path):
+    (tmp_path / "tmpx.rule.py").write_text(
+        "import os, time\nopen('pid.part', 'w').write(str(os.getpid()))\nos.rename('pid.part', 'pid')\ntime.sleep(60)\n"
+    )
+    program = (
+        "import shlex, subprocess, sys, time\nfrom refatlas.jobs import fork_server\n"
+        "command = shlex.split(fork_server.start())\nprint(command[-1], flush=True)\n"
+        "subprocess.Popen([*command, sys.executable, 'tmpx.rule.py'])\nsys.stdin.read()\n"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    socket_path = starter.stdout.readline().strip()
+    folder = os.path.dirname(socket_path)
+    assert os.stat(folder).st_mode & 0o077 == 0
+    wait_for((tmp_path / "pid").exists, 60)
+    starter.stdin.close()
+    assert starter.wait(20) == 0
+    wait_for(lambda: not is_running(int((tmp_path / "pid").read_text())))
+    assert not os.path.exists(folder)

@@ -1,0 +1,248 @@
+"""A process with the libraries loaded, from which the jobs of a run on this machine are forked.
+
+usage: python -m refatlas.jobs.fork_server FOLDER
+
+A small job takes longer to load libraries than to compute. `start` starts this process for as long as
+the calling process lives, and returns the command to put before the command of a script
+(refatlas.jobs.fork_client). FOLDER, which only this user can enter, has the socket.
+
+Nothing here may start threads, of Python or of a library, before the jobs are forked.
+"""
+
+import atexit
+import ctypes
+import importlib
+import json
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+import types
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from refatlas.jobs import fork_client
+from refatlas.jobs.fork_client import STATUS, STREAMS
+
+# What jobs before the training of models import, most of all within these modules.
+LOADED = (
+    "anndata",
+    "pyarrow.parquet",
+    "scipy.optimize",
+    "scipy.special",
+    "scipy.stats",
+    "sklearn.decomposition",
+    "sklearn.linear_model",
+    "snakemake.iocontainers",
+    "snakemake.logging",
+    "threadpoolctl",
+    "refatlas.evaluate.label_measures",
+    "refatlas.evaluate.verdict",
+    "refatlas.prepare.doublets",
+    "refatlas.prepare.gene_selection",
+    "refatlas.prepare.model_input",
+    "refatlas.transfer.cross_fitting",
+    "refatlas.transfer.hidden_labels",
+    "refatlas.transfer.query_match",
+)
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "GOTO", "NUMEXPR", "VECLIB_MAXIMUM")}
+PR_SET_PDEATHSIG = 1
+SOCKET = "socket"
+
+
+def start() -> str | None:
+    """Start the process, and return the command to put before that of a script.
+
+    None where jobs cannot be forked safely: they need Linux.
+    """
+    if not (sys.platform == "linux" and hasattr(os, "pidfd_open")):
+        return None
+    folder = tempfile.mkdtemp(prefix="refatlas_")
+    path = f"{folder}/{SOCKET}"
+    try:
+        # Bound here, so that jobs can wait for the process while it loads the libraries.
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(1024)
+            server = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | ONE_THREAD,
+                pass_fds=[listener.fileno()],
+            )
+    except OSError:
+        shutil.rmtree(folder)
+        return None
+    atexit.register(_stop, server, folder)
+    return shlex.join([sys.executable, "-I", "-S", fork_client.__file__, path])
+
+
+def _stop(server: "subprocess.Popen[bytes]", folder: str) -> None:
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_libraries() -> None:
+    """Import what jobs need. A module that fails to import fails again in the job that needs it."""
+    for name in LOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            traceback.print_exc()
+
+
+class Server:
+    """Forks jobs for clients until the standard input ends.
+
+    Attributes:
+        listener: the socket.
+        events: what is waited for: the listener, the standard input, clients and processes of jobs.
+        clients: connection of each job by its process id.
+    """
+
+    def __init__(self, listener: socket.socket):
+        self.listener = listener
+        self.events = selectors.DefaultSelector()
+        self.clients: dict[int, socket.socket] = {}
+        self.events.register(listener, selectors.EVENT_READ, (self.accept, None))
+        self.events.register(sys.stdin, selectors.EVENT_READ, (None, None))
+
+    def serve(self) -> None:
+        """Fork jobs until the standard input ends; then end those that still run."""
+        while True:
+            for key, _ in self.events.select():
+                action, pid = key.data
+                if action is None:
+                    return self.end_jobs()
+                action(pid, key.fileobj)
+
+    def accept(self, _: None, listener: socket.socket) -> None:
+        """Fork the job of a client that connects."""
+        client, _address = listener.accept()
+        try:
+            job, streams = receive_job(client)
+        except (OSError, ValueError):
+            client.close()
+            return
+        pid = os.fork()
+        if pid == 0:
+            self.events.close()
+            self.listener.close()
+            run_job_script(job, streams)
+        for descriptor in streams:
+            os.close(descriptor)
+        self.clients[pid] = client
+        with suppress(OSError):
+            client.sendall(b"1")
+        self.events.register(client, selectors.EVENT_READ, (self.abandon, pid))
+        self.events.register(os.pidfd_open(pid), selectors.EVENT_READ, (self.finish, pid))
+
+    def abandon(self, pid: int, client: socket.socket) -> None:
+        """End the job of a client that was killed."""
+        # Its job may have ended at the same moment.
+        if pid in self.clients:
+            self.events.unregister(client)
+            os.kill(pid, signal.SIGTERM)
+
+    def finish(self, pid: int, descriptor: int) -> None:
+        """Tell the client how its job ended."""
+        self.events.unregister(descriptor)
+        os.close(descriptor)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        client = self.clients.pop(pid)
+        if client in {key.fileobj for key in self.events.get_map().values()}:
+            self.events.unregister(client)
+        with suppress(OSError):
+            client.sendall(STATUS.pack(status))
+        client.close()
+
+    def end_jobs(self) -> None:
+        """End all jobs that still run."""
+        for pid in self.clients:
+            os.kill(pid, signal.SIGTERM)
+
+
+def receive_job(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return a client's job, and its streams.
+
+    Raises:
+        ValueError: the client sent something else, or was killed.
+    """
+    header, streams, _, _ = socket.recv_fds(client, STATUS.size, len(STREAMS))
+    if len(header) != STATUS.size or len(streams) != len(STREAMS):
+        raise ValueError("no job")
+    size = STATUS.unpack(header)[0]
+    return json.loads(client.recv(size, socket.MSG_WAITALL)), list(streams)
+
+
+def run_job_script(job: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Run a script in this process as `python SCRIPT` would, and end the process."""
+    code: int | str | None = 1
+    try:
+        _become_client(job, streams)
+        _set_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        _run_script(job["script"])
+        code = 0
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001  (as Python itself would end)
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _become_client(job: dict[str, Any], streams: list[int]) -> None:
+    """Take on streams, folder, environment and signals of the client."""
+    # The job ends with the process that it was forked from.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for target, descriptor in zip(STREAMS, streams, strict=True):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    os.chdir(job["folder"])
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    tempfile.tempdir = None
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _set_threads(n_threads: int) -> None:
+    """Set the number of threads of linear algebra, which read it from the environment when they are loaded."""
+    if n_threads > 1:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(n_threads)
+
+
+def _run_script(path: str) -> None:
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    module.__builtins__ = __builtins__  # type: ignore[attr-defined]
+    sys.modules["__main__"] = module
+    sys.argv, sys.path[0] = [path], str(Path(path).parent)
+    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+
+
+def main() -> None:
+    # Ctrl-C reaches the jobs themselves; this process ends with Snakemake.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    load_libraries()
+    Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+
+
+if __name__ == "__main__":
+    main()
