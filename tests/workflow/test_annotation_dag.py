@@ -30,6 +30,7 @@ ONCE = {
     "compare_models",
     "record_provenance",
     "write_report",
+    "write_project_log",
 }
 UNLABELLED = {"scan_dataset": 2, **dict.fromkeys(OF_MODEL, 2), **dict.fromkeys(ONCE, 1)}
 HEADER = "model\tresolution\tcluster\tlabel"
