@@ -8,7 +8,7 @@ Names that are HTML were shown as text.
 import json
 
 import pytest
-from test_project_log import CODE, DATE, SCAN, a_log
+from test_project_log import CODE, DATE, SCAN, a_log, summary
 from test_query_summary import CHECK, MAPPINGS, query_summary
 
 from refatlas.report.multiqc import N_LABELS, STATUSES, custom_content
@@ -23,7 +23,7 @@ COLUMN = {"title", "description", "namespace", "min", "max", "suffix", "format",
 
 @pytest.fixture
 def content():
-    return custom_content(a_log())
+    return custom_content(a_log(), [summary()])
 
 
 def columns_of(section):
@@ -88,21 +88,21 @@ def test_numbers_of_the_reference_and_its_models(content):
 
 
 def test_of_many_labels_the_rare_ones_are_counted_together():
-    query = {**a_log()["queries"][0], "labels": {f"l{i}": 100 - i for i in range(N_LABELS + 3)}}
-    row = custom_content(a_log(queries=[query]))["refatlas_labels_mqc.json"]["data"]["q"]
+    query = {**summary(), "labels": {f"l{i}": 100 - i for i in range(N_LABELS + 3)}}
+    row = custom_content(a_log(), [query])["refatlas_labels_mqc.json"]["data"]["q"]
     assert len(row) == N_LABELS + 1
     assert row["all other labels"] == (100 - N_LABELS) + (99 - N_LABELS) + (98 - N_LABELS)
 
 
 def test_files_without_data_are_left_out():
     query = query_summary("q", CHECK, MAPPINGS)
-    unlabelled = custom_content(run_log("p", DATE, CODE, 0, [SCAN], [], [query]))
+    unlabelled = custom_content(run_log("p", DATE, CODE, 0, [SCAN], [], [query]), [query])
     assert set(unlabelled) == {"refatlas_general_stats_mqc.json", "refatlas_datasets_mqc.json"}
     assert unlabelled["refatlas_general_stats_mqc.json"]["data"]["q"] == {"cells": 4}
 
 
 def test_names_of_users_start_no_element():
-    query = {**a_log()["queries"][0], "query": "<b>q", "labels": {"<img>": 1}}
-    text = json.dumps(custom_content(a_log(datasets=[{**SCAN, "name": "<i>"}], queries=[query])))
+    query = {**summary(), "query": "<b>q", "labels": {"<img>": 1}}
+    text = json.dumps(custom_content(a_log(datasets=[{**SCAN, "name": "<i>"}]), [query]))
     assert "<" not in text
     assert "&lt;b>q" in text

@@ -1,8 +1,10 @@
 """The project log as JSON and as Markdown, and the logs of earlier runs."""
 
 import json
+import runpy
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from test_query_summary import CHECK, GROUPS, LABELS, MAPPINGS, VERDICT, query_summary
 
+from conftest import REPO, NamedPaths
 from refatlas.models.interface import Training
 from refatlas.models.training import training_report
 from refatlas.report.project_log import as_markdown, keep_run, model_entry, run_log, training_facts
@@ -60,8 +63,11 @@ def record(batch="a|1<b>", monitor="elbo_validation", epochs=2):
     return training_report("m", settings, 0, counts, training, 1234.5, ["model.pt"])
 
 
+def summary():
+    return query_summary("q", CHECK, MAPPINGS, LABELS, VERDICT, GROUPS)
+
+
 def a_log(**changes):
-    query = query_summary("q", CHECK, MAPPINGS, LABELS, VERDICT, GROUPS)
     model = model_entry("m", record(), INTEGRATION, STABILITY, "abc  model.pt\n")
     return run_log(
         **{
@@ -71,7 +77,7 @@ def a_log(**changes):
             "seed": 3,
             "datasets": [SCAN],
             "models": [model],
-            "queries": [query],
+            "queries": [summary()],
         }
         | changes
     )
@@ -121,7 +127,10 @@ def test_log_has_all_of_a_run_as_plain_values():
     assert log["refatlas"] == {"version": "9.9", "commit": "0123456789abcdef", "changed": True}
     assert log["datasets"][0]["sha256"] == {"a.h5ad": "aaa"}
     assert "notes" not in log["datasets"][0]
-    assert log["queries"][0]["novel_groups"][0]["n_cells"] == 20
+    query = log["queries"][0]
+    assert (query["novel_groups"][0]["n_cells"], query["batches"], query["status"]["assigned"]) == (20, 2, 2)
+    assert query["mappings"] == {"scvi": {"epochs": 5, "final_loss": 1.5, "converged": True}}
+    assert "labels" not in query
     assert log["artifacts"]["labels"] == "queries/{query}/labels.csv"
     assert "labels" not in a_log(queries=[query_summary("q", CHECK, MAPPINGS)])["artifacts"]
 
@@ -175,3 +184,26 @@ def test_a_damaged_log_of_the_last_run_hinders_nothing(tmp_path):
 def test_without_a_checkout_there_is_no_commit(changed):
     text = as_markdown(a_log(code={**CODE, "commit": None, "changed": changed}))
     assert "| refatlas | 9.9 |" in text
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+def test_script_writes_the_log_and_the_content_for_multiqc(tmp_path, clustered, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("training.md").write_text(record())
+    Path("model.pt.sha256").write_text("abc  model.pt\n")
+    STABILITY.to_csv("stability.csv", index=False)
+    INTEGRATION.to_csv("integration.csv", index=False)
+    Path("scan.json").write_text(json.dumps(SCAN))
+    Path("summary.json").write_text(json.dumps(summary()))
+    paths = {"scan:a": "scan.json", "training:m": "training.md", "checksum:m": "model.pt.sha256"}
+    paths |= {"summary:q": "summary.json", "integration": "integration.csv"}
+    files = NamedPaths(**paths, **({"stability:m": "stability.csv"} if clustered else {}))
+    out = NamedPaths(json="report/log.json", markdown="report/log.md", multiqc="report/multiqc")
+    script = runpy.run_path(str(REPO / "workflow/scripts/write_project_log.py"))
+    script["main"](SimpleNamespace(input=files, output=out, params=SimpleNamespace(seed=3)))
+    log = json.loads(Path("report/log.json").read_text())
+    assert (log["name"], log["seed"]) == (tmp_path.name, 3)
+    assert (log["models"][0]["clusters"] is not None) == clustered
+    assert Path("report/log.md").read_text() == as_markdown(log)
+    assert len(list(Path("report/multiqc").glob("*_mqc.json"))) == 6
+    assert len(list(Path("report/runs").iterdir())) == 2

@@ -1,7 +1,7 @@
 """The small file of each query that lists of queries read."""
 
-import importlib.util
 import json
+import runpy
 
 import pandas as pd
 import pytest
@@ -69,10 +69,8 @@ def test_summary_without_labels():
 
 
 def test_script_reads_labels_that_look_like_missing_values(tmp_path):
-    spec = importlib.util.spec_from_file_location("summarize_query", REPO / "workflow/scripts/summarize_query.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = runpy.run_path(str(REPO / "workflow/scripts/summarize_query.py"))
     LABELS.assign(cell=list("abcd"), other=1).to_csv(tmp_path / "labels.csv", index=False)
-    found = script.read_labels(str(tmp_path / "labels.csv"))
+    found = script["read_labels"](str(tmp_path / "labels.csv"))
     assert list(found["label"]) == ["T", "T", "NA", "T"]
     assert set(found.columns) == {"label", "confidence", "status"}

@@ -38,7 +38,7 @@ def main(smk) -> None:
     models, name, now = read_models(smk.input), Path.cwd().name, datetime.now(UTC)
     log = run_log(name, now, describe_code(), smk.params.seed, datasets, models, found)
     earlier = keep_run(log, Path(smk.output.json).parent / "runs")
-    for file, content in custom_content(log).items():
+    for file, content in custom_content(log, found).items():
         write_json(content, f"{smk.output.multiqc}/{file}")
     write_text(as_markdown(log, earlier), smk.output.markdown)
     write_json(log, smk.output.json)

@@ -21,15 +21,16 @@ PERCENT = {"min": 0, "max": 100, "suffix": "%", "format": "{:,.1f}"}
 COUNT = {"min": 0, "format": "{:,.0f}"}
 
 
-def custom_content(log: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def custom_content(log: Mapping[str, Any], queries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the content of each file by its name; without those that have no data.
 
     Args:
         log: of `refatlas.report.project_log.run_log`.
+        queries: summary.json of each.
     """
-    labelled = [query for query in log["queries"] if query["status"]]
+    labelled = [query for query in queries if query["status"]]
     sections = {
-        "general_stats": _general_stats(log["queries"]),
+        "general_stats": _general_stats(queries),
         "status": _status(labelled),
         "labels": _labels(labelled),
         "datasets": _datasets(log["datasets"]),

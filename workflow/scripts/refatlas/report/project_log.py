@@ -52,9 +52,19 @@ def run_log(
         "seed": seed,
         "datasets": [{key: scan[key] for key in kept} | {"sha256": _sums(scan)} for scan in datasets],
         "models": list(models),
-        "queries": list(queries),
+        "queries": [_short(query) for query in queries],
         "artifacts": ARTIFACTS | (LABELS if any(query["status"] for query in queries) else {}),
     }
+
+
+def _short(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the log keeps of a query's summary: little, because every run keeps it of every query."""
+    mappings = {
+        model: {key: found[key] for key in ("epochs", "final_loss", "converged")}
+        for model, found in query["mappings"].items()
+    }
+    kept = ("query", "path", "cells", "status", "verdict", "estimated_accuracy", "novel_groups")
+    return {key: query[key] for key in kept} | {"batches": len(query["batches"]), "mappings": mappings}
 
 
 def model_entry(
@@ -189,7 +199,7 @@ def _query_row(query: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "query": query["query"],
         "cells": query["cells"],
-        "batches": len(query["batches"]),
+        "batches": query["batches"],
         "verdict": query["verdict"],
         "estimated accuracy": accuracy.get("value"),
         **{status: query["status"].get(status, 0) for status in ("assigned", "ambiguous", "novel", "low_quality")},
