@@ -184,8 +184,9 @@ def finish(project):
         path = line.split("\t")[0]
         if path.startswith("results"):
             file = project / path
-            (file if file.name == "tables" else file.parent).mkdir(parents=True, exist_ok=True)
-            if file.name != "tables":
+            is_folder = file.name in ("tables", "multiqc")
+            (file if is_folder else file.parent).mkdir(parents=True, exist_ok=True)
+            if not is_folder:
                 file.write_text("placeholder")
     snakemake(project, "--touch", "--cores", "1")
     assert planned(snakemake(project, "--dry-run")) == {}

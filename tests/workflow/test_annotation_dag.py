@@ -30,6 +30,7 @@ ONCE = {
     "export_reference",
     "record_provenance",
     "write_report",
+    "write_project_log",
 }
 UNLABELLED = {"scan_dataset": 2, **dict.fromkeys(OF_MODEL, 2), **dict.fromkeys(ONCE, 1)}
 HEADER = "model\tresolution\tcluster\tlabel"
@@ -114,7 +115,7 @@ def test_queries_are_mapped_without_labels(project):
     folder, write = project
     write(queries=QUERY)
     jobs = planned(snakemake(folder, "--dry-run"))
-    assert jobs == {**UNLABELLED, "prepare_query": 1, "map_query": 2, "embed_query": 1}
+    assert jobs == {**UNLABELLED, "prepare_query": 1, "map_query": 2, "embed_query": 1, "summarize_query": 1}
     for target in ("labels", "results/queries/q/labels.csv"):
         assert NO_LABELS in refused(folder, "--", target)
 

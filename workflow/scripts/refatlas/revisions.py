@@ -51,6 +51,8 @@ REVISIONS = {
     "score_transfer": 2,
     "collect_integration": 1,
     "collect_transfer": 2,
+    "summarize_query": 1,
+    "write_project_log": 1,
     "export_query": 1,
     "export_reference": 1,
     "export_atlas": 4,
