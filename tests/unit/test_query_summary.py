@@ -1,12 +1,10 @@
 """The small file of each query that lists of queries read."""
 
 import json
-import runpy
 
 import pandas as pd
 import pytest
 
-from conftest import REPO
 from refatlas.report.query_summary import query_summary
 
 CHECK = {
@@ -25,7 +23,8 @@ VERDICT = {
     "reason": "few",
     "estimated_accuracy": {"value": 0.8},
     "absent_labels": ["B"],
-    "checks": [],
+    "reasons": [{"check": "gene_overlap"}],
+    "novelty_not_judged": "",
 }
 LABELS = pd.DataFrame(
     {
@@ -55,6 +54,7 @@ def test_summary_of_a_labelled_query():
     assert found["labels"] == {"T": 3, "NA": 1}
     assert found["confidence"] == pytest.approx(0.7)
     assert (found["verdict"], found["estimated_accuracy"], found["absent_labels"]) == ("warn", {"value": 0.8}, ["B"])
+    assert (found["unusual"], found["page"]) == (["gene overlap"], "q.html")
     assert found["mappings"]["scvi"]["epochs"] == 5
     assert "notes" not in found["mappings"]["scvi"]
     group = {"group": 1, "n_cells": 20, "label": "T", "label_share": 0.5, "suggestion": None, "markers": "A, B"}
@@ -62,15 +62,11 @@ def test_summary_of_a_labelled_query():
     assert "NaN" not in json.dumps(found)
 
 
+def test_the_address_of_a_page_is_quoted():
+    assert query_summary("50% #1", CHECK, MAPPINGS)["page"] == "50%25%20%231.html"
+
+
 def test_summary_without_labels():
     found = query_summary("q", CHECK, MAPPINGS)
     assert (found["status"], found["labels"], found["verdict"], found["novel_groups"]) == ({}, {}, None, [])
     assert found["estimated_accuracy"] is None
-
-
-def test_script_reads_labels_that_look_like_missing_values(tmp_path):
-    script = runpy.run_path(str(REPO / "workflow/scripts/summarize_query.py"))
-    LABELS.assign(cell=list("abcd"), other=1).to_csv(tmp_path / "labels.csv", index=False)
-    found = script["read_labels"](str(tmp_path / "labels.csv"))
-    assert list(found["label"]) == ["T", "T", "NA", "T"]
-    assert set(found.columns) == {"label", "confidence", "status"}

@@ -413,7 +413,7 @@ def reported(wildcards):
     return {
         **calibration_of(wildcards),
         **of_datasets(scan="scan.json"),
-        **of_queries(summary="<results>/report/queries/{name}.json"),
+        **of_queries(summary="<results>/queries/{name}/summary.json"),
         **of_folds(fold="<results>/evaluation/{fold}/fold.json"),
         "genes": "<results>/reference/genes.parquet",
         "transfer": "<results>/evaluation/transfer.csv",

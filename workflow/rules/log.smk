@@ -1,38 +1,5 @@
 # in:  small files of the datasets, the models and each query
-# out: what lists of queries show of each query, the project log, and the numbers of the run for MultiQC
-
-
-# The lists read this small file of each query, and no file with a row for each cell.
-rule summarize_query:
-    input:
-        **of_models(mapping="<results>/queries/{name}/models/{model}/mapping.json"),
-        **if_labelled(
-            labels="<results>/queries/{name}/labels.csv",
-            verdict="<results>/queries/{name}/verdict.json",
-            **(
-                {"novel_groups": "<results>/queries/{name}/novel_groups.csv"}
-                if CLUSTERED
-                else {}
-            ),
-        ),
-        check="<results>/queries/{name}/check.json",
-    output:
-        summary="<results>/queries/{name}/summary.json",
-    log:
-        "<logs>/summarize_query/{name}.log",
-    benchmark:
-        "<benchmarks>/summarize_query/{name}.tsv"
-    group:
-        shared(group_of_delivery)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=2),
-        runtime=minutes(10),
-    params:
-        revision=revision("summarize_query"),
-    script:
-        "../scripts/summarize_query.py"
+# out: the project log, and the numbers of the run for MultiQC
 
 
 rule write_project_log:

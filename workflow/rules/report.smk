@@ -79,7 +79,7 @@ rule write_query_page:
         latent=f"<results>/queries/{{name}}/models/{CONTROL_MODEL}/latent.parquet",
     output:
         page="<results>/report/queries/{name}.html",
-        summary="<results>/report/queries/{name}.json",
+        summary="<results>/queries/{name}/summary.json",
     log:
         "<logs>/write_query_page/{name}.log",
     benchmark:
@@ -105,6 +105,7 @@ rule record_provenance:
         **of_queries(check="<results>/queries/{name}/check.json"),
         exported="<results>/reference/reference.h5ad",
         page="<results>/report/reference.html",
+        project_log="<results>/report/log.json",
         updated_trees=updated_trees(),
     output:
         provenance="<results>/provenance.json",

@@ -3,19 +3,26 @@
 in:  the query's h5ad, cells.parquet, counts.h5ad, check.json, figure, mapping.json of each model and
      latent.parquet of the delivered one; its labels.csv, verdict.json, sources.json, groups of novel cells and
      scores, where there are any; background.parquet
-out: {name}.html, {name}.json
+out: {name}.html; summary.json, which the index, the project log and MultiQC read
 """
 
 import pandas as pd
 
-from refatlas.io.atomic import write_json, write_text
+from refatlas.io.atomic import read_csv, write_json, write_text
 from refatlas.io.labels_csv import read_labels
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
 from refatlas.report.cells_to_explore import query_explorer, read_genes, read_query_cells
 from refatlas.report.explorer import explorer_html
-from refatlas.report.query_page import QueryFiles, presence_in, query_context, query_summary
+from refatlas.report.query_page import QueryFiles, presence_in, query_context
+from refatlas.report.query_summary import query_summary
 from refatlas.report.rendering import render
+
+
+def summary_of(files, name: str, context: dict) -> dict:
+    """Return what lists of queries show of this one."""
+    labels, groups = (read_csv(files[kind]) if files.get(kind) else None for kind in ("labels", "novel_groups"))
+    return query_summary(name, context["check"], context["mappings"], labels, context["verdict"], groups)
 
 
 def main(smk) -> None:
@@ -32,7 +39,7 @@ def main(smk) -> None:
     explorer = query_explorer(cells, background, presence, read_genes(i.counts, True), p.settings, name)
     context = query_context(name, files, of_labels, explorer_html(explorer, "cells"))
     write_text(render("query.html.j2", context), smk.output.page)
-    write_json(query_summary(context), smk.output.summary)
+    write_json(summary_of(i, name, context), smk.output.summary)
 
 
 if "snakemake" in globals():

@@ -51,7 +51,6 @@ REVISIONS = {
     "score_transfer": 2,
     "collect_integration": 1,
     "collect_transfer": 2,
-    "summarize_query": 1,
     "write_project_log": 1,
     "export_query": 1,
     "export_reference": 1,

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -100,23 +99,6 @@ def label_context(
         "presence": [] if presence is None else presence.to_dict("records"),
         "weights": weights,
         "weight_heads": [[batch] for batch in next(iter(weights.values()), {})],
-    }
-
-
-def query_summary(context: dict[str, Any]) -> dict[str, Any]:
-    """Return what the index shows of a query, as it stands in a small file of its own."""
-    verdict = context["verdict"]
-    found = {"name": context["name"], "page": quote(f"{context['name']}.html"), "n_cells": context["check"]["n_cells"]}
-    if verdict is None:
-        return found | {"verdict": None, "status": {}, "novelty_not_judged": "", "remarks": ""}
-    unusual = ", ".join(reason["check"].replace("_", " ") for reason in verdict["reasons"])
-    remarks = [verdict["reason"] if verdict["verdict"] != "pass" else "", f"unusual: {unusual}" if unusual else ""]
-    return found | {
-        "verdict": verdict["verdict"],
-        "estimated_accuracy": verdict["estimated_accuracy"],
-        "status": context["status"],
-        "novelty_not_judged": verdict["novelty_not_judged"],
-        "remarks": "; ".join(filter(None, remarks)),
     }
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
-# Columns of labels.csv that are read.
-LABEL_COLUMNS = ("label", "confidence", "status")
 MAPPING_KEYS = ("epochs", "final_loss", "converged", "device", "seconds")
 GROUP_COLUMNS = ("n_cells", "label", "label_share", "suggestion", "markers")
 
@@ -21,19 +20,21 @@ def query_summary(
 ) -> dict[str, Any]:
     """Return a query's summary, as plain values for JSON.
 
-    It has the query's name, path, numbers of cells and batches, and its mapping by each model; if it has labels, also
-    numbers of cells by status and label, the mean confidence, the verdict and the groups of novel cells.
+    It has the query's name, path, page in the report, numbers of cells and batches, and its mapping by each model; if
+    it has labels, also numbers of cells by status and label, the mean confidence, the verdict and the groups of novel
+    cells.
 
     Args:
         check: check.json of the query.
         mappings: mapping.json by model.
-        labels: labels.csv, at least the columns LABEL_COLUMNS; None if the reference has no labels.
+        labels: labels.csv; None if the reference has no labels.
         verdict: verdict.json; None likewise.
         novel_groups: novel_groups.csv; None without labels or clusters.
     """
     return {
         "query": name,
         "path": check["path"],
+        "page": quote(f"{name}.html"),
         "cells": check["n_cells"],
         "kept": check["n_kept"],
         "gene_overlap": check["gene_overlap"],
@@ -59,8 +60,10 @@ def _of_labels(labels: pd.DataFrame | None) -> dict[str, Any]:
 
 
 def _of_verdict(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
-    keys = ("verdict", "reason", "estimated_accuracy", "absent_labels")
-    return {key: verdict.get(key) if verdict else None for key in keys}
+    keys = ("verdict", "reason", "estimated_accuracy", "absent_labels", "novelty_not_judged")
+    found = {key: verdict.get(key) if verdict else None for key in keys}
+    unusual = [reason["check"].replace("_", " ") for reason in verdict["reasons"]] if verdict else []
+    return found | {"unusual": unusual}
 
 
 def _groups(novel_groups: pd.DataFrame) -> list[dict[str, Any]]:
