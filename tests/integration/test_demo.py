@@ -13,6 +13,7 @@ import yaml
 import refatlas
 from conftest import REPO, snakemake
 from refatlas.revisions import REVISIONS
+from report_browser import check_page, chromium, column, opened
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +150,43 @@ def test_provenance_names_inputs_jobs_and_versions(folder):
     assert importing == {(rule, model) for rule in ("train_reference", "map_query") for model in ("scvi", "scanvi")}
     assert {"scan_dataset", "deliver_labels", "export_query"} <= {job["rule"] for job in found["jobs"]}
     assert checksum in (folder / "results/report/index.html").read_text()
+
+
+def test_every_page_of_the_report_is_quiet_accessible_and_fits(folder):
+    report = folder / "results/report"
+    pages = [report / "index.html", report / "reference.html", *sorted((report / "queries").glob("*.html"))]
+    assert len(pages) == 4
+    with chromium() as browser:
+        for page in pages:
+            check_page(browser, page)
+
+
+def test_the_report_is_read_as_a_person_reads_it(folder):
+    with chromium() as browser:
+        page, said = opened(browser, folder / "results/report/index.html")
+        assert column(page, "verdicts of the queries", 0) == ["inflamed", "panel"]
+        page.get_by_role("region", name="verdicts of the queries").get_by_role("button", name="cells").click()
+        assert column(page, "verdicts of the queries", 0) == ["panel", "inflamed"]
+        page.get_by_role("link", name="inflamed").first.click()
+        page.wait_for_load_state()
+        assert page.get_by_role("heading", level=1).inner_text().startswith("inflamed")
+        assert page.get_by_role("heading", level=2).first.inner_text() == "What to distrust, first"
+        labels = column(page, "presence of the labels", 0)
+        assert sorted(labels) == sorted(set(labels))
+        page.get_by_label("Filter rows").last.fill("mixing")
+        rows = page.get_by_role("region", name="all checks").locator("tbody tr:visible")
+        assert rows.count() == 1
+        page.wait_for_selector("#cells canvas")
+        page.get_by_role("link", name="refatlas report").click()
+        page.wait_for_load_state()
+        page.get_by_role("link", name="The reference", exact=True).click()
+        page.wait_for_selector("#cells canvas")
+        assert said == []
+
+
+def test_one_log_of_the_run_and_numbers_for_multiqc(folder):
+    report = folder / "results/report"
+    log = json.loads((report / "log.json").read_text())
+    assert {query["query"] for query in log["queries"]} == {"inflamed", "panel"}
+    assert "inflamed" in (report / "log.md").read_text()
+    assert list((report / "multiqc").glob("*_mqc.json"))

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import anndata as ad
@@ -195,7 +194,7 @@ def test_another_query_changed_no_byte_of_earlier_results(runs):
     summaries = {
         path
         for path in before
-        if path.startswith(("evaluation/transfer", "evaluation/model", "report/", "provenance.json"))
+        if path.startswith(("evaluation/transfer", "report/index", "report/log", "report/multiqc", "provenance.json"))
     }
     changed = {path for path in before if after.get(path) != before[path]}
     assert changed <= summaries
@@ -328,43 +327,22 @@ def figures_in_results(folder: Path) -> set[bytes]:
     return {path.read_bytes() for path in paths}
 
 
-def test_report_is_one_self_contained_page(folder):
-    page = (folder / "results/report/index.html").read_text()
-    assert figures_of(page) == figures_in_results(folder)
-    assert 'src="http' not in page
+def test_report_is_an_index_a_page_of_the_reference_and_one_of_each_query(folder):
+    report = folder / "results/report"
+    pages = [report / "index.html", report / "reference.html", *sorted((report / "queries").glob("*.html"))]
+    texts = [page.read_text() for page in pages]
+    stills = {figure for text in texts for figure in figures_of(text)}
+    # Beside the figures of the results, a still picture of each explorer.
+    assert figures_in_results(folder) <= stills
+    assert len(stills - figures_in_results(folder)) == len(pages) - 1
+    assert not any('src="http' in text for text in texts)
     for text in ("donor1039", "donor107", "kang", "macro-F1", "scvi-tools"):
-        assert text in page
+        assert text in texts[0]
 
 
 def test_snakemakes_own_report_has_the_figures(folder):
     snakemake(folder, "--report", "own.html")
     assert "donor107" in (folder / "own.html").read_text()
-
-
-def test_report_opens_in_a_browser(folder, tmp_path):
-    import shutil
-
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium on this machine")
-    page = folder / "results/report/index.html"
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path}/profile",
-    ]
-    run = subprocess.run(
-        [browser, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=600, check=True
-    )
-    assert "Accuracy of the labels" in run.stdout
-    assert figures_of(run.stdout) == figures_of(page.read_text())
-    assert run.stdout.count("<img") >= len(figures_in_results(folder))
 
 
 def test_the_default_profile_was_used(folder):

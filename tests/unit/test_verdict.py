@@ -131,9 +131,8 @@ def test_labels_do_not_pass_where_no_label_could_be_hidden():
         "warn",
         not_tested,
     )
-    assert found["reason"].startswith("95% of the labels are estimated to be right") and found["reason"].endswith(
-        not_tested
-    )
+    assert found["reason"].startswith("95% of the labels are estimated to be right")
+    assert found["reason"].endswith(not_tested)
     assert verdict.assess(measures, [FOLD], {"": estimate(0.6)}, "", not_tested)["reason"].startswith("only 60%")
 
 
