@@ -250,7 +250,8 @@ rule embed_query:
             umap="<results>/reference/models/{model}/umap.parquet",
             query="<results>/queries/{name}/models/{model}/latent.parquet",
             **if_labelled(
-                labels="<results>/queries/{name}/models/{model}/labels.parquet"
+                labels="<results>/queries/{name}/models/{model}/labels.parquet",
+                index="<results>/reference/models/{model}/index.npz",
             ),
         ),
         cells="<results>/queries/{name}/cells.parquet",

@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 from refatlas.plots import GREY, apply_style, category_colors, draw_categories, prepare_umap_axes
 from refatlas.transfer.label_table import pick
 
+MAX_DRAWN = 50_000
+
 
 class MappedCells(NamedTuple):
     """A query mapped by one model.
 
     Attributes:
-        reference: UMAP of the reference, shape (n_reference, 2).
+        reference: UMAP of the reference, or of some of its cells, shape (n_reference, 2).
         query: umap.parquet of the query.
         labels: labels.parquet of the query; None if the reference has no labels.
     """
@@ -23,6 +25,11 @@ class MappedCells(NamedTuple):
     reference: np.ndarray
     query: pd.DataFrame
     labels: pd.DataFrame | None
+
+
+def drawn_places(places: np.ndarray) -> np.ndarray:
+    """Return the places of at most MAX_DRAWN cells, drawn at random: in grey, more look the same and take a minute."""
+    return places[np.sort(np.random.default_rng(0).permutation(len(places))[:MAX_DRAWN])]
 
 
 def plot_query(query: str, models: dict[str, MappedCells], cells: pd.DataFrame) -> plt.Figure:

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from refatlas.io.cell_tables import read_values
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.neighbors.graph import EXACT_GRAPH, neighbor_graph
 from refatlas.numba_cache import cache_umap_functions
+from refatlas.transfer.reference_index import ReferenceIndex
 from refatlas.transfer.weighted_knn import neighbor_weights
 
 COLUMNS = ["umap_1", "umap_2"]
@@ -28,16 +30,16 @@ def reference_umap(latent: pd.DataFrame, settings: dict[str, Any], seed: int, th
     return pd.DataFrame(umap_layout(latent.to_numpy(), settings, seed, threads), index=latent.index, columns=COLUMNS)
 
 
-def query_umap(query: pd.DataFrame, reference: np.ndarray, umap: np.ndarray, k: int, threads: int = 1) -> pd.DataFrame:
+def query_umap(query: pd.DataFrame, umap: np.ndarray, neighbors: np.ndarray, distances: np.ndarray) -> pd.DataFrame:
     """Return the places of query cells in the reference's UMAP, one row per cell.
 
     Args:
         query: latent space of the query.
-        reference: latent space of the reference, shape (n_reference, n_latent).
-        umap: UMAP of the reference, shape (n_reference, 2), in the same order.
-        k: number of nearest reference cells.
+        umap: UMAP of the reference, shape (n_reference, 2).
+        neighbors: reference cells nearest to each query cell, nearest first, shape (n_query, k).
+        distances: to these, same shape.
     """
-    places = place_cells(reference, umap, query.to_numpy(), k, threads)
+    places = place_cells(umap, neighbors, distances)
     return pd.DataFrame(places.astype(np.float32), index=query.index, columns=COLUMNS)
 
 
@@ -77,7 +79,26 @@ def initialization(n_cells: int) -> str:
     return "spectral" if n_cells <= EXACT_GRAPH else "pca"
 
 
-def place_cells(reference: np.ndarray, umap: np.ndarray, query: np.ndarray, k: int, threads: int = 1) -> np.ndarray:
+def nearest_cells(
+    query: np.ndarray, latent: str, index: str | None, n_reference: int, k: int, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k nearest reference cells of each query cell, and their distances.
+
+    By the index of label transfer, which is there already, if it has all cells: it has those with a label.
+
+    Args:
+        query: latent space of the query, shape (n_query, n_latent).
+        latent: path of latent.parquet of the reference.
+        index: path of the index that was made of it; None without labels.
+        n_reference: number of reference cells.
+    """
+    found = ReferenceIndex.load(index, latent) if index else None
+    if found is not None and len(found.codes) == n_reference:
+        return found.index.search(query, k, threads)
+    return nearest_neighbors(read_values(latent), query, k, threads)
+
+
+def place_cells(umap: np.ndarray, neighbors: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Return the places of query cells in a UMAP, shape (n_query, 2).
 
     A place is the weighted mean place of the nearest reference cells.
@@ -86,7 +107,6 @@ def place_cells(reference: np.ndarray, umap: np.ndarray, query: np.ndarray, k: i
     UMAP. The mean over several separate clusters of the UMAP would lie in the empty space between
     them.
     """
-    neighbors, distances = nearest_neighbors(reference, query, k, threads)
     places = umap[neighbors]
     from_first = np.linalg.norm(places - places[:, :1], axis=2)
     weights = neighbor_weights(distances) * (
