@@ -46,7 +46,10 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_index_equals_comparing_all_pairs(case, threads):
+@pytest.mark.parametrize("many_pairs", [0, exact_index.MANY_PAIRS])
+def test_the_index_equals_comparing_all_pairs(case, threads, many_pairs, monkeypatch):
+    # By products of matrices, and by differences.
+    monkeypatch.setattr(exact_index, "MANY_PAIRS", many_pairs)
     cells = CASES[case]
     spread = cells.std(axis=0)
     near = (cells[RANDOM.integers(0, len(cells), 60)] + RANDOM.normal(size=(60, cells.shape[1])) * 0.1 * spread).astype(
@@ -83,6 +86,23 @@ def test_leaves_that_are_proved_to_be_too_far_are_not_read():
     index.rows[far_away] = near[0]
     assert len(leaves) >= 7
     assert all(np.array_equal(*pair) for pair in zip(index.search(near[:200], 10), expected, strict=True))
+
+
+@pytest.mark.parametrize("many_pairs", [0, exact_index.MANY_PAIRS])
+def test_many_query_cells_of_many_leaves(many_pairs, monkeypatch):
+    monkeypatch.setattr(exact_index, "MANY_PAIRS", many_pairs)
+    centers = RANDOM.normal(size=(12, 21))
+    cells = single(centers[RANDOM.integers(0, 12, 20_000)] + RANDOM.normal(scale=0.3, size=(20_000, 21)))
+    query = single(centers[RANDOM.integers(0, 12, 600)] + RANDOM.normal(scale=0.3, size=(600, 21)))
+    expected = by_definition(cells, query, 50)
+    assert all(map(np.array_equal, ExactIndex.build(cells).search(query, 50, 2), expected))
+
+
+def test_more_neighbors_than_a_leaf_has_cells():
+    cells = CASES["random"]
+    assert all(
+        map(np.array_equal, ExactIndex.build(cells).search(cells[:70], 2_500), by_definition(cells, cells[:70], 2_500))
+    )
 
 
 def test_ties_go_to_the_first_and_a_cell_is_its_own_nearest():

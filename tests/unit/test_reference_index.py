@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from refatlas.errors import InputError
+from refatlas.io.fingerprints import sha256_of
+from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.reference_index import ReferenceIndex, index_cells
-from refatlas.transfer.weighted_knn import logistic_table, weighted_knn_labels, weighted_knn_table
+from refatlas.transfer.weighted_knn import logistic_table, outlier_factors, weighted_knn_labels, weighted_knn_table
 
 RANDOM = np.random.default_rng(0)
 
@@ -48,6 +50,45 @@ def test_a_saved_index_gives_the_labels_of_the_cells_themselves(saved):
     assert np.array_equal(again.sample, made.sample)
 
 
+def test_an_index_of_version_1_gives_the_same_labels_and_distances(saved):
+    folder, made, _ = saved
+    new, old, latent = (str(folder / name) for name in ("index.npz", "old.npz", "latent.parquet"))
+    with np.load(new) as arrays:
+        parts = {name: values for name, values in arrays.items() if not name.startswith("density ")}
+    np.savez(old, **parts | {"version": 1, "latent": sha256_of(latent)})
+    query, cells = single(RANDOM.normal(size=(50, 4))), pd.RangeIndex(50)
+    tables, factors = [], []
+    for path in (new, old):
+        index = ReferenceIndex.load(path, latent)
+        tables.append(weighted_knn_labels(index, query, cells, 20, 1))
+        factors.append(outlier_factors(index.sample, query, 1, index.density))
+    assert index.density is None
+    pd.testing.assert_frame_equal(*tables)
+    assert np.array_equal(*factors)
+    assert np.array_equal(factors[0], outlier_factors(made.sample, query))
+
+
+def test_nearest_cells_are_positions_in_the_reference(saved):
+    folder, _, labels = saved
+    index = ReferenceIndex.load(folder / "index.npz", folder / "latent.parquet")
+    latent, query = pd.read_parquet(folder / "latent.parquet").to_numpy(), single(RANDOM.normal(size=(50, 4)))
+    assert all(map(np.array_equal, index.nearest(query, 7), nearest_neighbors(latent, query, 7)))
+    assert [part.shape for part in index.nearest(query[:0], 7)] == [(0, 7), (0, 7)]
+    assert index.is_complete
+    index_cells(latent[10:], labels[10:], 0).save(folder / "index.npz", folder / "latent.parquet")
+    assert not ReferenceIndex.load(folder / "index.npz", folder / "latent.parquet").is_complete
+
+
+def test_a_large_latent_space_is_recognised_by_parts_of_its_file(tmp_path, saved):
+    latent = pd.DataFrame(single(RANDOM.normal(size=(400_000, 4))), columns=list("abcd"))
+    latent.to_parquet(tmp_path / "large.parquet")
+    saved[1].save(tmp_path / "index.npz", tmp_path / "large.parquet")
+    assert not ReferenceIndex.load(tmp_path / "index.npz", tmp_path / "large.parquet").is_complete
+    (latent + 1e-3).to_parquet(tmp_path / "large.parquet")
+    with pytest.raises(InputError, match="was not made of"):
+        ReferenceIndex.load(tmp_path / "index.npz", tmp_path / "large.parquet")
+
+
 def test_a_damaged_index_is_refused(saved):
     folder, path = saved[0], saved[0] / "index.npz"
     good = path.read_bytes()
@@ -63,10 +104,11 @@ def test_an_index_of_another_reference_or_format_is_refused(saved):
     with np.load(path) as arrays:
         parts = dict(arrays)
     for change, message in (
-        ({"version": 0}, "format 0 found, expected 1"),
+        ({"version": 0}, "format 0 found, expected 1 or 2"),
         ({"codes": parts["codes"][1:]}, "do not fit each other"),
         ({"index ids": parts["index ids"] + 1}, "do not fit each other"),
         ({"index low": parts["index low"][:, 1:]}, "do not fit each other"),
+        ({"density reach": parts["density reach"][1:]}, "do not fit each other"),
         ({"odd": 1}, "lacks a part"),
     ):
         np.savez(path, **parts | change)

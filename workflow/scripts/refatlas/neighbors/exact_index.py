@@ -12,9 +12,10 @@ import numpy as np
 
 # Fewer pairs than these are compared one by one, which is faster than building an index.
 BRUTE_FORCE_PAIRS = 3_000_000
-# Cells of a leaf, and principal components that are compared first.
+# Cells of a leaf.
 LEAF = 256
-LEADING = 10
+# From so many pairs of query cells and leaves on, scipy's products of matrices pay for its import.
+MANY_PAIRS = 4_000_000
 # Beyond these, in units of the reference's radius, single precision would overflow.
 FAR = 2.0**40
 # Squares of larger values would overflow in double precision; single precision ends before.
@@ -109,29 +110,42 @@ class ExactIndex:
         indices, squares = np.zeros((n_query, k), dtype=np.int64), np.zeros((n_query, k))
         unit = self.reach[1]
         rotated = (query - self.mean) @ self.axes * unit
-        norms = np.linalg.norm(rotated, axis=1)
-        far = norms > FAR
-        places, slack = np.where(far[:, None], 0, rotated).astype(np.float32), self._slack(query, norms)
+        norms = np.einsum("ij,ij->i", rotated, rotated)
+        far = norms > FAR**2
+        places, slack = np.where(far[:, None], 0, rotated).astype(np.float32), self._slack(query, np.sqrt(norms))
         n_parts = max(4 * threads, n_query // 20_000) if n_query > 64 else 1
         parts = [part for part in np.array_split(np.flatnonzero(~far), n_parts) if len(part)]
-        homes = np.zeros(n_query, dtype=np.int64)
-        arrays = self.leaves, self.low, self.high, self.rows, self.ids, unit, LEADING
+        near, boxes = np.empty((n_query, kernels.NEAR_LEAVES), dtype=np.int64), self._boxes(kernels.SPAN)
+        by_products = n_query * len(self.leaves) >= MANY_PAIRS
+        tree = self.rows, self.ids, float(unit)
 
-        def find_nearest_leaves(part: np.ndarray) -> None:
-            kernels.find_nearest_leaves(places, part, self.low, self.high, homes)
+        def find_near_leaves(part: np.ndarray) -> None:
+            kernels.find_near_leaves(places, part, boxes, near)
 
-        def search_leaves(part: np.ndarray) -> None:
-            kernels.search_leaves(places, query, part, homes, slack, *arrays, indices, squares)
+        def search_cells(part: np.ndarray) -> None:
+            kernels.search_cells(
+                part, near, by_products, places, query, slack, norms, boxes, self.leaves, tree, indices, squares
+            )
 
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(find_nearest_leaves, parts))
+            list(pool.map(find_near_leaves, parts))
             # Query cells of the same leaf follow each other, so that they share the processor's cache.
-            ordered = np.flatnonzero(~far)[np.argsort(homes[~far], kind="stable")]
-            list(pool.map(search_leaves, np.array_split(ordered, len(parts)) if parts else []))
+            ordered = np.flatnonzero(~far)[np.argsort(near[~far, 0], kind="stable")]
+            list(pool.map(search_cells, np.array_split(ordered, len(parts)) if parts else []))
         distances = np.sqrt(squares)
         if far.any():
             indices[far], distances[far] = _brute_force(self.in_order(), query[far], k)
         return indices, distances
+
+    def _boxes(self, span: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the leaves' bounding boxes, and those of `span` successive leaves, for the search."""
+        n_latent, n_leaves = self.low.shape
+        starts = np.arange(0, n_leaves, span)
+        tops = np.minimum.reduceat(self.low, starts, axis=1), np.maximum.reduceat(self.high, starts, axis=1)
+        padded = np.full((2, n_latent, len(starts) * span), FAR, dtype=np.float32)
+        padded[:, :, :n_leaves] = self.low, self.high
+        low, high = np.ascontiguousarray(padded.reshape(2, n_latent, len(starts), span).transpose(0, 2, 1, 3))
+        return low, high, *tops
 
     def _slack(self, query: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """Return the rounding error of scaled distances in single-precision components.

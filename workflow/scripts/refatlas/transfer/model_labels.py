@@ -37,5 +37,5 @@ def model_labels(
     ]
     # pandas will no longer ignore the columns of tables without rows.
     labels = pd.concat([table for table in tables if len(table)], ignore_index=True)
-    distance = pd.DataFrame({"distance": outlier_factors(indexed.sample, x, threads)}, index=cells)
-    return labels, distance
+    factors = outlier_factors(indexed.sample, x, threads, indexed.density)
+    return labels, pd.DataFrame({"distance": factors}, index=cells)

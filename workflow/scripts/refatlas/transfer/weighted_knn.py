@@ -5,13 +5,9 @@ import pandas as pd
 
 from refatlas.neighbors.exact_index import ExactIndex
 from refatlas.transfer.label_table import label_table
+from refatlas.transfer.local_density import NEIGHBORS, LocalDensity, local_density
 from refatlas.transfer.logistic import Arrays, apply_scaled
-from refatlas.transfer.reference_index import ReferenceIndex
-
-# Of the local outlier factor.
-NEIGHBORS = 15
-# Query cells at a time, which bounds the memory.
-BLOCK = 50_000
+from refatlas.transfer.reference_index import BLOCK, ReferenceIndex
 
 
 def neighbor_weights(distances: np.ndarray) -> np.ndarray:
@@ -75,12 +71,12 @@ def weighted_knn_labels(
         threads: number of threads.
         block: query cells at a time.
     """
-    labels = reference.labels()
-    blocks = [slice(start, start + block) for start in range(0, len(query), block)]
-    tables = [
-        weighted_knn_table(labels, *reference.index.search(query[rows], k, threads), cells[rows]) for rows in blocks
+    names = list(reference.names)
+    shares = [
+        weighted_shares(reference.codes, neighbors, neighbor_weights(distances), len(names))
+        for neighbors, distances in reference.search_blocks(query, k, threads, block)
     ]
-    return pd.concat(tables, ignore_index=True)
+    return label_table(cells, "knn", names, np.concatenate(shares))
 
 
 def logistic_table(arrays: Arrays, query: np.ndarray, cells: pd.Index) -> pd.DataFrame:
@@ -94,7 +90,9 @@ def logistic_table(arrays: Arrays, query: np.ndarray, cells: pd.Index) -> pd.Dat
     return label_table(cells, "logistic", list(arrays["labels"]), apply_scaled(arrays, query))
 
 
-def outlier_factors(sample: np.ndarray, query: np.ndarray, threads: int = 1) -> np.ndarray:
+def outlier_factors(
+    sample: np.ndarray, query: np.ndarray, threads: int = 1, density: LocalDensity | None = None
+) -> np.ndarray:
     """Return the local outlier factor (Breunig 2000) of each query cell, shape (n_query,).
 
     It is how much sparser the reference is around a cell than around its neighbours, about 1 for an
@@ -105,18 +103,8 @@ def outlier_factors(sample: np.ndarray, query: np.ndarray, threads: int = 1) -> 
         sample: latent space of reference cells, shape (n_sample, n_latent).
         query: latent space of the query, shape (n_query, n_latent).
         threads: number of threads.
+        density: of the sample, if it was measured before.
     """
-    k = min(NEIGHBORS, len(sample) - 1)
-    index = ExactIndex.build(sample)
-    found, distances = index.search(sample, k + 1, threads)
-    others = found != np.arange(len(sample))[:, None]
-    # Among many identical cells, a cell may not be one of its own nearest.
-    others[others.all(axis=1), 0] = False
-    found, distances = found[others].reshape(-1, k), distances[others].reshape(-1, k)
-    reach = distances[:, -1]
-
-    def density(found: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        return 1 / (np.maximum(distances, reach[found]).mean(axis=1) + 1e-10)
-
-    own, (found_of_query, distances_of_query) = density(found, distances), index.search(query, k, threads)
-    return own[found_of_query].mean(axis=1) / density(found_of_query, distances_of_query)
+    density = density or LocalDensity.measure(sample, threads)
+    found, distances = ExactIndex.build(sample).search(query, min(NEIGHBORS, len(sample) - 1), threads)
+    return density.density[found].mean(axis=1) / local_density(density.reach, found, distances)
