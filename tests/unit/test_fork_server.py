@@ -49,7 +49,9 @@ def test_a_forked_script_has_folder_environment_and_streams_of_its_job(command, 
     found = run(command, tmp_path, SEEN, OF_JOB="here", OMP_NUM_THREADS="2")
     seen = json.loads(found.stdout)
     assert (found.returncode, found.stderr) == (0, "to stderr\n")
-    assert seen["loaded"] and seen["name"] == "__main__" and seen["folder"] == str(tmp_path)
+    assert seen["loaded"]
+    assert seen["name"] == "__main__"
+    assert seen["folder"] == str(tmp_path)
     assert seen["argv"] == [seen["file"]] == [str(tmp_path / "tmpx.rule.py")]
     assert (seen["variable"], seen["threads"]) == ("here", "2")
     # Nothing of it stays for the next job.
@@ -77,12 +79,14 @@ def test_the_client_ends_as_the_script_did(command, tmp_path, text, status):
 
 def test_a_script_that_trains_runs_by_itself(command, tmp_path):
     seen = json.loads(run(command, tmp_path, SEEN, "tmpx.train_reference.py").stdout)
-    assert not seen["loaded"] and seen["argv"] == [str(tmp_path / "tmpx.train_reference.py")]
+    assert not seen["loaded"]
+    assert seen["argv"] == [str(tmp_path / "tmpx.train_reference.py")]
 
 
 def test_a_script_runs_by_itself_where_nothing_answers(command, tmp_path):
     found = run([*command[:-1], str(tmp_path / "none")], tmp_path, SEEN)
-    assert found.returncode == 0 and not json.loads(found.stdout)["loaded"]
+    assert found.returncode == 0
+    assert not json.loads(found.stdout)["loaded"]
 
 
 def wait_for(condition, seconds: float = 10) -> None:
