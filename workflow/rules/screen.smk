@@ -49,10 +49,16 @@ def jobs_of(rule):
 
 
 def delivered_queries():
-    """The queries whose labels the targets of this run need."""
-    return [
+    """The queries whose labels, or first labels, the targets of this run need."""
+    delivered = [
         Delivered(job.wildcards["name"], str(job.output.labels), str(job.input.verdict))
         for job in jobs_of("deliver_labels")
+    ]
+    return delivered or [
+        Delivered(
+            job.wildcards["name"], str(job.output.labels), str(job.output.verdict)
+        )
+        for job in jobs_of("deliver_quick")
     ]
 
 
@@ -63,7 +69,9 @@ def end_progress():
     logger.removeHandler(WATCH)
 
 
+# Snakemake has one handler of each kind for the whole workflow.
 onstart:
+    fork_quick_jobs()
     try:
         seconds = progress_seconds()
     except InputError as error:
@@ -81,6 +89,7 @@ onstart:
 onsuccess:
     end_progress()
     pages = {"report": str(job.output.page) for job in jobs_of("write_report")}
+    pages |= {"atlas": str(job.output.atlas) for job in jobs_of("export_atlas")}
     text = run_summary(delivered_queries(), pages)
     if text:
         logger.info(text)
