@@ -5,6 +5,7 @@ the same distance, the first in the reference is nearer. So the result does not 
 found.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import numpy as np
 BRUTE_FORCE_PAIRS = 3_000_000
 # Cells of a leaf.
 LEAF = 256
+# Cells that are rotated at a time, which bounds the memory.
+CHUNK = 200_000
 # From so many pairs of query cells and leaves on, scipy's products of matrices pay for its import.
 MANY_PAIRS = 4_000_000
 # Beyond these, in units of the reference's radius, single precision would overflow.
@@ -54,7 +57,7 @@ class ExactIndex:
         leaves: principal components in single precision, shape (n_leaves, n_latent, LEAF), scaled
             by a power of two to a radius below 1.
         low, high: the bounding boxes, shape (n_latent, n_leaves).
-        mean, axes: of the rotation; axes include the scale.
+        mean, axes: of the rotation, before it is scaled.
         reach: [largest norm of a row, unit of the scale].
     """
 
@@ -79,21 +82,19 @@ class ExactIndex:
             ValueError: a value is not finite.
         """
         reference = checked_latent(reference)
-        mean = reference.mean(axis=0, dtype=np.float64)
-        centered = reference - mean
-        axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1]
-        radius = np.sqrt(np.einsum("ij,ij->i", centered, centered).max())
-        unit = 2.0 ** -np.ceil(np.log2(radius) + 0.1) if radius > 0 else 1.0
-        places = ((centered @ axes) * unit).astype(np.float32)
+        mean, axes, unit, largest = _rotation(reference)
+        places = np.empty(reference.shape, dtype=np.float32)
+        for part in _chunks(len(reference)):
+            places[part] = ((reference[part] - mean) @ axes) * unit
         ids = _leaf_order(places)
-        places = places[ids]
-        starts = np.arange(0, len(places), LEAF)
-        low, high = (np.ascontiguousarray(part.reduceat(places, starts, axis=0).T) for part in (np.minimum, np.maximum))
-        padded = np.full((len(starts) * LEAF, places.shape[1]), 1e15, dtype=np.float32)
-        padded[: len(places)] = places
-        leaves = np.ascontiguousarray(padded.reshape(len(starts), LEAF, -1).transpose(0, 2, 1))
-        largest = np.sqrt(np.einsum("ij,ij->i", reference, reference, dtype=np.float64).max())
-        return cls(np.ascontiguousarray(reference[ids]), ids, leaves, low, high, mean, axes, np.array([largest, unit]))
+        starts, n_latent = np.arange(0, len(places), LEAF), places.shape[1]
+        leaves = np.full((len(starts), n_latent, LEAF), 1e15, dtype=np.float32)
+        low, high = np.empty((2, n_latent, len(starts)), dtype=np.float32)
+        for i, start in enumerate(starts):
+            cells = places[ids[start : start + LEAF]].T
+            leaves[i, :, : cells.shape[1]], low[:, i], high[:, i] = cells, cells.min(axis=1), cells.max(axis=1)
+        del places
+        return cls(reference[ids], ids, leaves, low, high, mean, axes, np.array([largest, unit]))
 
     def in_order(self) -> np.ndarray:
         """Return the reference's values in their original order, shape (n_cells, n_latent)."""
@@ -201,6 +202,23 @@ def _smallest(squares: np.ndarray, k: int) -> np.ndarray:
     found[tied] = np.sort(np.argsort(squares[tied], axis=1, kind="stable")[:, :k], axis=1)
     values = np.take_along_axis(squares, found, axis=1)
     return np.take_along_axis(found, np.argsort(values, axis=1, kind="stable"), axis=1)
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, n, CHUNK))
+
+
+def _rotation(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return mean and principal axes of cells, the scale that makes their radius less than 1, and the largest norm."""
+    mean = reference.mean(axis=0, dtype=np.float64)
+    products, radius, largest = np.zeros((len(mean), len(mean))), 0.0, 0.0
+    for part in _chunks(len(reference)):
+        centered = reference[part] - mean
+        products += centered.T @ centered
+        radius = max(radius, np.einsum("ij,ij->i", centered, centered).max())
+        largest = max(largest, np.einsum("ij,ij->i", reference[part], reference[part], dtype=np.float64).max())
+    unit = 2.0 ** -np.ceil(np.log2(np.sqrt(radius)) + 0.1) if radius > 0 else 1.0
+    return mean, np.linalg.eigh(products)[1][:, ::-1], unit, np.sqrt(largest)
 
 
 def _leaf_order(places: np.ndarray) -> np.ndarray:
