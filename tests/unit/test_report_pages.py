@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 from dataclasses import replace
@@ -17,7 +18,6 @@ from refatlas.report.index_page import IndexFiles, index_context, transfer_table
 from refatlas.report.query_figure import MappedCells, plot_query
 from refatlas.report.query_page import (
     QueryFiles,
-    disagreement,
     judged_parts,
     known_context,
     presence_in,
@@ -222,6 +222,51 @@ def test_novelty_that_cannot_be_judged_is_no_share(files):
     assert "<td>not judged</td>" in page
 
 
+def test_the_page_begins_with_what_to_distrust(files, tmp_path):
+    write = Folder(tmp_path)
+    rows = [("q:1", "matched:knn", "B"), ("q:2", "matched:knn", "T"), ("q:1", "m1:knn", "T"), ("q:2", "m1:knn", "B")]
+    pd.DataFrame(rows, columns=["cell", "source", "label"]).to_parquet(tmp_path / "sources.parquet")
+    cells = pd.DataFrame({"batch": ["q:b1", "q:b2"]}, index=pd.Index(["q:1", "q:2"], name="cell"))
+    cells.to_parquet(tmp_path / "cells.parquet")
+    group = {"group": 1, "n_cells": 20, "share_of_query": 0.2, "n_batches": 1, "label": "T", "novelty": 0.99}
+    groups = pd.DataFrame([group]).assign(markers="CD3E", suggestion="", sure="")
+    novel = {
+        "novel_groups": write.csv("novel_groups.csv", groups),
+        "novel_cells": write.csv("novel_cells.csv", pd.DataFrame({"cell": ["2"], "group": [1]})),
+        "novel_figure": write.png("novel"),
+    }
+    paths = {name: str(tmp_path / f"{name}.parquet") for name in ("sources", "cells")}
+    files = replace(files, source_labels=paths["sources"], cells=paths["cells"], novel=novel)
+    context = query_context("q", files, PRESENCE, "")
+    assert [row["to"] for row in context["findings"]] == ["batches", "novel", "absent", "disagreement"]
+    page = render("query.html.j2", context)
+    for row in context["findings"]:
+        assert f'href="#{row["to"]}"' in page
+        assert f'id="{row["to"]}"' in page
+    for text in (
+        "1 of 2 batches have the verdict fail: q:b2",
+        "20 near T",
+        "T (100 %)",
+        "sources disagree on T (35 % ",
+    ):
+        assert text in page
+    assert page.index("What to distrust, first") < page.index("Groups of novel cells") < page.index('id="explore"')
+
+
+def test_pictures_have_few_colours_and_white_stays_white(tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 90, 4), dtype=np.uint8)
+    pixels[:40], pixels[:40, :, 3] = 255, 0
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "p.png")
+    url = embed_png(tmp_path / "p.png")
+    small = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
+    assert small.mode == "P"
+    assert small.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    assert base64.b64decode(embed_png(tmp_path / "no.png").split(",")[1]) == b"no picture"
+
+
 def test_the_page_of_a_query_without_labels(files):
     files = replace(files, labels=None, verdict=None, sources=None)
     page = render("query.html.j2", query_context("q", files, None, "<b>cells</b>"))
@@ -240,12 +285,6 @@ def test_a_page_may_run_its_own_script_alone(files):
             assert f"sha256-{digest}" in html.unescape(page)
     assert not re.search(r"\son\w+=|\sstyle=", re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL))
     assert "script-src 'none'" in page_policy(["a"], [])
-
-
-def test_labels_on_which_models_disagree():
-    found = disagreement(LABELS, ["m1", "m2"])
-    assert found == [{"label": "T", "cells": 2, "disagree": 0.5, "other": "B", "other_share": 1.0}]
-    assert disagreement(LABELS, ["m1"]) == []
 
 
 def test_confusion_has_right_labels_on_its_diagonal(tmp_path):

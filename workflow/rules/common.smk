@@ -446,8 +446,10 @@ def shown_of_query(wildcards):
     if LABELLED:
         names = ("labels.csv", "verdict.json", "sources.json")
         found |= {name.split(".")[0]: f"{query}/{name}" for name in names}
+        found["source_labels"] = f"{query}/sources.parquet"
     if LABELLED and CLUSTERED:
         found["novel_groups"] = f"{query}/novel_groups.csv"
+        found["novel_cells"] = f"{query}/novel_cells.csv"
         found["novel_figure"] = f"{query}/novel_markers.png"
     if wildcards.name in SCORED:
         found["scores"] = f"{query}/scores.csv"

@@ -18,8 +18,10 @@ from refatlas.report.explorer import Column, ExplorerData, stratified_sample
 GENE_CELLS = {"reference": 5_000, "query": 20_000}
 # Text columns of the user's with more values than these say nothing as colours.
 MAX_CATEGORIES = 200
+# Whole numbers with no more values than these are names, such as those of clusters or donors.
+MAX_CODES = 20
 # The first of a file's columns that are shown, in this order.
-FIRST = ("label", "status", "confidence", "novelty", "batch_verdict", "set_label")
+FIRST = ("status", "confidence", "novelty", "batch_verdict", "set_label")
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,12 @@ def query_explorer(
     rows = stratified_sample(labels.reset_index(drop=True), settings["max_cells"], 0)
     obs, names = query.obs.iloc[rows], query.names[rows]
     under = places_of(background, models)
-    columns = [_under(column, n) for column in query_columns(obs, query.own, settings["columns"])]
-    for column in label_columns(background):
-        columns.append(_over(f"reference {column}", "category", background[column], len(obs)))
+    columns, left_out = query_columns(obs, query.own, settings["columns"])
+    columns = [_under(column, n) for column in columns]
+    levels = [name for name in label_columns(background) if name in obs and name not in query.own]
+    columns = [*(label_column_of(name, background[name], obs[name]) for name in levels), *columns]
     if presence is not None:
-        columns.append(_over("presence", "number", pd.Series(presence), len(obs)))
+        columns.append(_over("presence", presence, len(obs)))
     return ExplorerData(
         cells=[*background.index, *obs.index],
         is_query=np.arange(n + len(obs)) >= n,
@@ -171,30 +174,49 @@ def query_explorer(
         columns=columns,
         genes=expression(genes, background.index.append(names), GENE_CELLS["query"]),
         gene_names=genes.names,
-        note=sample_note(len(obs), len(query.obs), "the query"),
+        note=" ".join(filter(None, [sample_note(len(obs), len(query.obs), "the query"), columns_note(left_out)])),
         file_name=f"{name}_cells",
     )
 
 
-def query_columns(obs: pd.DataFrame, own: Sequence[str], wanted: str | Sequence[str]) -> list[Column]:
-    """Return the columns of a query's file that are colours: ours first, then the user's.
+def label_column_of(name: str, reference: pd.Series, query: pd.Series) -> Column:
+    """Return a label level of the reference's cells and then of the query's.
+
+    Labels of the reference come first, all of them and in its order, so that a label has the same colour in every page.
+    """
+    labels = pd.Index(reference.astype("category").cat.categories)
+    given = pd.Index(sorted(set(query.dropna().astype(str)) - set(labels)))
+    values = [*reference.astype(object), *query.astype(object)]
+    return Column(name, "category", pd.Series(pd.Categorical(values, labels.append(given))))
+
+
+def columns_note(left_out: Sequence[str]) -> str:
+    """Return a sentence on columns that are no colours; "" if all are."""
+    if not left_out:
+        return ""
+    return f"No colours: {', '.join(left_out)} (no values, or more than {MAX_CATEGORIES} different ones)."
+
+
+def query_columns(obs: pd.DataFrame, own: Sequence[str], wanted: str | Sequence[str]) -> tuple[list[Column], list[str]]:
+    """Return the columns of a query's file that are colours beside its labels, ours first, and those that cannot be.
 
     Args:
         obs: of the file.
         own: names of the user's columns.
         wanted: the config's `report.columns`: "all", or names of the user's columns.
     """
-    levels = [name for name in label_columns(obs) if name not in own]
-    ours = [*levels, *(name for name in FIRST if name in obs and name not in own and name not in levels)]
+    ours = [name for name in FIRST if name in obs and name not in own]
     theirs = [name for name in own if wanted == "all" or name in wanted]
-    return [column for name in [*ours, *theirs] if (column := as_column(name, obs[name])) is not None]
+    found = {name: as_column(name, obs[name]) for name in [*ours, *theirs]}
+    return [column for column in found.values() if column], [name for name in theirs if found[name] is None]
 
 
 def as_column(name: str, values: pd.Series) -> Column | None:
     """Return a column of a table as a colour; None if it has too many values, or none."""
     if values.isna().all():
         return None
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    codes = pd.api.types.is_integer_dtype(values) and values.nunique() <= MAX_CODES
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and not codes:
         return Column(name, "number", values.astype(float))
     text = values.astype(object).where(values.notna(), None).map(lambda x: None if x is None else str(x))
     return Column(name, "category", text) if text.nunique() <= MAX_CATEGORIES else None
@@ -207,8 +229,6 @@ def _under(column: Column, n: int) -> Column:
     return Column(column.name, column.kind, values, column.group)
 
 
-def _over(name: str, kind: str, values: pd.Series, n: int) -> Column:
-    """Return a column of the reference's cells with missing values for the query's."""
-    own = values.astype(object) if kind == "category" else values.astype(float)
-    missing = pd.Series([None] * n, dtype=object) if kind == "category" else pd.Series(np.full(n, np.nan))
-    return Column(name, kind, pd.concat([own, missing], ignore_index=True), "reference")
+def _over(name: str, values: np.ndarray, n: int) -> Column:
+    """Return numbers of the reference's cells with missing values for the query's."""
+    return Column(name, "number", pd.Series(np.append(values, np.full(n, np.nan))), "reference")

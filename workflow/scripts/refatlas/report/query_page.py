@@ -1,7 +1,6 @@
 """The page of one query in the report, and what the index shows of it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +9,10 @@ import pandas as pd
 
 from refatlas.io.atomic import read_csv, read_json
 from refatlas.report.annotation_sections import summarize_novel_groups
+from refatlas.report.distrust import LEAST_WEIGHT, disagreement, findings, nearest_labels
 from refatlas.report.images import embed_png, folder_figures
 from refatlas.report.presence import label_presence, query_presence
 
-# Sources with less weight in each batch are left out of its table.
-LEAST_WEIGHT = 0.005
 # Shares of a known label's cells from which a cell of the confusion table has a darker shade.
 SHADES = (0.01, 0.1, 0.4, 0.8)
 # Columns that only scores over several batches have.
@@ -33,7 +31,8 @@ class QueryFiles:
         labels: labels.csv; like all that follows, None or absent where the reference has no labels.
         verdict: verdict.json.
         sources: sources.json.
-        novel: novel_groups and novel_figure, where groups of novel cells were searched.
+        source_labels: sources.parquet. cells: cells.parquet.
+        novel: novel_groups, novel_cells and novel_figure, where groups of novel cells were searched.
         known_labels: known_labels.json, where there are known labels and an annotation.
         scores: scores.csv and confusion.csv, where there are known labels.
     """
@@ -45,6 +44,8 @@ class QueryFiles:
     labels: str | None = None
     verdict: str | None = None
     sources: str | None = None
+    source_labels: str | None = None
+    cells: str | None = None
     novel: dict[str, str] = field(default_factory=dict)
     known_labels: str | None = None
     scores: tuple[str, ...] = ()
@@ -75,27 +76,36 @@ def query_context(query: str, files: QueryFiles, presence: pd.DataFrame | None, 
     }
     if files.labels is None or files.verdict is None:
         return context
-    return context | label_context(files.labels, files.verdict, files.sources, presence, list(files.mappings))
+    context |= label_context(files, read_csv(files.labels), read_json(files.verdict), presence)
+    if context["novel"]:
+        nearest = nearest_labels(read_csv(files.novel["novel_cells"]), read_csv(files.labels))
+        context["novel"]["rows"] = [row | {"nearest": nearest[str(row["group"])]} for row in context["novel"]["rows"]]
+    return context | {"findings": findings(context)}
 
 
 def label_context(
-    labels: str, verdict: str, sources: str | None, presence: pd.DataFrame | None, models: Sequence[str]
+    files: QueryFiles, labels: pd.DataFrame, verdict: dict[str, Any], presence: pd.DataFrame | None
 ) -> dict[str, Any]:
     """Return what the page shows of the labels of the query, and of their verdict.
 
     Args:
-        labels: path of labels.csv. verdict: of verdict.json. sources: of sources.json, if it is there.
+        files: of the query. labels: its labels.csv. verdict: its verdict.json.
         presence: of the reference's labels.
-        models: names of the models.
     """
-    table, found = read_csv(labels), read_json(verdict)
-    weights = weights_table(read_json(sources)["weights"]) if sources else {}
+    found = read_json(files.sources)["weights"] if files.sources else {}
+    weights = weights_table(found)
+    disputed = []
+    if files.source_labels and files.cells:
+        sources = pd.read_parquet(files.source_labels, columns=["cell", "source", "label"])
+        # Both have the cells in the order of the user's file.
+        batches = pd.read_parquet(files.cells, columns=["batch"])["batch"]
+        disputed = disagreement(labels["label"], sources, batches, found)
     return {
-        "verdict": found,
-        "parts": judged_parts(found),
-        "status": table["status"].value_counts().to_dict(),
-        "composition": composition(table),
-        "disagreement": disagreement(table, models),
+        "verdict": verdict,
+        "parts": judged_parts(verdict),
+        "status": labels["status"].value_counts().to_dict(),
+        "composition": composition(labels),
+        "disagreement": disputed,
         "presence": [] if presence is None else presence.to_dict("records"),
         "weights": weights,
         "weight_heads": [[batch] for batch in next(iter(weights.values()), {})],
@@ -115,31 +125,6 @@ def composition(labels: pd.DataFrame) -> list[dict[str, Any]]:
         novel=("status", lambda status: (status == "novel").mean()),
     )
     return found.sort_values("cells", ascending=False).reset_index().to_dict("records")
-
-
-def disagreement(labels: pd.DataFrame, models: Sequence[str]) -> list[dict[str, Any]]:
-    """Return for each label how many of its cells some model labels otherwise; the most disputed label first.
-
-    Args:
-        labels: labels.csv, with the column {model}_label of each model's own kNN.
-        models: their names.
-
-    Returns:
-        Rows with label, cells, disagree (share of the cells), and other and other_share: the label that is given most
-        often instead, and its share of what is given instead. No rows with a single model.
-    """
-    columns = [f"{model}_label" for model in models if f"{model}_label" in labels]
-    if len(columns) < 2:
-        return []
-    rows = []
-    for label, part in labels[labels["label"].notna()].groupby("label"):
-        given = part[columns]
-        others = given.where(given.notna() & (given != label)).stack().value_counts()
-        differ = (given.notna() & (given != label)).any(axis=1)
-        if differ.any():
-            row = {"label": label, "cells": len(part), "disagree": float(differ.mean())}
-            rows.append(row | {"other": others.index[0], "other_share": float(others.iloc[0] / others.sum())})
-    return sorted(rows, key=lambda row: -row["disagree"])
 
 
 def known_context(scores: str, confusion: str) -> dict[str, Any]:

@@ -4,15 +4,24 @@
 
 const ROWS_TO_FILTER = 10;
 
-function sortKey(cell) {
-  const text = cell.textContent.trim().replace(/,/g, "");
-  const number = Number.parseFloat(text);
-  return text !== "" && Number.isFinite(number) && /^[-+]?[\d.]/.test(text) ? number : text.toLowerCase();
+// A number at the start of a text: 1,040, -0.5, "98 % (90 % to 100 %)".
+const NUMBER = /^[-+]?(\d[\d,]*(\.\d+)?|\.\d+)(e[-+]?\d+)?(?=$|[\s%])/i;
+const words = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+
+/** Return the number of a text, or null. */
+function numberOf(text) {
+  const found = NUMBER.exec(text);
+  return found ? Number(found[0].replace(/,/g, "")) : null;
 }
 
-function compare(a, b) {
-  if (typeof a === typeof b) return a < b ? -1 : a > b ? 1 : 0;
-  return typeof a === "number" ? -1 : 1;
+/** Return a function that compares texts of a column: as numbers where most of them are. */
+function comparison(texts) {
+  const filled = texts.filter((text) => text !== "");
+  const numeric = filled.filter((text) => numberOf(text) !== null).length * 2 > filled.length;
+  return (a, b) => {
+    const [x, y] = numeric ? [numberOf(a), numberOf(b)] : [null, null];
+    return x !== null && y !== null ? x - y : x !== null ? -1 : y !== null ? 1 : words.compare(a, b);
+  };
 }
 
 function sortBy(table, column, header) {
@@ -20,8 +29,11 @@ function sortBy(table, column, header) {
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", descending ? "descending" : "ascending");
   const body = table.tBodies[0];
-  const rows = Array.from(body.rows, (row) => [sortKey(row.cells[column]), row]);
-  rows.sort((a, b) => (descending ? -1 : 1) * compare(a[0], b[0]));
+  const rows = Array.from(body.rows, (row) => [row.cells[column].textContent.trim(), row]);
+  const compare = comparison(rows.map((row) => row[0]));
+  // Empty cells stay last in both orders.
+  const empty = (row) => Number(row[0] === "");
+  rows.sort((a, b) => empty(a) - empty(b) || (descending ? -1 : 1) * compare(a[0], b[0]));
   body.append(...rows.map((row) => row[1]));
 }
 
