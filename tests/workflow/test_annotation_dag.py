@@ -114,7 +114,7 @@ def test_queries_are_mapped_without_labels(project):
     folder, write = project
     write(queries=QUERY)
     jobs = planned(snakemake(folder, "--dry-run"))
-    assert jobs == {**UNLABELLED, "prepare_query": 1, "map_query": 2, "embed_query": 1}
+    assert jobs == {**UNLABELLED, "prepare_query": 1, "map_query": 2, "embed_query": 1, "export_query": 1}
     for target in ("labels", "results/queries/q/labels.csv"):
         assert NO_LABELS in refused(folder, "--", target)
 
