@@ -226,7 +226,7 @@ def test_a_gene_gives_colours(tab):
     assert tab.locator("datalist option").evaluate_all("all => all.map((one) => one.value)") == ["MARK"]
     field.fill("mark")
     field.press("Enter")
-    tab.wait_for_function("document.querySelector('.explorer-title').textContent === 'MARK'")
+    tab.locator(".explorer-legend .explorer-title", has_text="MARK").wait_for()
     wait_until_ready(tab)
     assert count(tab, YELLOW) > 200
     assert tab.locator(".explorer-ends").inner_text().split() == ["0", "3"]
