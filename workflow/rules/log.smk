@@ -2,7 +2,8 @@
 # out: what lists of queries show of each query, the project log, and the numbers of the run for MultiQC
 
 
-# The lists read this small file of each query, and no file with a row for each cell.
+# The lists read this small file of each query, and no file with a row for each cell. It is not in the group of the query:
+# group_novel is in none where a user's markers may be refused, and must end before this.
 rule summarize_query:
     input:
         **of_models(mapping="<results>/queries/{name}/models/{model}/mapping.json"),
@@ -23,7 +24,7 @@ rule summarize_query:
     benchmark:
         "<benchmarks>/summarize_query/{name}.tsv"
     group:
-        shared(group_of_delivery)
+        shared(group_of_report)
     conda:
         "../../envs/refatlas.yaml"
     resources:
