@@ -92,7 +92,7 @@ def measure(browser: Any, file: Path) -> dict[str, float]:
     heap = tab.evaluate("performance.memory.usedJSHeapSize") / 1e6
     start = time.perf_counter()
     tab.get_by_label("Colour by", exact=True).select_option("batch")
-    tab.wait_for_function("document.querySelector('.explorer-title').textContent === 'batch'")
+    tab.locator(".explorer-legend .explorer-title", has_text="batch").wait_for()
     tab.screenshot(clip={"x": 0, "y": 0, "width": 50, "height": 50})
     switched = time.perf_counter() - start
     lasso = lasso_seconds(tab)

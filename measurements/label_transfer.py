@@ -1,12 +1,13 @@
 """Label transfer from a million cells: scArches' two functions, weighted kNN by the flat index of faiss, and the
 saved index of this workflow.
 
-usage: .venv/bin/python measurements/label_transfer.py DATA CACHE [N_QUERY] [N_REFERENCE]
+usage: .venv/bin/python measurements/label_transfer.py DATA CACHE [N_QUERY] [N_REFERENCE] [DIMENSIONS,…]
 
 DATA is the folder of kang_ctrl_8donors_1287g.h5ad, CACHE one for latent spaces and indices. faiss-cpu is measured if
-it can be imported (PYTHONPATH). scVI is trained once on the real cells, in 10 and 30 dimensions. Cells are then drawn
-from normal distributions with the covariance of the 50 nearest cells of a real cell; query cells are drawn around
-other cells than the reference. Sides are measured in turn; beyond a million reference cells, only the index is.
+it can be imported (PYTHONPATH). scVI is trained once on the real cells, in each number of dimensions. Cells are then
+drawn from normal distributions with the covariance of the 50 nearest cells of a real cell; query cells are drawn around
+other cells than the reference. Sides are measured in turn, each with the loading of its files; beyond a million
+reference cells, only the index is.
 """
 
 import os
@@ -25,7 +26,7 @@ from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.reference_index import ReferenceIndex, index_cells
 from refatlas.transfer.weighted_knn import weighted_knn_labels, weighted_knn_table
 
-N_REFERENCE, N_QUERY, DIMENSIONS, K, REPEATS, THREADS = 1_000_000, 1_000, (10, 30), 50, 3, 2
+N_REFERENCE, N_QUERY, DIMENSIONS, K, REPEATS, THREADS = 1_000_000, 1_000, (10, 20, 30, 50), 50, 3, 2
 SOURCE = "kang_ctrl_8donors_1287g.h5ad"
 
 
@@ -142,71 +143,69 @@ def measured(data: Path, cache: Path, n_latent: int, n_query: int, n_reference: 
     pd.DataFrame(reference, columns=[f"z{i}" for i in range(n_latent)]).to_parquet(table)
     made, building = timed(index_cells, reference, labels, 0)
     made.save(file, table)
-    index, loading = timed(ReferenceIndex.load, file, table)
-    reading = timed(pd.read_parquet, table)[1]
-    sides = {
+    index = ReferenceIndex.load(file, table)
+    sides: dict[str, tuple] = {
         "scArches": (by_scarches, reference, labels, query),
         "faiss flat": (by_faiss, reference, labels, query),
         "index": (by_index, index, query),
+    }
+    load: dict[str, tuple] = dict.fromkeys(sides, (pd.read_parquet, table)) | {
+        "index": (ReferenceIndex.load, file, table)
     }
     left_out = ["scArches", "faiss flat"] if n_reference > N_REFERENCE else [] if find_spec("faiss") else ["faiss flat"]
     sides = {side: call for side, call in sides.items() if side not in left_out}
     for function, *arguments, cells in sides.values():
         function(*arguments, cells[:10])  # Imports and compilation, once per process or installation.
-    rows = pd.DataFrame(
-        [{"side": side, "seconds": timed(*call)[1]} for _ in range(REPEATS) for side, call in sides.items()]
-    )
-    found = {side: call[0](*call[1:]) for side, call in sides.items()}
+    found: dict[str, tuple] = {}
+    rows = []
+    for _ in range(REPEATS):
+        for side, call in sides.items():
+            loading = timed(*load[side])[1]
+            found[side], seconds = timed(*call)
+            rows.append({"side": side, "seconds": seconds, "loading": loading})
+    times = {side: part[["seconds", "loading"]].to_numpy() for side, part in pd.DataFrame(rows).groupby("side")}
+    medians = {side: np.median(part[:, 1]) for side, part in times.items()}
+    reading = medians["scArches"] if "scArches" in sides else timed(pd.read_parquet, table)[1]
     print(
-        f"{n_latent} dimensions: built in {building:.1f} s (with its logistic regression),"
-        f" {Path(file).stat().st_size / 1e6:.0f} MB, loaded in {loading:.2f} s; the latent space alone is read in"
-        f" {reading:.2f} s; ",
-        end="",
+        f"{n_latent} dimensions: built in {building:.1f} s (with its logistic regression and local density),"
+        f" {Path(file).stat().st_size / 1e6:.0f} MB, loaded in {medians['index']:.2f} s; the latent space alone is read"
+        f" in {reading:.2f} s; certified share {certified_share(reference, query, index.index, K):.4f}",
+        flush=True,
     )
-    print(f"certified share {certified_share(reference, query, index.index, K):.4f}", flush=True)
-    seconds = rows.groupby("side")["seconds"].apply(list).loc[list(sides)]
-    return [
-        summary(n_latent, side, np.array(seconds[side]), np.array(seconds["index"]), (reading, loading), found, n_query)
-        for side in sides
-    ]
+    return [summary(n_latent, side, times[side], times["index"], found, n_query) for side in sides]
 
 
-def summary(
-    n_latent: int,
-    side: str,
-    seconds: np.ndarray,
-    index_seconds: np.ndarray,
-    loading: tuple[float, float],
-    found: dict,
-    n_query: int,
-) -> dict:
+def summary(n_latent: int, side: str, own: np.ndarray, of_index: np.ndarray, found: dict, n_query: int) -> dict:
     """Return the row of a side: speed, the speed-up by the index, without and with loading, and the agreement.
 
     Args:
-        seconds: of the side, by repeat.
-        index_seconds: of the index, by repeat.
-        loading: seconds to read the latent space, as the other sides do, and to load the index.
+        own: seconds of the search, and to load what it needs, of the side, by turn.
+        of_index: the same of the index.
         found: labels and uncertainties by side.
     """
-    ratios = seconds / index_seconds
+
+    def written(ratios: np.ndarray) -> str:
+        return f"{np.median(ratios):.1f} ({ratios.min():.1f}–{ratios.max():.1f})"
+
     return {
         "dimensions": n_latent,
         "side": side,
-        "cells/s": n_query / np.median(seconds),
-        "ratio": f"{np.median(ratios):.1f} ({ratios.min():.1f}–{ratios.max():.1f})",
-        "with loading": round(float(np.median((seconds + loading[0]) / (index_seconds + loading[1]))), 1),
+        "cells/s": n_query / np.median(own[:, 0]),
+        "ratio": written(own[:, 0] / of_index[:, 0]),
+        "with loading": written(own.sum(axis=1) / of_index.sum(axis=1)),
         "same label": (found[side][0] == found["index"][0]).mean(),
         "uncertainty, largest difference": np.abs(found[side][1] - found["index"][1]).max(),
     }
 
 
 def main() -> None:
-    if len(sys.argv) not in (3, 4, 5):
+    if not 3 <= len(sys.argv) <= 6:
         sys.exit(__doc__)
     data, cache = Path(sys.argv[1]), Path(sys.argv[2])
     n_query, n_reference = (
         int(sys.argv[i]) if len(sys.argv) > i else usual for i, usual in ((3, N_QUERY), (4, N_REFERENCE))
     )
+    dimensions = [int(n) for n in sys.argv[5].split(",")] if len(sys.argv) > 5 else DIMENSIONS
     cache.mkdir(parents=True, exist_ok=True)
     print(
         f"{n_reference:,} reference cells, {n_query:,} query cells, k = {K}, {THREADS} threads; medians of {REPEATS}"
@@ -217,7 +216,7 @@ def main() -> None:
         + f"; {platform.machine()}, {os.cpu_count()} cores",
         flush=True,
     )
-    rows = [row for n_latent in DIMENSIONS for row in measured(data, cache, n_latent, n_query, n_reference)]
+    rows = [row for n_latent in dimensions for row in measured(data, cache, n_latent, n_query, n_reference)]
     print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".5g"))
 
 

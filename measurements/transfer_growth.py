@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from label_transfer import real_latent, resampled
 
+from label_transfer import real_latent, resampled
 from refatlas.io.fingerprints import sha256_of
 from refatlas.transfer.reference_index import index_cells
 
@@ -89,7 +89,7 @@ def write_version_1(folder: Path) -> None:
     with np.load(folder / "index.npz") as arrays:
         old = {name: values for name, values in arrays.items() if not name.startswith("density ")}
     latent = sha256_of(folder / "latent.parquet")
-    np.savez(folder / "version_1.npz", **old | {"version": 1, "latent": latent})  # type: ignore[arg-type]
+    np.savez(folder / "version_1.npz", **old | {"version": 1, "latent": latent})
 
 
 def measured(folder: Path, scripts: str, index: str) -> dict:
@@ -116,7 +116,7 @@ def main() -> None:
         )
         print(table.drop(columns="found").groupby("side", sort=False).median().round(3).to_markdown())
         walls = [table.loc[table["side"] == side, "wall, s"].to_numpy() for side in sides]
-        same = table["found"].nunique() == 1
+        same = len(set(table["found"])) == 1
         print(
             f"before / after, by turn: {np.round(walls[0] / walls[1], 1)}; {'same results' if same else 'DIFFERENT'}",
             flush=True,

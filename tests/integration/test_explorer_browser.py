@@ -8,6 +8,7 @@ the square upside down.
 import csv
 import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -226,7 +227,7 @@ def test_a_gene_gives_colours(tab):
     assert tab.locator("datalist option").evaluate_all("all => all.map((one) => one.value)") == ["MARK"]
     field.fill("mark")
     field.press("Enter")
-    tab.wait_for_function("document.querySelector('.explorer-title').textContent === 'MARK'")
+    tab.locator(".explorer-legend .explorer-title", has_text="MARK").wait_for()
     wait_until_ready(tab)
     assert count(tab, YELLOW) > 200
     assert tab.locator(".explorer-ends").inner_text().split() == ["0", "3"]
@@ -383,6 +384,19 @@ def test_the_printed_page_has_the_picture_and_the_legend(tab):
     assert tab.locator(".explorer-tools").is_hidden()
     assert legend_button(tab, "D").is_visible()
     assert near(np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB"), int), PURPLE).sum() > 100
+
+
+def test_long_names_are_shown_too(browser, tmp_path):
+    data = planted()
+    names = [*data.cells[:-1], "long" * 30]
+    (tmp_path / "page.html").write_text(page(replace(data, cells=names)), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    wait_until_ready(tab)
+    choose_upper_right(tab)
+    shown = tab.locator(".explorer-cells tbody td:first-child").all_inner_texts()
+    assert sorted(shown) == sorted(names[660:])
+    tab.close()
 
 
 def test_without_webgl_the_picture_is_shown(chromium, address):

@@ -51,7 +51,7 @@ def baseline(tmp_path_factory):
     tree = {"models": ["linear"], "file": "tree.nwk", "update": ["inflamed"]}
     (folder / "label_map.tsv").write_text(LABEL_MAP)
     write_demo_sheets(folder, models={"linear": {"type": "linear"}}, tree=tree, label_map="label_map.tsv")
-    snakemake(folder)
+    snakemake(folder, "--cores", "2", "all", "atlas")
     return folder
 
 

@@ -286,7 +286,7 @@ def test_training_is_recorded(folder):
 def test_atlas_opens_in_scanpy_with_all_cells(folder):
     import scanpy as sc
 
-    snakemake(folder, "atlas")
+    snakemake(folder, "--cores", "2", "atlas")
     atlas = sc.read_h5ad(folder / "results/atlas/atlas.h5ad")
     latents = [
         folder / "results/reference/models/scanvi/latent.parquet",

@@ -27,6 +27,15 @@ def from_planes(content: bytes, n: int, dtype: type) -> np.ndarray:
     return sum(plane.astype(dtype) << dtype(8 * i) for i, plane in enumerate(planes))
 
 
+def names_of(page: str) -> list[str]:
+    """Return the names of the cells in the page's order, as the page's script does."""
+    content, width = unpacked(blocks_of(page)["cells"]), json.loads(blocks_of(page)["about"])["nameBytes"]
+    if not width:
+        return content.decode().split("\n")
+    letters = np.frombuffer(content, np.uint8).reshape(width, -1).T
+    return [row.tobytes().rstrip(b"\0").decode() for row in letters]
+
+
 def blocks_of(page: str) -> dict[str, str]:
     return dict(re.findall(r'<script type="[a-z/]*" data-block="([a-z0-9-]+)">([^<]*)</script>', page))
 
@@ -129,7 +138,7 @@ def test_genes_come_back():
     genes = sparse.csr_matrix(np.array([[0, 2.0], [0, 0], [4.0, 1.0], [1.0, 0]]))
     page = explorer_html(cells(4, genes=genes, gene_names=["CD3", "CD8"], is_query=np.zeros(4, bool)), "explorer")
     blocks = blocks_of(page)
-    names = unpacked(blocks["cells"]).decode().split("\n")
+    names = names_of(page)
     content = unpacked(blocks["genes"].split("\n")[0])
     rows = np.cumsum(from_planes(content[:8], 2, np.uint32))
     assert {names[row]: code for row, code in zip(rows, content[8:], strict=True)} == {"AC2": 254, "AC3": 64}
@@ -147,7 +156,7 @@ def test_every_part_has_the_same_order_of_cells():
     page = explorer_html(cells(n, cells=names, places=places, columns=columns, is_query=rng.random(n) < 0.3), "e")
     blocks = blocks_of(page)
     about = json.loads(blocks["about"])
-    order = [int(name.split()[1]) for name in unpacked(blocks["cells"]).decode().split("\n")]
+    order = [int(name.split()[1]) for name in names_of(page)]
     assert sorted(order) == list(range(n))
     assert np.frombuffer(unpacked(blocks["column-0"]), np.uint8) / 254 * np.ptp(score) + score.min() == pytest.approx(
         score[order], abs=0.003
@@ -158,9 +167,12 @@ def test_every_part_has_the_same_order_of_cells():
     assert x.tolist() == explorer_codes.grid_places(places["b"])[order, 0].tolist()
 
 
-def test_a_line_break_in_a_barcode_does_not_shift_the_others():
-    blocks = blocks_of(explorer_html(cells(2, cells=["a\nb", "c"], is_query=np.zeros(2, bool)), "e"))
-    assert sorted(unpacked(blocks["cells"]).decode().split("\n")) == ["a b", "c"]
+@pytest.mark.parametrize("long", ["", "x" * 65])
+def test_names_of_different_lengths_come_back(long):
+    names = ["a\nb", "", "\u00e9\0", "AC-1" + long]
+    page = explorer_html(cells(4, cells=names, is_query=np.zeros(4, bool)), "e")
+    assert (json.loads(blocks_of(page)["about"])["nameBytes"] == 0) == bool(long)
+    assert sorted(names_of(page)) == sorted(["a b", "", "\u00e9 ", "AC-1" + long])
 
 
 class Tags(HTMLParser):

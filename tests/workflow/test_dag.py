@@ -358,7 +358,7 @@ def test_an_unknown_query_is_named_with_its_sheet(project):
         ("results/queries/q/q.h5ad", {"export_query"}),
         ("results/reference/reference.h5ad", {"export_reference"}),
         ("results/atlas/atlas.h5ad", {"export_atlas"}),
-        ("atlas", {"export_atlas"}),
+        ("atlas", {"export_atlas", "atlas"}),
     ],
 )
 def test_each_result_is_a_target(template, target, jobs):

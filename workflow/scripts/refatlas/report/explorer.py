@@ -90,9 +90,10 @@ def cell_blocks(data: ExplorerData, order: np.ndarray, codes: list[Codes]) -> tu
         blocks[f"places-{i}"] = places_block(grid_places(places)[order], deltas=i == 0)
         models.append({"name": str(model), "deltas": i == 0})
     blocks |= {f"column-{i}": codes_block(column.values) for i, column in enumerate(codes)}
-    blocks["cells"] = names_block(np.asarray(data.cells, dtype=object)[order].tolist())
+    blocks["cells"], name_bytes = names_block([str(name) for name in np.asarray(data.cells, dtype=object)[order]])
     about = {
         "n": len(order),
+        "nameBytes": name_bytes,
         "models": models,
         "columns": [column.about | {"bytes": column.values.itemsize} for column in codes],
         "genes": [],

@@ -99,14 +99,30 @@ class CellData {
   barcodes() {
     return this.once("cells", async () => {
       const bytes = await unpacked(this.block("cells"));
-      const ends = new Uint32Array(this.n);
-      let cell = 0;
-      for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) ends[cell++] = at;
-      ends[cell] = bytes.length;
-      const decoder = new TextDecoder();
-      return (i) => decoder.decode(bytes.subarray(i ? ends[i - 1] + 1 : 0, ends[i]));
+      return this.nameBytes ? namesOfPlanes(bytes, this.n, this.nameBytes) : namesOfLines(bytes, this.n);
     });
   }
+}
+
+/** Return a function from the number of a name to the name, from planes of letters. */
+function namesOfPlanes(bytes, n, width) {
+  const decoder = new TextDecoder();
+  const letters = new Uint8Array(width);
+  return (i) => {
+    let length = 0;
+    while (length < width && bytes[length * n + i]) letters[length] = bytes[length++ * n + i];
+    return decoder.decode(letters.subarray(0, length));
+  };
+}
+
+/** Return a function from the number of a name to the name, from lines. */
+function namesOfLines(bytes, n) {
+  const decoder = new TextDecoder();
+  const ends = new Uint32Array(n);
+  let line = 0;
+  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) ends[line++] = at;
+  ends[line] = bytes.length;
+  return (i) => decoder.decode(bytes.subarray(i ? ends[i - 1] + 1 : 0, ends[i]));
 }
 
 /** Return the number that a code stands for, or NaN. */
