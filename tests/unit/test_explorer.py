@@ -240,7 +240,9 @@ def test_each_category_keeps_its_colour_in_the_still_picture(n_query):
     columns = [Column("type", "category", np.array([f"type {i}" for i in range(20)] * 200))]
     page = explorer_html(cells(n, places={"m": places}, columns=columns, is_query=np.arange(n) < n_query), "e")
     picture = base64.b64decode(re.search(r'src="data:image/png;base64,([^"]*)"', page).group(1))
-    drawn = {color for _, color in Image.open(io.BytesIO(picture)).convert("RGB").getcolors()}
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    drawn = {color for _, color in image.getcolors()}
+    assert image.getpixel((0, 0)) == (255, 255, 255)
     shown = explorer_still.PALETTE[: min(n_query, 20)] + ([] if n_query == n else [explorer_still.GREY])
     assert {tuple(round(255 * part) for part in to_rgb(color)) for color in shown} <= drawn
 

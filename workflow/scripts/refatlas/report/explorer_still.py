@@ -100,7 +100,8 @@ def few_colors() -> Image.Image:
     """Return an image whose palette has all colours of the categories, two tints of each, and greys."""
     colors = np.array([to_rgb(color) for color in [*PALETTE, NO_VALUE, GREY]])
     tints = np.concatenate([1 - strength * (1 - colors) for strength in (1, 0.66, 0.33)])
-    greys = np.repeat(np.linspace(0, 1, 256 - len(tints))[:, None], 3, axis=1)
+    # None is so near to white that white could be taken for it.
+    greys = np.append(np.linspace(0, 0.93, 255 - len(tints)), 1)[:, None].repeat(3, axis=1)
     image = Image.new("P", (1, 1))
     image.putpalette(np.rint(np.concatenate([tints, greys]) * 255).astype(np.uint8).tobytes())
     return image
