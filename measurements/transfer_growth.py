@@ -4,7 +4,8 @@ usage: .venv/bin/python measurements/transfer_growth.py DATA CACHE SCRIPTS [N_RE
 
 DATA and CACHE as in label_transfer.py, whose cells in 30 dimensions are the reference. SCRIPTS is the folder
 workflow/scripts of the version before, which is measured in turn with this one, from an index of version 1. Each
-measurement is a process of its own; functions were compiled before. 10 million cells take 8 GB of memory.
+measurement is a process of its own; functions were compiled before. Bytes read are those of read(), not of mapped
+files. 10 million cells take 8 GB of memory.
 """
 
 import json
@@ -41,7 +42,7 @@ status = dict(line.split(":") for line in open("/proc/self/status").read().split
 memory = {name: int(status[name].split()[0]) / 1e6 for name in ("VmHWM", "RssAnon", "RssFile")}
 found = hashlib.sha256(labels.to_csv().encode() + distance.to_csv().encode()).hexdigest()
 print(json.dumps({"wall, s": wall, "CPU, s": cpu, "read, GB": bytes_read / 1e9, "peak, GB": memory["VmHWM"],
-                  "own at the end, GB": memory["RssAnon"], "of files, GB": memory["RssFile"], "found": found}))
+                  "own at the end, GB": memory["RssAnon"], "found": found}))
 """
 
 

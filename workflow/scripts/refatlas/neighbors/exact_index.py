@@ -17,8 +17,6 @@ BRUTE_FORCE_PAIRS = 3_000_000
 LEAF = 256
 # Cells that are rotated at a time, which bounds the memory.
 CHUNK = 200_000
-# From so many pairs of query cells and leaves on, scipy's products of matrices pay for its import.
-MANY_PAIRS = 4_000_000
 # Beyond these, in units of the reference's radius, single precision would overflow.
 FAR = 2.0**40
 # Squares of larger values would overflow in double precision; single precision ends before.
@@ -117,16 +115,13 @@ class ExactIndex:
         n_parts = max(4 * threads, n_query // 20_000) if n_query > 64 else 1
         parts = [part for part in np.array_split(np.flatnonzero(~far), n_parts) if len(part)]
         near, boxes = np.empty((n_query, kernels.NEAR_LEAVES), dtype=np.int64), self._boxes(kernels.SPAN)
-        by_products = n_query * len(self.leaves) >= MANY_PAIRS
         tree = self.rows, self.ids, float(unit)
 
         def find_near_leaves(part: np.ndarray) -> None:
             kernels.find_near_leaves(places, part, boxes, near)
 
         def search_cells(part: np.ndarray) -> None:
-            kernels.search_cells(
-                part, near, by_products, places, query, slack, norms, boxes, self.leaves, tree, indices, squares
-            )
+            kernels.search_cells(part, near, places, query, slack, norms, boxes, self.leaves, tree, indices, squares)
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(find_near_leaves, parts))

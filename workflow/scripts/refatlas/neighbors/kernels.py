@@ -228,7 +228,7 @@ def _next_group(pair, end, pairs, places, limits, shifts, group, factors, thresh
 
 
 @cached_njit()
-def _search_pairs(pairs, starts, by_products, queries, leaves, tree, results):
+def _search_pairs(pairs, starts, queries, leaves, tree, results):
     """Search leaf by leaf, for all query cells that need a leaf.
 
     As |x|^2 - 2 x q + |q|^2, squared distances are a product of matrices, which is fast. A shift is
@@ -247,7 +247,7 @@ def _search_pairs(pairs, starts, by_products, queries, leaves, tree, results):
         pair = starts[leaf]
         while pair < starts[leaf + 1]:
             m, pair = _next_group(pair, starts[leaf + 1], pairs, places, limits, shifts, group, factors, thresholds)
-            if m > 0 and by_products:
+            if m > 0:
                 np.dot(factors[:m], leaves[leaf], values[:m])
                 _add_and_count(norms, values[:m], thresholds, counts)
             for g in range(m):
@@ -260,13 +260,12 @@ def _search_pairs(pairs, starts, by_products, queries, leaves, tree, results):
 
 
 @cached_njit()
-def search_cells(cells, near, by_products, places, query, slack, norms, boxes, leaves, tree, indices, squares):
+def search_cells(cells, near, places, query, slack, norms, boxes, leaves, tree, indices, squares):
     """Fill in the nearest reference cells of these query cells.
 
     Args:
         cells: positions of the query cells.
         near: leaves near to each query cell, from `find_near_leaves`.
-        by_products: whether products of matrices are used, for which scipy must be loaded.
         places, query: principal components of query cells in single precision, and their values.
         slack: error of their distances in single precision.
         norms: squared norms of the places.
@@ -286,7 +285,7 @@ def search_cells(cells, near, by_products, places, query, slack, norms, boxes, l
         place, n_rows = places[cell], len(tree[0])
         limits[cell] = _first_limit(place, near[cell], leaves, n_rows, slack[cell], buffer, smallest, positions)
         error = (len(place) + 16) * 2.0**-23 * (1 + np.sqrt(norms[cell])) ** 2
-        if by_products and error < limits[cell] / 16:
+        if error < limits[cell] / 16:
             shifts[cell] = norms[cell] - error
         start = n
         n = _find_pairs(place, limits[cell], n_leaves, boxes, bounds, leaf_of, bound_of, n)
@@ -294,5 +293,5 @@ def search_cells(cells, near, by_products, places, query, slack, norms, boxes, l
         if n > capacity - n_leaves or i == len(cells) - 1:
             ordered, starts = _by_leaf(leaf_of[:n], n_leaves)
             pairs, queries = (ordered, cell_of, bound_of), (places, query, slack, shifts)
-            _search_pairs(pairs, starts, by_products, queries, leaves, tree, results)
+            _search_pairs(pairs, starts, queries, leaves, tree, results)
             n = 0

@@ -158,7 +158,7 @@ def index_cells(latent: np.ndarray, labels: pd.Series, seed: int) -> ReferenceIn
         labels: label of each cell, none missing.
         seed: seed of the draw of cells for outlier factors.
     """
-    names, codes = np.unique(labels.astype(str).to_numpy(), return_inverse=True)
+    codes, names = pd.factorize(labels.astype(str).to_numpy(dtype=object), sort=True)
     sample = latent[draw_evenly(codes, MAX_CELLS, MIN_PER_LABEL, seed)]
     return ReferenceIndex(
         ExactIndex.build(latent),
