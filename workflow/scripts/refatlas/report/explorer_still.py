@@ -6,6 +6,7 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -62,7 +63,7 @@ def draw_still(
     colors = np.array([*(PALETTE[i % len(PALETTE)] for i in range(len(names))), NO_VALUE])[codes]
     colors = np.where(coloured, colors, GREY)
     x, y = grid.T
-    ax.scatter(x, y, c=colors, s=float(np.clip(15_000 / max(len(grid), 1), 0.8, 12)), linewidths=0)
+    ax.scatter(x, y, c=colors, s=float(np.clip(40_000 / max(len(grid), 1), 1, 14)), linewidths=0)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.axis("off")
     add_names(ax, codes[coloured], names, title)
@@ -85,9 +86,22 @@ def printable(name: str) -> str:
 
 
 def small_png(figure: Figure) -> bytes:
-    """Return a figure as PNG with at most 64 colours, and close it."""
+    """Return a figure as PNG in the colours of the palette, their tints and greys, and close it."""
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png")
     plt.close(figure)
-    Image.open(raw).convert("RGB").quantize(colors=64).save(small, format="png", optimize=True)
+    Image.open(raw).convert("RGB").quantize(palette=few_colors(), dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
     return small.getvalue()
+
+
+def few_colors() -> Image.Image:
+    """Return an image whose palette has all colours of the categories, two tints of each, and greys."""
+    colors = np.array([to_rgb(color) for color in [*PALETTE, NO_VALUE, GREY]])
+    tints = np.concatenate([1 - strength * (1 - colors) for strength in (1, 0.66, 0.33)])
+    # None is so near to white that white could be taken for it.
+    greys = np.append(np.linspace(0, 0.93, 255 - len(tints)), 1)[:, None].repeat(3, axis=1)
+    image = Image.new("P", (1, 1))
+    image.putpalette(np.rint(np.concatenate([tints, greys]) * 255).astype(np.uint8).tobytes())
+    return image

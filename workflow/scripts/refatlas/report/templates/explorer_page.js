@@ -11,6 +11,13 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** Return a new element of a drawing. */
+function drawn(tag, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  made.append(...children);
+  return made;
+}
+
 /** Return a number with separators of thousands. */
 function counted(n) {
   return n.toLocaleString("en");
@@ -110,7 +117,11 @@ function buildFrame(explorer) {
     className: "explorer-canvas", tabIndex: 0, role: "application",
     "aria-label": `Embedding of ${counted(data.n)} cells: ${KEYS}`,
   });
-  const overlay = element("canvas", { className: "explorer-overlay", "aria-hidden": "true" });
+  const outline = drawn("polygon");
+  const ring = drawn("circle");
+  const overlay = drawn("svg", outline, ring);
+  overlay.setAttribute("class", "explorer-overlay");
+  overlay.setAttribute("aria-hidden", "true");
   const tip = element("div", { className: "explorer-tip", hidden: true });
   const lasso = element("button", {
     type: "button", className: "explorer-lasso", title: "Draw around cells to choose them (key L)",
@@ -128,7 +139,7 @@ function buildFrame(explorer) {
   const note = data.note ? element("p", { className: "explorer-note" }, data.note) : null;
   const frame = element("div", { className: "explorer-frame" },
     element("div", { className: "explorer-view" }, stage, side), status, note, chosen);
-  return { frame, canvas, overlay, tip, lasso, stage, legend, status, box: chosen };
+  return { frame, canvas, outline, ring, tip, lasso, stage, legend, status, box: chosen };
 }
 
 /** Return the controls beside the picture. */

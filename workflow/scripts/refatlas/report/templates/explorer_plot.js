@@ -205,7 +205,7 @@ class Plot {
   /** Return the diameter of a cell in pixels of the page. */
   pointSize() {
     const base = Math.sqrt((this.width * this.height) / this.data.n) * 0.45;
-    const zoomed = Math.min(Math.max(base, 1), 6) * (this.view.scale / this.home) ** 0.4;
+    const zoomed = Math.min(Math.max(base, 1.5), 6) * (this.view.scale / this.home) ** 0.4;
     return Math.min(Math.max(zoomed, 1), 16);
   }
 
@@ -215,18 +215,20 @@ class Plot {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.uniform2f(this.at.centre, view.x, view.y);
     gl.uniform2f(this.at.scale, (2 * view.scale) / this.width, (2 * view.scale) / this.height);
-    gl.uniform1f(this.at.size, this.pointSize() * this.ratio);
     gl.uniform1f(this.at.alpha, data.n > 200000 ? 0.7 : 0.85);
-    this.drawPart(0, data.reference, this.plainReference);
-    this.drawPart(data.reference, data.n, false);
+    const size = this.pointSize() * this.ratio;
+    this.drawPart(0, data.reference, size, this.plainReference);
+    // A query over a grey reference stands out.
+    this.drawPart(data.reference, data.n, this.plainReference ? 1.3 * size : size, false);
   }
 
-  drawPart(start, end, plain) {
+  drawPart(start, end, size, plain) {
     const { gl } = this;
     if (start === end) return;
     // The highest values of a gene lie on top.
     const lift = plain ? 0 : this.lift;
     gl[lift ? "enable" : "disable"](gl.DEPTH_TEST);
+    gl.uniform1f(this.at.size, size);
     gl.uniform1f(this.at.lift, lift);
     gl.uniform1i(this.at.plain, plain ? 1 : 0);
     gl.drawElements(gl.POINTS, Math.ceil((end - start) * this.share), gl.UNSIGNED_INT, 4 * start);

@@ -70,27 +70,13 @@ class Pointing {
 
   /** Draw the lasso and the ring around the pinned cell. */
   drawOverlay(path = []) {
-    const { overlay, plot } = this;
-    if (overlay.width !== plot.canvas.width) overlay.width = plot.canvas.width;
-    if (overlay.height !== plot.canvas.height) overlay.height = plot.canvas.height;
-    const pen = overlay.getContext("2d");
-    pen.setTransform(plot.ratio, 0, 0, plot.ratio, 0, 0);
-    pen.clearRect(0, 0, plot.width, plot.height);
-    pen.lineWidth = 1.5;
-    pen.strokeStyle = "#1d2430";
-    pen.fillStyle = "rgba(36, 87, 166, 0.1)";
-    pen.beginPath();
-    path.forEach(([x, y]) => pen.lineTo(x, y));
-    if (path.length) {
-      pen.closePath();
-      pen.fill();
-      pen.stroke();
-    }
-    if (this.pinned !== undefined) {
-      const [x, y] = plot.toScreen(this.places[2 * this.pinned], this.places[2 * this.pinned + 1]);
-      pen.beginPath();
-      pen.arc(x, y, plot.pointSize() / 2 + 4, 0, 2 * Math.PI);
-      pen.stroke();
-    }
+    const { plot, places, pinned } = this;
+    this.outline.setAttribute("points", path.map((point) => point.join(",")).join(" "));
+    this.ring.toggleAttribute("hidden", pinned === undefined);
+    if (pinned === undefined) return;
+    const [x, y] = plot.toScreen(places[2 * pinned], places[2 * pinned + 1]);
+    this.ring.setAttribute("cx", x);
+    this.ring.setAttribute("cy", y);
+    this.ring.setAttribute("r", plot.pointSize() / 2 + 4);
   }
 }
