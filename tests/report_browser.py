@@ -50,6 +50,8 @@ def check_page(browser: Any, path: Path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[-1]
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+    dangling = "links => links.filter(a => !document.getElementById(a.hash.slice(1))).map(a => a.hash)"
+    assert page.locator("a[href^='#']").evaluate_all(dangling) == []
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
     assert said == []

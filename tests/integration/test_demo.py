@@ -171,6 +171,12 @@ def test_the_report_is_read_as_a_person_reads_it(folder):
         page.wait_for_load_state()
         assert page.get_by_role("heading", level=1).inner_text().startswith("inflamed")
         assert page.get_by_role("heading", level=2).first.inner_text() == "What to distrust, first"
+        composition = page.get_by_role("region", name="composition by label")
+        for header, number in (("novel", 4), ("cells", 1)):
+            for descending in (False, True):
+                composition.get_by_role("button", name=header, exact=True).click()
+                shown = [float(text.rstrip(" %")) for text in column(page, "composition by label", number)]
+                assert shown == sorted(shown, reverse=descending)
         labels = column(page, "presence of the labels", 0)
         assert sorted(labels) == sorted(set(labels))
         page.get_by_label("Filter rows").last.fill("mixing")

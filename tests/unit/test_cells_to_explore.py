@@ -90,3 +90,10 @@ def test_genes_are_those_of_their_cells():
 def test_kinds_of_columns(values, kind):
     found = as_column("x", pd.Series(values))
     assert (found.kind if found else None) == kind
+
+
+def test_a_query_of_a_reference_without_labels():
+    query = QueryCells(OBS[["sample"]], GENES.cells, {"m": np.ones((3, 2))}, ["sample"])
+    background = BACKGROUND.drop(columns="label")
+    found = query_explorer(query, background, np.zeros(2), GENES, SETTINGS, "q")
+    assert [column.name for column in found.columns] == ["sample", "presence"]
