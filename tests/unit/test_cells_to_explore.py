@@ -10,6 +10,7 @@ from refatlas.report.cells_to_explore import (
     QueryCells,
     as_column,
     expression,
+    in_steps,
     query_columns,
     query_explorer,
 )
@@ -73,6 +74,12 @@ def test_genes_are_those_of_their_cells():
     assert found[0].tolist() == [0, 0]
     assert found[1] == pytest.approx([np.log1p(1e4), 0], rel=1e-5)
     assert found[2] == pytest.approx([0, np.log1p(1e4)], rel=1e-5)
+
+
+def test_genes_are_rounded_to_steps_and_stay_above_zero():
+    found = in_steps(sparse.csr_matrix(np.array([[0.01, 3.2], [0, 1.04], [6.4, 0]])))
+    assert found.toarray() == pytest.approx(np.array([[0.2, 3.2], [0, 1.0], [6.4, 0]]))
+    assert in_steps(sparse.csr_matrix((3, 2))).nnz == 0
 
 
 @pytest.mark.parametrize(

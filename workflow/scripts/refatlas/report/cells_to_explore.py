@@ -16,6 +16,8 @@ from refatlas.report.explorer import Column, ExplorerData, stratified_sample
 
 # Cells whose genes are in a page: they are most of its bytes.
 GENE_CELLS = {"reference": 5_000, "query": 20_000}
+# Steps from 0 to the largest value of a gene: a colour says no more, and a third of the bytes is saved.
+STEPS = 32
 # Text columns of the user's with more values than these say nothing as colours.
 MAX_CATEGORIES = 200
 # Whole numbers with no more values than these are names, such as those of clusters or donors.
@@ -99,11 +101,18 @@ def expression(genes: CellGenes, cells: pd.Index, most: int) -> sparse.csr_matri
     rows = cells.get_indexer(genes.cells)
     known = np.flatnonzero(rows >= 0)
     known = np.sort(np.random.default_rng(0).permutation(known)[:most])
-    values = log_normalized(sparse.csr_matrix(genes.counts)[known])
+    values = in_steps(log_normalized(sparse.csr_matrix(genes.counts)[known]))
     place = sparse.csr_matrix(
         (np.ones(len(known), dtype=np.float32), (rows[known], np.arange(len(known)))), (len(cells), len(known))
     )
     return sparse.csr_matrix(place @ values)
+
+
+def in_steps(values: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return expression rounded to STEPS equal steps of each gene's largest value; what is not zero stays so."""
+    largest = values.max(axis=0).toarray().ravel()[values.indices]
+    rounded = np.maximum(np.rint(values.data / largest * STEPS), 1) * largest / STEPS
+    return sparse.csr_matrix((rounded.astype(np.float32), values.indices, values.indptr), shape=values.shape)
 
 
 @dataclass(frozen=True)
