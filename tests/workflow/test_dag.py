@@ -1,6 +1,7 @@
 """Which jobs are planned, and which mistakes stop the workflow before any job; by dry runs on small files."""
 
 import os
+import re
 import shutil
 import time
 
@@ -238,8 +239,9 @@ def test_mistakes_stop_the_workflow_at_its_start(project, change, message):
 
 
 def test_gpu_rules_ask_slurm_for_a_gpu_and_the_others_do_not(project):
-    run = snakemake(project, "--dry-run", "--workflow-profile", REPO / "profiles" / "slurm", "--printshellcmds")
-    blocks = (run.stdout + run.stderr).split("\n\n")
+    run = snakemake(project, "--dry-run", "--workflow-profile", REPO / "profiles" / "slurm", "--quiet", "host")
+    # Each job begins with the time.
+    blocks = re.split(r"\n\s*\[", run.stdout + run.stderr)
     for rule, gpu in (
         ("rule train_reference", True),
         ("rule map_query", True),
