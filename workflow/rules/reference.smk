@@ -73,6 +73,8 @@ rule sample_reference:
         "<logs>/sample_reference/counts.log",
     benchmark:
         "<benchmarks>/sample_reference/counts.tsv"
+    group:
+        shared("prepare_reference")
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -95,6 +97,9 @@ use rule sample_reference as sample_labelled_reference with:
         "<logs>/sample_reference/labelled_counts.log",
     benchmark:
         "<benchmarks>/sample_reference/labelled_counts.tsv"
+    group:
+        # None: it waits for the clusters, which wait for the counts.
+        shared(None)
 
 
 # Once per reference: every query reads it.
