@@ -321,7 +321,7 @@ def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(p
     )
     write(project, [{**DATASETS[0], "protein_key": "adt"}, {**DATASETS[1], "protein_key": "-"}], models=models)
     planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
-    assert "results/reference/counts.h5ad" in planned_jobs.split("rule prepare_query:")[1].split("output:")[0]
+    assert "results/reference/sample.h5ad" in planned_jobs.split("rule prepare_query:")[1].split("output:")[0]
 
 
 def test_a_dataset_replaced_by_an_older_file_is_scanned_again(project):
