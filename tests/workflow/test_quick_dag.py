@@ -14,6 +14,7 @@ FIRST_RULES = {
     "match_query",
     "calibrate_quick",
     "deliver_quick",
+    "sample_reference",
 }
 QUICK = {"calibrate_quick", "deliver_quick"}
 TRAINING = {"train_reference", "map_query", "index_reference", "transfer_labels"}
@@ -94,6 +95,7 @@ def test_without_folds_first_labels_are_not_calibrated(project):
         "scan_dataset",
         "select_genes",
         "build_reference",
+        "sample_reference",
         "prepare_query",
         "match_query",
         "deliver_quick",
