@@ -108,7 +108,7 @@ def test_an_annotation_is_planned_from_the_start(project):
     write(annotation="annotation.tsv", label_key="-")
     planned = submissions(folder, "--configfile", str(folder / "config.yaml"))
     assert ["annotate_cells"] in planned
-    assert ["build_reference", "select_genes"] in planned
+    assert ["build_reference", "sample_reference", "select_genes"] in planned
     assert planned.count(["label_counts"]) == 1
     of_fold = ["build_reference", "hold_out", "label_counts", "label_held_out", "plan_fold", "select_genes"]
     assert planned.count(of_fold) == 2
