@@ -14,9 +14,6 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from refatlas.errors import InputError
 
-def fork_quick_jobs():
-    pass
-
 include: "{REPO}/workflow/rules/screen.smk"
 
 rule all:

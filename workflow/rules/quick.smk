@@ -3,24 +3,6 @@
 #      whole run, what the models changed of it
 #
 # Jobs before these are those of the whole run, which goes on from them.
-from snakemake.shell import shell
-
-from refatlas.jobs import fork_server
-
-
-def fork_quick_jobs():
-    """Before the first job: where a first answer is planned on this machine, have its jobs forked from one process that has loaded the libraries, which takes most of the time of small jobs. Not with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
-    wanted = os.environ.get("REFATLAS_FORK_JOBS") != "0"
-    quick = any(job.rule.name == "deliver_quick" for job in workflow.dag.needrun_jobs())
-    alone = all(rule.script or rule.norun for rule in workflow.rules)
-    environments = workflow.deployment_settings.deployment_method
-    if wanted and quick and alone and workflow.local_exec and not environments:
-        command = fork_server.start()
-        if command:
-            # Snakemake puts it before the command of a script, in place of its own prefix.
-            shell.prefix(
-                "set -euo pipefail; " + command.replace("{", "{{").replace("}", "}}")
-            )
 
 
 # From the matched baseline alone. calibrate, which waits for all models, learns the same of it, and also from hidden labels,

@@ -5,7 +5,9 @@
 import logging
 
 from snakemake.settings.enums import Quietness
+from snakemake.shell import shell
 
+from refatlas.jobs import fork_server
 from refatlas.jobs.progress import (
     ProgressReport,
     in_terminal,
@@ -67,6 +69,21 @@ def end_progress():
     for thread in PROGRESS_REPORTS:
         thread.stop()
     logger.removeHandler(WATCH)
+
+
+def fork_quick_jobs():
+    """Before the first job: where a first answer is planned on this machine, have its jobs forked from one process that has loaded the libraries, which takes most of the time of small jobs. Not with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
+    wanted = os.environ.get("REFATLAS_FORK_JOBS") != "0"
+    quick = any(job.rule.name == "deliver_quick" for job in workflow.dag.needrun_jobs())
+    alone = all(rule.script or rule.norun for rule in workflow.rules)
+    environments = workflow.deployment_settings.deployment_method
+    if wanted and quick and alone and workflow.local_exec and not environments:
+        command = fork_server.start()
+        if command:
+            # Snakemake puts it before the command of a script, in place of its own prefix.
+            shell.prefix(
+                "set -euo pipefail; " + command.replace("{", "{{").replace("}", "}}")
+            )
 
 
 # Snakemake has one handler of each kind for the whole workflow.
