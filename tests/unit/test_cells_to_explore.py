@@ -9,6 +9,7 @@ from refatlas.report.cells_to_explore import (
     CellGenes,
     QueryCells,
     as_column,
+    columns_note,
     expression,
     in_steps,
     query_columns,
@@ -104,3 +105,10 @@ def test_a_query_of_a_reference_without_labels():
     background = BACKGROUND.drop(columns="label")
     found = query_explorer(query, background, np.zeros(2), GENES, SETTINGS, "q")
     assert [column.name for column in found.columns] == ["sample", "presence"]
+
+
+def test_columns_that_are_no_colours_or_not_there_are_named():
+    assert columns_note([], []) == ""
+    found = columns_note(["barcode"], ["tissue"])
+    assert found.startswith("No colours: barcode")
+    assert found.endswith("The file has no column tissue, which report.columns names.")

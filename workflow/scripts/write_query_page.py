@@ -1,4 +1,4 @@
-"""Writes the page of one query in the report, and what the index shows of it.
+"""Writes the page of one query in the report, and what lists of queries show of it.
 
 in:  the query's h5ad, cells.parquet, counts.h5ad, check.json, figure, mapping.json of each model and
      latent.parquet of the delivered one; its labels.csv, verdict.json, sources.json, sources.parquet, groups of novel

@@ -8,13 +8,13 @@ import ctypes
 import os
 import signal
 import sys
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 from refatlas.errors import InputError, listed
 from refatlas.io import watchdog
+from refatlas.jobs.process_end import run_to_end
 from refatlas.jobs.run import Main, exit_quickly, run_job, run_logged
 
 # Signals that end a process which cannot continue. The last is the watchdog's.
@@ -66,19 +66,12 @@ def _report_crash(smk: Any, end: signal.Signals) -> None:
 
 def _run_child(main: Main, smk: Any) -> NoReturn:
     """Run a job in this process, and end it with 0 or with the code of the failure."""
-    code: int | str | None = 1
-    try:
+
+    def run() -> None:
         if sys.platform == "linux":
             # The child process ends with its parent.
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         watchdog.enable_watchdog()
         run_logged(main, smk)
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    except BaseException:  # noqa: BLE001  (as Python itself would end)
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else int(code is not None))
+
+    run_to_end(run)

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 from refatlas.jobs import fork_client
 from refatlas.jobs.fork_client import STATUS, STREAMS
+from refatlas.jobs.process_end import run_to_end
 
 # What jobs before the training of models import, most of all within these modules.
 LOADED = (
@@ -187,22 +188,13 @@ def receive_job(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 def run_job_script(job: dict[str, Any], streams: list[int]) -> NoReturn:
     """Run a script in this process as `python SCRIPT` would, and end the process."""
-    code: int | str | None = 1
-    try:
+
+    def run() -> None:
         _become_client(job, streams)
         _set_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         _run_script(job["script"])
-        code = 0
-    except SystemExit as end:
-        code = end.code
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-    except BaseException:  # noqa: BLE001  (as Python itself would end)
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else int(code is not None))
+
+    run_to_end(run)
 
 
 def _become_client(job: dict[str, Any], streams: list[int]) -> None:

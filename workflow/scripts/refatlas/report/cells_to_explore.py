@@ -59,7 +59,7 @@ def reference_explorer(cells: pd.DataFrame, models: Sequence[str], n_cells: int,
     """Return the explorer of the reference.
 
     Args:
-        cells: report_cells.parquet.
+        cells: shown.parquet.
         models: names of the models.
         n_cells: of the whole reference.
         genes: of some of its cells.
@@ -170,7 +170,9 @@ def query_explorer(
     rows = stratified_sample(labels.reset_index(drop=True), settings["max_cells"], 0)
     obs, names = query.obs.iloc[rows], query.names[rows]
     under = places_of(background, models)
-    columns, left_out = query_columns(obs, query.own, settings["columns"])
+    wanted = settings["columns"]
+    columns, left_out = query_columns(obs, query.own, wanted)
+    missing = [] if wanted == "all" else [name for name in wanted if name not in query.own]
     columns = [_under(column, n) for column in columns]
     levels = [name for name in label_columns(background) if name in obs and name not in query.own]
     columns = [*(label_column_of(name, background[name], obs[name]) for name in levels), *columns]
@@ -183,7 +185,9 @@ def query_explorer(
         columns=columns,
         genes=expression(genes, background.index.append(names), GENE_CELLS["query"]),
         gene_names=genes.names,
-        note=" ".join(filter(None, [sample_note(len(obs), len(query.obs), "the query"), columns_note(left_out)])),
+        note=" ".join(
+            filter(None, [sample_note(len(obs), len(query.obs), "the query"), columns_note(left_out, missing)])
+        ),
         file_name=f"{name}_cells",
     )
 
@@ -199,11 +203,18 @@ def label_column_of(name: str, reference: pd.Series, query: pd.Series) -> Column
     return Column(name, "category", pd.Series(pd.Categorical(values, labels.append(given))))
 
 
-def columns_note(left_out: Sequence[str]) -> str:
-    """Return a sentence on columns that are no colours; "" if all are."""
-    if not left_out:
-        return ""
-    return f"No colours: {', '.join(left_out)} (no values, or more than {MAX_CATEGORIES} different ones)."
+def columns_note(left_out: Sequence[str], missing: Sequence[str]) -> str:
+    """Return sentences on columns that are no colours; "" if all are.
+
+    Args:
+        left_out: columns of the file. missing: columns that `report.columns` names and the file lacks.
+    """
+    found = []
+    if left_out:
+        found.append(f"No colours: {', '.join(left_out)} (no values, or more than {MAX_CATEGORIES} different ones).")
+    if missing:
+        found.append(f"The file has no column {', '.join(missing)}, which report.columns names.")
+    return " ".join(found)
 
 
 def query_columns(obs: pd.DataFrame, own: Sequence[str], wanted: str | Sequence[str]) -> tuple[list[Column], list[str]]:

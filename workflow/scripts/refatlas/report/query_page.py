@@ -1,4 +1,4 @@
-"""The page of one query in the report, and what the index shows of it."""
+"""The page of one query in the report."""
 
 import math
 from dataclasses import dataclass, field
