@@ -21,18 +21,12 @@ $(UV):
 
 demo: env
 	.venv/bin/snakemake
-	@echo
-	@echo "labels: results/queries/inflamed/labels.csv and results/queries/panel/labels.csv"
-	@echo "report: results/report/index.html"
 
 # A person would look at the markers and correct the names between the two runs.
 demo_from_scratch: env
 	.venv/bin/snakemake --configfile config/from_scratch/1_clusters.yaml
 	.venv/bin/python -m refatlas.annotate.accept from_scratch/results/reference/models/scvi/annotation/0.5.tsv from_scratch/annotation.tsv
 	.venv/bin/snakemake --configfile config/from_scratch/2_labels.yaml
-	@echo
-	@echo "labels: from_scratch/results/queries/inflamed/labels.csv"
-	@echo "report: from_scratch/results/report/index.html"
 
 test: env check
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
