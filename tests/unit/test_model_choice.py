@@ -19,6 +19,7 @@ from refatlas.evaluate.model_choice import (
     held_out_scores,
 )
 from refatlas.evaluate.model_remarks import mean_ranks
+from refatlas.evaluate.transfer_summary import MEANS
 from refatlas.io.atomic import read_csv, write_json
 from refatlas.report.model_choice_figure import plot_model_choice
 
@@ -186,6 +187,17 @@ def transfer_rows(**scores: float) -> pd.DataFrame:
     )
 
 
+def held_out_rows(**scores: float) -> pd.DataFrame:
+    """Return scores.csv of a fold: kNN of each model, for two batches and for all cells."""
+    rows = [
+        {"split": "fold_1", "query": "heldout", "model": model, "source": "knn", "level": 1, "batch": batch}
+        | dict.fromkeys(MEANS, value)
+        for model, value in scores.items()
+        for batch in ("all", "d:x", "d:y")
+    ]
+    return pd.DataFrame(rows).assign(n_cells=4, n_seen=4)
+
+
 def test_held_out_scores_are_those_of_the_best_source_over_all_folds():
     table = transfer_rows(a_knn=0.7, a_logistic=0.8, a_distance=np.nan, b_knn=0.9)
     table = pd.concat([table, table.assign(split="fold_1", macro_f1=1.0), table.assign(level=2, macro_f1=1.0)])
@@ -311,8 +323,8 @@ def test_the_script_writes_tables_and_a_figure(script, clusters, tmp_path, kind)
     integration_rows(a={"ilisi": 0.5}, b={"ilisi": 0.6}).to_csv(tmp_path / "integration.csv", index=False)
     files["integration"] = "integration.csv"
     if kind == "all":
-        transfer_rows(a_knn=0.9, b_knn=0.5).to_csv(tmp_path / "transfer.csv", index=False)
-        files["transfer"] = "transfer.csv"
+        held_out_rows(a=0.9, b=0.5).to_csv(tmp_path / "scores.csv", index=False)
+        files["held_out_scores:fold_1"] = "scores.csv"
         write_json(
             {"seconds": 3.5, "peak_mb": 100, "device": "cpu"}, tmp_path / "logs/train_reference/reference/a.json"
         )
@@ -330,6 +342,8 @@ def test_the_script_writes_tables_and_a_figure(script, clusters, tmp_path, kind)
     assert len(read_csv(output["clusters"])) == (0 if kind == "no clusters" else 5)
     assert len(read_csv(output["labels"])) == (6 if kind == "all" else 0)
     assert table["train_seconds"].tolist() == pytest.approx([3.5 if kind == "all" else np.nan, np.nan], nan_ok=True)
+    if kind == "all":
+        assert table.set_index("model")["macro_f1"].to_dict() == {"a": 0.9, "b": 0.5}
     assert (tmp_path / "out/models.png").stat().st_size > 1000
 
 
