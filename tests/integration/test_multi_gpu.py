@@ -150,7 +150,7 @@ def test_through_the_workflow(tmp_path):
         genes={"n_top": 60},
         qc={"min_genes": 1},
     )
-    run = snakemake(tmp_path, "--cores", "2", "results/reference/models/mine/model.pt")
+    run = snakemake(tmp_path, "--cores", "2", "--quiet", "host", "--", "results/reference/models/mine/model.pt")
     assert "gpu=2" in run.stderr
     folder = tmp_path / "results/reference/models/mine"
     assert "trained by 2 processes together" in (folder / "training.md").read_text()

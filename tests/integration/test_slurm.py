@@ -101,10 +101,11 @@ def folder(tmp_path_factory, cluster) -> Path:
 
 @pytest.fixture(scope="module")
 def jobs(folder, cluster) -> dict[str, dict]:
-    """The submissions from both models' training to the query's labels; files are read before,
+    """The submissions from both models' training to the query's labels; files are read and cells drawn before,
     without the cluster, to save time.
     """
-    snakemake(folder, "--cores", "2", "results/reference/counts.h5ad", "results/queries/q/counts.h5ad")
+    read = ("results/reference/sample.h5ad", "results/queries/q/counts.h5ad")
+    snakemake(folder, "--cores", "2", *read)
     known = set(cluster.finished())
     on_cluster(folder, site_profile(folder / "profile", **SITE), "results/queries/q/labels.csv")
     return jobs_since(cluster, known)
