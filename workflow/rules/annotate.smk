@@ -257,67 +257,6 @@ rule label_held_out:
         "../scripts/label_held_out.py"
 
 
-# Known labels of a query that have no name in common with the reference cannot be scored.
-rule check_query_labels:
-    input:
-        **of_datasets(dataset_cells=CELLS),
-        cells="<results>/queries/{name}/cells.parquet",
-    output:
-        check="<results>/queries/{name}/known_labels.json",
-    log:
-        "<logs>/check_query_labels/{name}.log",
-    benchmark:
-        "<benchmarks>/check_query_labels/{name}.tsv"
-    priority: 100
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=minutes(10),
-    params:
-        revision=revision("check_query_labels"),
-        names=[CONFIG["annotation"], CONFIG["label_map"]],
-    script:
-        "../scripts/check_query_labels.py"
-
-
-# Novel cells of a query: which lie together, and what marks them among the query's other cells.
-rule group_novel:
-    input:
-        latent=f"<results>/queries/{{name}}/models/{CONTROL_MODEL}/latent.parquet",
-        cells="<results>/queries/{name}/cells.parquet",
-        genes="<results>/queries/{name}/genes.parquet",
-        check="<results>/queries/{name}/check.json",
-        delivered="<results>/queries/{name}/delivered.parquet",
-        files=lambda w: files_of(query_row(w.name)) + suggestion_files(),
-    output:
-        groups="<results>/queries/{name}/novel_groups.csv",
-        cells="<results>/queries/{name}/novel_cells.csv",
-        markers="<results>/queries/{name}/novel_markers.csv",
-        dot_plot="<results>/queries/{name}/novel_markers.png",
-    log:
-        "<logs>/group_novel/{name}.log",
-    benchmark:
-        "<benchmarks>/group_novel/{name}.tsv"
-    group:
-        # None where it reads the user's marker genes, which it may refuse: a failed group loses the labels as well.
-        shared(None if CONFIG["suggestions"]["markers"] else group_of_query)
-    conda:
-        "../../envs/refatlas.yaml"
-    threads: 2
-    resources:
-        mem_mb=scaled_mem_mb(base=3000, per_input_mb=6, of="latent"),
-        runtime=minutes(60, per_input_mb=0.2),
-    params:
-        revision=revision("group_novel"),
-        row=lambda w: query_row(w.name),
-        suggestions=CONFIG["suggestions"],
-        k=CONFIG["clusters"]["n_neighbors"],
-        seed=CONFIG["seed"],
-    script:
-        "../scripts/group_novel.py"
-
-
 # Which model and settings suit the atlas: with and without labels, beside run time and memory.
 rule compare_models:
     input:

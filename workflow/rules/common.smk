@@ -1,5 +1,5 @@
-# in:  the configuration and the two sheets
-# out: CONFIG, DATASETS, QUERIES, MODELS (checked, by name), FOLDS; LABELLED (whether the reference has labels), RELABELLED (whether an annotation
+# in:  the configuration, the two sheets, and the manifest of an atlas bundle if the configuration names one
+# out: ATLAS (that manifest), CONFIG, DATASETS, QUERIES, MODELS (checked, by name), FOLDS; LABELLED (whether the reference has labels), RELABELLED (whether an annotation
 #      or a label map gives them); constraints of the wildcards; functions for inputs and params
 #
 # {split}  a reference: "reference", or that of a fold, "evaluation/FOLD"
@@ -55,6 +55,16 @@ if refatlas.__version__ != VERSION:
         f"{os.path.dirname(refatlas.__file__)}; install version {VERSION}, or uninstall the other one"
     )
 
+from refatlas.bundle.manifest import (
+    MATCHED_SAMPLE,
+    atlas_setting,
+    digest_of,
+    find_manifest,
+    read_manifest,
+    require_files,
+    settings_to_keep,
+    settings_with_atlas,
+)
 from refatlas.config.annotation import (
     named_levels,
     read_annotation,
@@ -102,9 +112,15 @@ from refatlas.resources import (
 )
 from refatlas.revisions import revision
 
+ATLAS, ATLAS_PATH = None, None
 try:
-    CONFIG = complete_config(config)
-    DATASETS, QUERIES = load_sheets(CONFIG, produced=tuple(DEMO.values()))
+    if config.get("atlas") is not None:
+        ATLAS_PATH = atlas_setting(config["atlas"])["path"]
+        ATLAS = read_manifest(ATLAS_PATH)
+    CONFIG = complete_config(settings_with_atlas(config, ATLAS) if ATLAS else config)
+    DATASETS, QUERIES = load_sheets(
+        CONFIG, produced=tuple(DEMO.values()), datasets=ATLAS and ATLAS["datasets"]
+    )
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
     )
@@ -126,9 +142,11 @@ except InputError as error:
 
 LABELLED = has_labels(DATASETS, ANNOTATION)
 RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])
+if ATLAS:
+    LABELLED, RELABELLED = (ATLAS["labels"][key] for key in ("labelled", "relabelled"))
 # What is left out without labels, and why.
 LEFT_OUT = []
-if not LABELLED:
+if not LABELLED and not ATLAS:
     CONFIG, LEFT_OUT = without_labels(CONFIG)
     if not workflow.remote_exec:
         for line in LEFT_OUT:
@@ -143,6 +161,8 @@ N_LEVELS = max(
         *(len(row["label_keys"]) for row in DATASETS.values()),
     ]
 )
+if ATLAS:
+    N_LEVELS = ATLAS["labels"]["levels"]
 ANNOTATED_MODEL = next((row.model for row in ANNOTATION if row.decided), None)
 # Models are compared, and labels of datasets matched, where there are several.
 LABELLED_DATASETS = [name for name, row in DATASETS.items() if row["label_keys"]]
@@ -165,6 +185,22 @@ CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
 # Only where the sheet names a query's own labels is there something to score.
 SCORED = [name for name, row in QUERIES.items() if row["label_keys"] and LABELLED]
 CONTROL_MODEL = CONFIG["deliver"]["model"]
+# The cells that a query is matched with: in an atlas that has grown, also those of queries.
+MATCHED_COUNTS = SAMPLES[COUNTS]
+if ATLAS and ATLAS.get("grown"):
+    MATCHED_COUNTS = MATCHED_SAMPLE
+# The queries whose cells join the next version of an atlas bundle.
+GROWN = CONFIG["bundle"]["grow"]
+TREE_FILES = ("tree.npz", "tree.csv", "tree.nwk")
+SCORE_TABLES = ("scores", "label_scores", "reliability")
+ABOUT_BUNDLE = ("title", "description", "authors", "license", "citation")
+ABOUT_BUNDLE += ("intended_use", "not_for")
+# A bundle has the counts of all cells where its authors want that.
+COUNTS_IN_BUNDLE = [
+    f"reference/{name}"
+    for name in dict.fromkeys(["counts.h5ad", COUNTS])
+    if CONFIG["bundle"]["counts"] == "all" and not ATLAS
+]
 # A resource of the rules, not a parameter: a change must not train anything again.
 CHECKPOINT_SECONDS = math.ceil(60 * CONFIG["checkpoint"]["minutes"])
 DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
@@ -180,14 +216,18 @@ def one_of(names):
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
+# Of an atlas bundle, nothing is made but what a query needs.
+MADE_FOLDS = [] if ATLAS else FOLDS
+
+
 wildcard_constraints:
     dataset=one_of(DATASETS),
     # Not one of their names: the time of planning would grow with the square of the number of queries.
     name="[^/]+",
     model=one_of(MODELS),
-    fold=one_of(FOLDS),
-    split=f"reference|evaluation/({one_of(FOLDS)})",
-    query=f"queries/[^/]+|evaluation/({one_of(FOLDS)})/{HELD_OUT}",
+    fold=one_of(MADE_FOLDS),
+    split=f"reference|evaluation/({one_of(MADE_FOLDS)})",
+    query=f"queries/[^/]+|evaluation/({one_of(MADE_FOLDS)})/{HELD_OUT}",
 
 
 def files_of(row):
@@ -206,9 +246,8 @@ def query_row(name):
 
 
 try:
-    require_not_in_future(
-        f for row in [*DATASETS.values(), *QUERIES.values()] for f in files_of(row)
-    )
+    rows = [*([] if ATLAS else DATASETS.values()), *QUERIES.values()]
+    require_not_in_future(file for row in rows for file in files_of(row))
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -266,6 +305,12 @@ def sampled(counts):
         return f"<results>/{split}/{SAMPLES[found] if split == 'reference' else found}"
 
     return path
+
+
+def matched_with(wildcards):
+    """The counts that a {query} is matched with."""
+    split = reference_of(wildcards.query)
+    return f"<results>/{split}/{MATCHED_COUNTS if split == 'reference' else COUNTS}"
 
 
 def if_labelled(**paths):
@@ -379,7 +424,9 @@ def changes_of_first_labels():
 
 
 def templates():
-    """The tables for people to fill in, with what they need for it."""
+    """The tables for people to fill in, with what they need for it; none with an atlas bundle."""
+    if ATLAS:
+        return []
     folder = "<results>/reference/models/{model}"
     return [
         *expand(
@@ -641,3 +688,79 @@ def group_of_report(wildcards):
 def unless_on_gpu(group):
     """A function that returns that group for a model without use for a GPU, and none for the others."""
     return lambda w: None if trains_on_gpu(w) else group(w)
+
+
+def bundled_files():
+    """The results of the reference that the jobs of queries read, below the folder of the results."""
+    model, dataset, fold = (
+        "reference/models/{}/{}",
+        "reference/datasets/{}/{}",
+        "evaluation/{}/{}",
+    )
+    of_model = ["model.pt", "model.pt.sha256", "model.json", "training.md"]
+    of_model += ["latent.parquet", "umap.parquet"]
+    of_model += ["index.npz"] if LABELLED else []
+    of_model += ["cluster_stability.csv"] if CLUSTERED else []
+    found = ["reference/genes.parquet", "reference/background.parquet"]
+    samples = [SAMPLES["counts.h5ad"], SAMPLES[COUNTS], MATCHED_COUNTS]
+    found += [f"reference/{name}" for name in dict.fromkeys(samples)]
+    found += ["report/reference.html", "evaluation/integration.csv"]
+    found += [model.format(m, name) for m in MODELS for name in of_model]
+    found += [
+        model.format(m, name) for m in CONFIG["tree"]["models"] for name in TREE_FILES
+    ]
+    of_dataset = dict.fromkeys(["scan.json", "cells.parquet", CELLS])
+    found += [dataset.format(d, name) for d in DATASETS for name in of_dataset]
+    if FOLDS:
+        found += ["evaluation/calibration.json", "evaluation/quick/calibration.json"]
+    of_fold = ["fold.json"]
+    of_fold += [f"{HELD_OUT}/{name}.csv" for name in SCORE_TABLES]
+    found += [fold.format(f, name) for f in FOLDS for name in of_fold]
+    of_fold = [f"{HELD_OUT}/{name}" for name in ("measures.json", "mapqc.json")]
+    found += [fold.format(f, name) for f in CALIBRATION_FOLDS for name in of_fold]
+    return found + COUNTS_IN_BUNDLE
+
+
+def facts_of_bundle():
+    """What a bundle says of itself beside its files: names, settings, labels and models."""
+    about = CONFIG["bundle"]
+    return {
+        "name": about["name"],
+        "version": about["version"],
+        "about": {key: about[key] for key in ABOUT_BUNDLE},
+        "settings": settings_to_keep(CONFIG),
+        "datasets": {
+            name: {key: row[key] for key in ("label_keys", "protein_key")}
+            for name, row in DATASETS.items()
+        },
+        "labels": {
+            "labelled": LABELLED,
+            "relabelled": RELABELLED,
+            "levels": N_LEVELS,
+        },
+        "models": {name: settings["type"] for name, settings in MODELS.items()},
+        "counts": about["counts"],
+    }
+
+
+def reference_for_people():
+    """The reference's file of cells; none with an atlas bundle, which lacks the counts of most cells."""
+    return [] if ATLAS else ["<results>/reference/reference.h5ad"]
+
+
+def joined_file(wildcards):
+    """The file of the reference and all queries together."""
+    if ATLAS:
+        raise WorkflowError(
+            "target atlas joins the counts of the reference with those of queries, and an atlas bundle lacks those of most cells; run it where the atlas was made"
+        )
+    return "<results>/atlas/atlas.h5ad"
+
+
+def bundle_file(wildcards):
+    """The file of the atlas bundle; with a bundle, of its next version."""
+    if ATLAS and not GROWN:
+        raise WorkflowError(
+            "target bundle of an atlas bundle writes its next version; name labelled queries in bundle.grow"
+        )
+    return "<results>/bundle/atlas.tar"

@@ -1,5 +1,5 @@
-# in:  the users' files named in the sheets
-# out: which cells to keep, which genes to take, and the counts that models are trained on and mapped with
+# in:  the reference's files named in the sheet
+# out: which cells to keep, which genes to take, and the counts that models are trained on
 
 
 rule scan_dataset:
@@ -123,39 +123,3 @@ rule build_reference:
         rows=DATASETS,
     script:
         "../scripts/build_reference.py"
-
-
-# Ahead of training, so that a query that cannot be mapped is refused before it. Its labels stay behind: no model sees them.
-rule prepare_query:
-    input:
-        # The names of the reference's proteins, which a query's are matched to.
-        reference="<results>/reference/sample.h5ad" if WITH_PROTEINS else [],
-        files=lambda w: files_of(query_row(w.name)),
-        genes="<results>/reference/genes.parquet",
-    output:
-        cells="<results>/queries/{name}/cells.parquet",
-        genes="<results>/queries/{name}/genes.parquet",
-        check="<results>/queries/{name}/check.json",
-        counts="<results>/queries/{name}/counts.h5ad",
-    log:
-        "<logs>/prepare_query/{name}.log",
-    benchmark:
-        "<benchmarks>/prepare_query/{name}.tsv"
-    priority: 100
-    conda:
-        "../../envs/refatlas.yaml"
-    threads: 2
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
-        runtime=minutes(120),
-    params:
-        revision=revision("prepare_query"),
-        row=lambda w: query_row(w.name),
-        files=lambda w: fingerprints_of(query_row(w.name)),
-        settings=lambda w: {
-            "qc": CONFIG["qc"],
-            "unlabeled": CONFIG["unlabeled"],
-            "min_gene_overlap": CONFIG["query"]["min_gene_overlap"],
-        },
-    script:
-        "../scripts/prepare_query.py"

@@ -1,5 +1,65 @@
-# in:  a query's counts, or those that a fold holds out; the trained models
-# out: the query's latent spaces, its labels by each source, the delivered labels and the verdict on the mapping
+# in:  a query's file, or the counts that a fold holds out; the trained models
+# out: the query's counts and latent spaces, its labels by each source, the delivered labels and the verdict on the mapping
+
+
+# Ahead of training, so that a query that cannot be mapped is refused before it. Its labels stay behind: no model sees them.
+rule prepare_query:
+    input:
+        # The names of the reference's proteins, which a query's are matched to.
+        reference="<results>/reference/sample.h5ad" if WITH_PROTEINS else [],
+        files=lambda w: files_of(query_row(w.name)),
+        genes="<results>/reference/genes.parquet",
+    output:
+        cells="<results>/queries/{name}/cells.parquet",
+        genes="<results>/queries/{name}/genes.parquet",
+        check="<results>/queries/{name}/check.json",
+        counts="<results>/queries/{name}/counts.h5ad",
+    log:
+        "<logs>/prepare_query/{name}.log",
+    benchmark:
+        "<benchmarks>/prepare_query/{name}.tsv"
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    threads: 2
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=0.5),
+        runtime=minutes(120),
+    params:
+        revision=revision("prepare_query"),
+        row=lambda w: query_row(w.name),
+        files=lambda w: fingerprints_of(query_row(w.name)),
+        settings=lambda w: {
+            "qc": CONFIG["qc"],
+            "unlabeled": CONFIG["unlabeled"],
+            "min_gene_overlap": CONFIG["query"]["min_gene_overlap"],
+        },
+    script:
+        "../scripts/prepare_query.py"
+
+
+# Known labels of a query that have no name in common with the reference cannot be scored.
+rule check_query_labels:
+    input:
+        **of_datasets(dataset_cells=CELLS),
+        cells="<results>/queries/{name}/cells.parquet",
+    output:
+        check="<results>/queries/{name}/known_labels.json",
+    log:
+        "<logs>/check_query_labels/{name}.log",
+    benchmark:
+        "<benchmarks>/check_query_labels/{name}.tsv"
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
+        runtime=minutes(10),
+    params:
+        revision=revision("check_query_labels"),
+        names=[CONFIG["annotation"], CONFIG["label_map"]],
+    script:
+        "../scripts/check_query_labels.py"
 
 
 rule map_query:
@@ -42,30 +102,6 @@ rule map_query:
         "../scripts/map_query.py"
 
 
-rule describe_query:
-    input:
-        model="<results>/queries/{name}/models/{model}/model.pt",
-        counts="<results>/queries/{name}/counts.h5ad",
-        reference=f"<results>/reference/{COUNTS}",
-    output:
-        tables=directory("<results>/queries/{name}/models/{model}/tables"),
-    log:
-        "<logs>/describe_query/{name}/{model}.log",
-    benchmark:
-        "<benchmarks>/describe_query/{name}/{model}.tsv"
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        gpu=gpus_of,
-        mem_mb=describing_mem_mb(),
-        runtime=minutes(120),
-    params:
-        revision=revision("describe_query"),
-        settings=lambda w: table_settings(MODELS[w.model]),
-    script:
-        "../scripts/describe_model.py"
-
-
 # By every model: weighted kNN, logistic regression, and what the model's own classifier and its tree of labels say.
 rule transfer_labels:
     input:
@@ -106,7 +142,7 @@ rule transfer_labels:
 # By the baseline fitted anew to the reference as the query measured it: labels, and what novelty and verdict are made of.
 rule match_query:
     input:
-        reference=sampled(COUNTS),
+        reference=matched_with,
         query="<results>/{query}/counts.h5ad",
     output:
         labels="<results>/{query}/matched/labels.parquet",
@@ -212,108 +248,25 @@ rule deliver_labels:
         "../scripts/deliver_labels.py"
 
 
-# Of queries that name control cells, by the latent space of the model that deliver.model names.
-rule run_mapqc:
+rule classify_by_tree:
     input:
-        **of_datasets(dataset_cells="cells.parquet"),
-        reference=f"<results>/reference/models/{CONTROL_MODEL}/latent.parquet",
-        query=f"<results>/queries/{{name}}/models/{CONTROL_MODEL}/latent.parquet",
-        cells="<results>/queries/{name}/cells.parquet",
+        tree=of_reference("models/{model}/tree.npz"),
+        latent="<results>/{query}/models/{model}/latent.parquet",
     output:
-        scores="<results>/queries/{name}/mapqc.parquet",
-        summary="<results>/queries/{name}/mapqc.json",
+        nodes="<results>/{query}/models/{model}/tree.parquet",
+        labels="<results>/{query}/models/{model}/tree_labels.parquet",
     log:
-        "<logs>/run_mapqc/{name}.log",
+        "<logs>/classify_by_tree/{query}/{model}.log",
     benchmark:
-        "<benchmarks>/run_mapqc/{name}.tsv"
-    wildcard_constraints:
-        name=one_of(CONTROLLED),
+        "<benchmarks>/classify_by_tree/{query}/{model}.tsv"
     group:
         shared(group_of_query)
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=2000, per_input_mb=10),
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
         runtime=minutes(60),
     params:
-        revision=revision("run_mapqc"),
-        seed=CONFIG["seed"],
+        revision=revision("classify_by_tree"),
     script:
-        "../scripts/run_mapqc.py"
-
-
-# Places in the reference's UMAP, which does not move, and the figure of them.
-rule embed_query:
-    input:
-        **of_models(
-            reference="<results>/reference/models/{model}/latent.parquet",
-            umap="<results>/reference/models/{model}/umap.parquet",
-            query="<results>/queries/{name}/models/{model}/latent.parquet",
-            **if_labelled(
-                labels="<results>/queries/{name}/models/{model}/labels.parquet",
-                index="<results>/reference/models/{model}/index.npz",
-            ),
-        ),
-        cells="<results>/queries/{name}/cells.parquet",
-    output:
-        **of_models(umap="<results>/queries/{name}/models/{model}/umap.parquet"),
-        figure=report(
-            "<results>/queries/{name}/umap.png",
-            caption="../report/query.rst",
-            category="Queries",
-            labels={"query": "{name}", "figure": "UMAP over the reference"},
-        ),
-    log:
-        "<logs>/embed_query/{name}.log",
-    benchmark:
-        "<benchmarks>/embed_query/{name}.tsv"
-    group:
-        shared(group_of_query)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=9),
-        runtime=minutes(120),
-    params:
-        revision=revision("embed_query"),
-        k=CONFIG["umap"]["n_neighbors"],
-    script:
-        "../scripts/embed_query.py"
-
-
-# Of queries whose labels are known, and of the cells that folds hold out.
-rule score_transfer:
-    input:
-        unpack(fold_of),
-        **of_models(
-            labels="<results>/{query}/models/{model}/labels.parquet",
-            distance="<results>/{query}/models/{model}/distance.parquet",
-            fit="<results>/{query}/models/{model}/fit.parquet",
-        ),
-        **of_datasets(dataset_cells=CELLS),
-        **of_matched("<results>/{query}"),
-        sources="<results>/{query}/sources.parquet",
-        delivered="<results>/{query}/delivered.parquet",
-        cells=scored_cells,
-    output:
-        scores="<results>/{query}/scores.csv",
-        label_scores="<results>/{query}/label_scores.csv",
-        confusion="<results>/{query}/confusion.csv",
-        reliability="<results>/{query}/reliability.csv",
-    log:
-        "<logs>/score_transfer/{query}.log",
-    benchmark:
-        "<benchmarks>/score_transfer/{query}.tsv"
-    group:
-        shared(group_of_scores)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=60),
-        runtime=minutes(30),
-    params:
-        revision=revision("score_transfer"),
-        split=lambda w: SPLIT_NAMES.get(reference_of(w.query), w.query.split("/")[1]),
-        query=lambda w: w.query.split("/")[-1],
-    script:
-        "../scripts/score_transfer.py"
+        "../scripts/classify_by_tree.py"

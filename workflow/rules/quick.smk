@@ -1,45 +1,8 @@
-# in:  the cells of queries, and those that folds hold out, with their labels by the matched baseline
+# in:  the cells of queries with their labels by the matched baseline, and its calibration
 # out: a first answer, before any model is trained: labels and verdict of every query (results/queries/NAME/quick); after the
 #      whole run, what the models changed of it
 #
 # Jobs before these are those of the whole run, which goes on from them.
-
-
-# From the matched baseline alone. calibrate, which waits for all models, learns the same of it, and also from hidden labels,
-# which take half of the time: here, all measures of novelty count alike.
-rule calibrate_quick:
-    input:
-        **{
-            key: path
-            for fold in CALIBRATION_FOLDS
-            for key, path in of_matched(
-                f"<results>/evaluation/{fold}/{HELD_OUT}", f":{fold}"
-            ).items()
-        },
-        **of_folds(
-            CALIBRATION_FOLDS,
-            cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/{CELLS}",
-        ),
-        **of_datasets(dataset_cells=CELLS),
-    output:
-        calibration="<results>/evaluation/quick/calibration.json",
-    log:
-        "<logs>/calibrate_quick.log",
-    benchmark:
-        "<benchmarks>/calibrate_quick.tsv"
-    priority: 60
-    group:
-        shared("evaluation")
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=minutes(60),
-    params:
-        revision=revision("calibrate_quick"),
-        alpha=CONFIG["deliver"]["alpha"],
-    script:
-        "../scripts/calibrate_quick.py"
 
 
 # What assess_query and deliver_labels make of all sources, made of the matched baseline.

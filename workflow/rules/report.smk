@@ -1,69 +1,42 @@
 # in:  everything above
-# out: the provenance of all results, and the report: an index, and one page a query
+# out: a file and a page of each query; the scores, the provenance of all results, and the index of the report
 
 
-# Once per reference: pages of queries read a small table.
-rule sample_cells:
+# Reads nothing of the reference: one more query costs what that query costs.
+rule export_query:
     input:
-        **of_datasets(dataset_cells=CELLS),
-        **of_models(umap="<results>/reference/models/{model}/umap.parquet"),
-        **of_each(
-            CLUSTERED,
-            "model",
-            {
-                "clusters": "<results>/reference/models/{model}/clusters.parquet",
-                "stability": "<results>/reference/models/{model}/cluster_stability.csv",
-            },
+        **of_models(
+            latent="<results>/queries/{name}/models/{model}/latent.parquet",
+            umap="<results>/queries/{name}/models/{model}/umap.parquet",
         ),
-        latent=f"<results>/reference/models/{CONTROL_MODEL}/latent.parquet",
+        **if_labelled(
+            labels="<results>/queries/{name}/labels.csv",
+            verdict="<results>/queries/{name}/verdict.json",
+        ),
+        files=lambda w: files_of(query_row(w.name)),
+        check="<results>/queries/{name}/check.json",
+        cells="<results>/queries/{name}/cells.parquet",
+        counts="<results>/queries/{name}/counts.h5ad",
     output:
-        shown="<results>/reference/shown.parquet",
-        background="<results>/reference/background.parquet",
+        cells="<results>/queries/{name}/{name}.h5ad",
     log:
-        "<logs>/sample_cells.log",
+        "<logs>/export_query/{name}.log",
     benchmark:
-        "<benchmarks>/sample_cells.tsv"
-    group:
-        shared("integration")
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=12),
-        runtime=minutes(30),
-    params:
-        revision=revision("sample_cells"),
-        settings={
-            key: CONFIG["report"][key] for key in ("max_cells", "background_cells")
-        },
-        seed=CONFIG["seed"],
-    script:
-        "../scripts/sample_cells.py"
-
-
-# No query changes it.
-rule write_reference_page:
-    input:
-        unpack(shown_of_reference),
-        shown="<results>/reference/shown.parquet",
-        sample=f"<results>/reference/{SAMPLES[COUNTS]}",
-    output:
-        page="<results>/report/reference.html",
-    log:
-        "<logs>/write_reference_page.log",
-    benchmark:
-        "<benchmarks>/write_reference_page.tsv"
+        "<benchmarks>/export_query/{name}.tsv"
     group:
         shared(group_of_report)
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=15),
-        runtime=minutes(30),
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=1),
+        runtime=minutes(60),
     params:
-        revision=revision("write_reference_page"),
-        config={"models": {m: {"type": MODELS[m]["type"]} for m in MODELS}},
+        revision=revision("export_query"),
+        row=lambda w: query_row(w.name),
+        genes=CONFIG["export"]["genes"],
+        shown=CONFIG["deliver"]["model"],
     script:
-        "../scripts/write_reference_page.py"
+        "../scripts/export_query.py"
 
 
 # Of results of the query, and of small tables of the reference.
@@ -103,7 +76,7 @@ rule record_provenance:
     input:
         unpack(reported),
         **of_queries(check="<results>/queries/{name}/check.json"),
-        exported="<results>/reference/reference.h5ad",
+        exported=reference_for_people(),
         page="<results>/report/reference.html",
         project_log="<results>/report/log.json",
         updated_trees=updated_trees(),
@@ -162,3 +135,43 @@ rule write_report:
         left_out=LEFT_OUT,
     script:
         "../scripts/write_report.py"
+
+
+rule collect_transfer:
+    input:
+        **of_queries(
+            SCORED,
+            scores="<results>/queries/{name}/scores.csv",
+            label_scores="<results>/queries/{name}/label_scores.csv",
+            reliability="<results>/queries/{name}/reliability.csv",
+        ),
+        **of_folds(
+            held_out_scores=f"<results>/evaluation/{{fold}}/{HELD_OUT}/scores.csv",
+            held_out_label_scores=f"<results>/evaluation/{{fold}}/{HELD_OUT}/label_scores.csv",
+            held_out_reliability=f"<results>/evaluation/{{fold}}/{HELD_OUT}/reliability.csv",
+        ),
+    output:
+        transfer="<results>/evaluation/transfer.csv",
+        labels="<results>/evaluation/transfer_labels.csv",
+        reliability="<results>/evaluation/transfer_reliability.csv",
+        figure=report(
+            "<results>/evaluation/transfer.png",
+            caption="../report/transfer.rst",
+            category="Evaluation",
+            labels={"figure": "labels of held-out batches"},
+        ),
+    log:
+        "<logs>/collect_transfer.log",
+    benchmark:
+        "<benchmarks>/collect_transfer.tsv"
+    group:
+        shared(group_of_report)
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500),
+        runtime=minutes(10),
+    params:
+        revision=revision("collect_transfer"),
+    script:
+        "../scripts/collect_transfer.py"

@@ -1,5 +1,5 @@
-# in:  the latent spaces and labels of references; the latent spaces of queries
-# out: trees of labels; where each query cell stops in them, and its labels as one more source; trees extended by labelled queries
+# in:  the latent spaces and labels of references
+# out: trees of labels
 
 
 # Ahead of training, so that a tree that does not fit the labels is refused before it.
@@ -58,61 +58,3 @@ rule learn_hierarchy:
         seed=CONFIG["seed"],
     script:
         "../scripts/learn_hierarchy.py"
-
-
-rule classify_by_tree:
-    input:
-        tree=of_reference("models/{model}/tree.npz"),
-        latent="<results>/{query}/models/{model}/latent.parquet",
-    output:
-        nodes="<results>/{query}/models/{model}/tree.parquet",
-        labels="<results>/{query}/models/{model}/tree_labels.parquet",
-    log:
-        "<logs>/classify_by_tree/{query}/{model}.log",
-    benchmark:
-        "<benchmarks>/classify_by_tree/{query}/{model}.tsv"
-    group:
-        shared(group_of_query)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
-        runtime=minutes(60),
-    params:
-        revision=revision("classify_by_tree"),
-    script:
-        "../scripts/classify_by_tree.py"
-
-
-# For reading alone: nothing that is delivered depends on a query's labels.
-rule update_hierarchy:
-    input:
-        tree="<results>/reference/models/{model}/tree.npz",
-        latent="<results>/queries/{name}/models/{model}/latent.parquet",
-        cells="<results>/queries/{name}/cells.parquet",
-    output:
-        newick="<results>/queries/{name}/{model}_tree.nwk",
-        table="<results>/queries/{name}/{model}_tree.csv",
-        figure=report(
-            "<results>/queries/{name}/{model}_tree.png",
-            caption="../report/tree.rst",
-            category="Queries",
-            labels={"query": "{name}", "figure": "labels in the tree of {model}"},
-        ),
-    log:
-        "<logs>/update_hierarchy/{name}/{model}.log",
-    benchmark:
-        "<benchmarks>/update_hierarchy/{name}/{model}.tsv"
-    group:
-        shared(group_of_query)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
-        runtime=minutes(240),
-    params:
-        revision=revision("update_hierarchy"),
-        settings=tree_settings(CONFIG),
-        seed=CONFIG["seed"],
-    script:
-        "../scripts/update_hierarchy.py"

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from refatlas.bundle.manifest import atlas_setting
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
@@ -33,6 +34,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
             contradict each other.
     """
     config = validate(config, load_schema("config"), where="config")
+    _check_start(config)
     config["models"] = expand_variants(config["models"])
     config["models"] = {name: _complete_model(name, settings) for name, settings in config["models"].items()}
     for name, settings in config["models"].items():
@@ -51,6 +53,17 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         del config["genes"]["previous_symbols"]
     _check_annotating(config)
     return config
+
+
+def _check_start(config: dict[str, Any]) -> None:
+    """Raise an InputError unless there is either a reference or an atlas; complete the setting of the atlas."""
+    if (config["reference"] is None) == (config["atlas"] is None):
+        found = "both are set" if config["reference"] else "neither is set"
+        raise InputError(
+            f"config: reference or atlas: {found}; give reference, the sheet of the datasets to build an atlas from, or"
+            " atlas, the path of a bundle to map queries onto"
+        )
+    config["atlas"] = config["atlas"] and atlas_setting(config["atlas"])
 
 
 def _complete_model(name: str, settings: dict[str, Any]) -> dict[str, Any]:

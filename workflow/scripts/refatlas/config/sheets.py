@@ -26,32 +26,36 @@ NO = ("", "false", "no", "n", "f", "0")
 Rows = dict[str, dict[str, Any]]
 
 
-def load_sheets(config: dict[str, Any], produced: Collection[str] = ()) -> tuple[Rows, Rows]:
+def load_sheets(
+    config: dict[str, Any], produced: Collection[str] = (), datasets: Rows | None = None
+) -> tuple[Rows, Rows]:
     """Return the datasets of the reference and the queries: the rows of both sheets, by name.
 
     Args:
         config: of `complete_config`.
         produced: files that rules of the workflow write. They need not exist yet.
+        datasets: those of an atlas bundle, in place of the sheet of the reference.
 
     Raises:
         InputError: of `load_sheet`; a name is in both sheets, or that of a file; datasets have different numbers of
             label levels; `tree.update` names a query without labels; or a model needs proteins and
             no dataset has any.
     """
-    datasets = load_sheet(config["reference"], "reference", config, produced)
+    reference = config["reference"] or "the atlas"
+    datasets = datasets or load_sheet(config["reference"], "reference", config, produced)
     queries = load_sheet(config["queries"], "queries", config, produced) if config["queries"] else {}
+    _check_growth(config, queries)
     _check_tree_updates(config["tree"]["update"], queries, config["queries"] or "queries")
     if shared := [name for name in queries if name in datasets]:
         raise InputError(
-            f"{config['queries']}: query {shared[0]!r} has the name of a dataset in {config['reference']}; rename one"
-            " of them"
+            f"{config['queries']}: query {shared[0]!r} has the name of a dataset in {reference}; rename one of them"
         )
     if COUNTS_NAME in queries:
         raise InputError(
             f"{config['queries']}: query {COUNTS_NAME!r} would have two files {COUNTS_NAME}.h5ad in its folder; rename"
             " it"
         )
-    _check_label_levels(datasets, config["reference"])
+    _check_label_levels(datasets, reference)
     _check_proteins(config, datasets)
     return datasets, queries
 
@@ -238,6 +242,21 @@ def _check_proteins(config: dict[str, Any], datasets: Rows) -> None:
             f"config: models: {models[0]}: type {config['models'][models[0]]['type']} needs proteins, and no dataset"
             f" in {config['reference']} has any; set protein_key for at least one, or leave the model out"
         )
+
+
+def _check_growth(config: dict[str, Any], queries: Rows) -> None:
+    grow = config["bundle"]["grow"]
+    if grow and not config["atlas"]:
+        raise InputError(
+            "config: bundle: grow is of an atlas bundle, and the config has a reference; add a dataset to its sheet"
+        )
+    for name in grow:
+        if not queries.get(name, {}).get("label_keys"):
+            reason = "names no label_key" if name in queries else "is no query"
+            raise InputError(
+                f"config: bundle: grow: {name!r} {reason} in {config['queries']}; name a query with the cell column of"
+                " its known labels"
+            )
 
 
 def _check_tree_updates(names: list[str], queries: Rows, sheet: str) -> None:

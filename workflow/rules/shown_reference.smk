@@ -1,42 +1,5 @@
-# in:  the users' files, and the results of everything above
-# out: h5ad files for people: one of each query, one of the reference, and on request one of all
-
-
-# Reads nothing of the reference: one more query costs what that query costs.
-rule export_query:
-    input:
-        **of_models(
-            latent="<results>/queries/{name}/models/{model}/latent.parquet",
-            umap="<results>/queries/{name}/models/{model}/umap.parquet",
-        ),
-        **if_labelled(
-            labels="<results>/queries/{name}/labels.csv",
-            verdict="<results>/queries/{name}/verdict.json",
-        ),
-        files=lambda w: files_of(query_row(w.name)),
-        check="<results>/queries/{name}/check.json",
-        cells="<results>/queries/{name}/cells.parquet",
-        counts="<results>/queries/{name}/counts.h5ad",
-    output:
-        cells="<results>/queries/{name}/{name}.h5ad",
-    log:
-        "<logs>/export_query/{name}.log",
-    benchmark:
-        "<benchmarks>/export_query/{name}.tsv"
-    group:
-        shared(group_of_report)
-    conda:
-        "../../envs/refatlas.yaml"
-    resources:
-        mem_mb=scaled_mem_mb(base=1500, per_input_mb=1),
-        runtime=minutes(60),
-    params:
-        revision=revision("export_query"),
-        row=lambda w: query_row(w.name),
-        genes=CONFIG["export"]["genes"],
-        shown=CONFIG["deliver"]["model"],
-    script:
-        "../scripts/export_query.py"
+# in:  the reference's files, and the results of everything above
+# out: what people look at of the reference: its file, its cells in the report, its page; on request one file with all queries
 
 
 # Independent of queries: it is not written again for one more.
@@ -104,3 +67,67 @@ rule export_atlas:
         clustered=CLUSTERED,
     script:
         "../scripts/export_atlas.py"
+
+
+# Once per reference: pages of queries read a small table.
+rule sample_cells:
+    input:
+        **of_datasets(dataset_cells=CELLS),
+        **of_models(umap="<results>/reference/models/{model}/umap.parquet"),
+        **of_each(
+            CLUSTERED,
+            "model",
+            {
+                "clusters": "<results>/reference/models/{model}/clusters.parquet",
+                "stability": "<results>/reference/models/{model}/cluster_stability.csv",
+            },
+        ),
+        latent=f"<results>/reference/models/{CONTROL_MODEL}/latent.parquet",
+    output:
+        shown="<results>/reference/shown.parquet",
+        background="<results>/reference/background.parquet",
+    log:
+        "<logs>/sample_cells.log",
+    benchmark:
+        "<benchmarks>/sample_cells.tsv"
+    group:
+        shared("integration")
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=12),
+        runtime=minutes(30),
+    params:
+        revision=revision("sample_cells"),
+        settings={
+            key: CONFIG["report"][key] for key in ("max_cells", "background_cells")
+        },
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/sample_cells.py"
+
+
+# No query changes it.
+rule write_reference_page:
+    input:
+        unpack(shown_of_reference),
+        shown="<results>/reference/shown.parquet",
+        sample=f"<results>/reference/{SAMPLES[COUNTS]}",
+    output:
+        page="<results>/report/reference.html",
+    log:
+        "<logs>/write_reference_page.log",
+    benchmark:
+        "<benchmarks>/write_reference_page.tsv"
+    group:
+        shared(group_of_report)
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=15),
+        runtime=minutes(30),
+    params:
+        revision=revision("write_reference_page"),
+        config={"models": {m: {"type": MODELS[m]["type"]} for m in MODELS}},
+    script:
+        "../scripts/write_reference_page.py"

@@ -1,0 +1,38 @@
+"""Writes the next version of an atlas bundle, in which the cells of labelled queries vote. Nothing is trained.
+
+in:  the files of the bundle; of each query cells.parquet, counts.h5ad, check.json, and by each model latent.parquet and
+     umap.parquet
+out: atlas.tar; bundle.json and README.md, which it has too
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from refatlas.bundle.archive import write_archive
+from refatlas.bundle.content import grown_manifest
+from refatlas.bundle.growth import QueryFiles, grow
+from refatlas.bundle.model_card import model_card
+from refatlas.io.atomic import write_json, write_text
+from refatlas.jobs.inputs import by_name, by_name_and_kind, by_two_names
+from refatlas.jobs.run import run_job
+
+
+def main(smk) -> None:
+    i, p, out = smk.input, smk.params, smk.output
+    latents, umaps, files = by_two_names(i, "latent"), by_two_names(i, "umap"), by_name(i, "file")
+    queries = {
+        query: QueryFiles(**paths, latents=latents[query], umaps=umaps[query])
+        for query, paths in by_name_and_kind(i, "cells", "counts", "check").items()
+    }
+    with TemporaryDirectory(dir=Path(out.archive).parent, prefix=".grow.") as work:
+        changed = grow(Path(work), queries, files, p.cells, p.sample, p.seed)
+        content = {name: Path(path) for name, path in {**files, **changed}.items()}
+        manifest = grown_manifest(p.atlas, content, p.rows, p.version, p.cells)
+        card = model_card(manifest)
+        write_archive(out.archive, content, manifest, card)
+    write_json(manifest, out.manifest)
+    write_text(card, out.card)
+
+
+if "snakemake" in globals():
+    run_job(main, snakemake)  # noqa: F821

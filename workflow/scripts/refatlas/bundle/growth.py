@@ -1,0 +1,162 @@
+"""The next version of an atlas: cells of labelled queries join it, and nothing is trained anew."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from refatlas.bundle.manifest import MATCHED_SAMPLE
+from refatlas.errors import InputError, listed
+from refatlas.io.atomic import read_json, write_json, write_table
+from refatlas.io.model_counts import read_counts
+from refatlas.transfer.recorded_rows import DRAWS
+from refatlas.transfer.reference_index import index_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DATASET = "reference/datasets/{}/{}"
+MODEL = "reference/models/{}/{}"
+
+
+@dataclass(frozen=True)
+class QueryFiles:
+    """Paths of a mapped query's results.
+
+    Attributes:
+        cells, counts, check: cells.parquet, counts.h5ad, check.json.
+        latents, umaps: latent.parquet and umap.parquet, by model.
+    """
+
+    cells: str
+    counts: str
+    check: str
+    latents: Mapping[str, str]
+    umaps: Mapping[str, str]
+
+
+def joining_cells(path: str, query: str, known: "Iterable[str]") -> pd.DataFrame:
+    """Return a query's cells as cells of a dataset: low quality is left out, and a label that the atlas lacks is none.
+
+    Args:
+        path: of the query's cells.parquet.
+        query: its name.
+        known: finest labels of the atlas.
+
+    Raises:
+        InputError: no cell has a label of the atlas.
+    """
+    cells, names = pd.read_parquet(path), set(known)
+    labels = [column for column in cells if column == "label" or column.startswith("label_")]
+    voting = cells["label"].isin(names) & cells["keep"]
+    if not voting.any():
+        found = listed(cells["label"].dropna().unique())
+        raise InputError(
+            f"config: bundle: grow: {query}: none of its labels ({found}) is one of the atlas"
+            f" ({listed(sorted(names))}); name its label column in the sheet, and write the labels as the atlas does"
+        )
+    cells.loc[~voting, labels] = None
+    left = cells["label"].isna() & cells["keep"]
+    print(f"{query}: {int(voting.sum())} cells vote from now on; {int(left.sum())} have no label of the atlas")
+    return cells
+
+
+def grow(
+    work: Path, queries: Mapping[str, QueryFiles], files: Mapping[str, str], cells: str, sample: str, seed: int
+) -> dict[str, str]:
+    """Write the files of an atlas that change when queries join it, and return their paths by name in the bundle.
+
+    Args:
+        work: empty folder for the files.
+        queries: files of each query that joins.
+        files: path of each file of the atlas, by name in its bundle.
+        cells: name of a dataset's table of cells with the final labels.
+        sample: name of the sample of counts that queries are matched with.
+        seed: of all draws.
+    """
+    datasets = [
+        path for name, path in files.items() if name.startswith("reference/datasets/") and name.endswith(f"/{cells}")
+    ]
+    tables = [pd.read_parquet(path) for path in datasets]
+    known = pd.concat([table["label"] for table in tables if "label" in table]).dropna().unique()
+    joined = {query: joining_cells(paths.cells, query, known) for query, paths in queries.items()}
+    labels = pd.concat([table.get("label", pd.Series(dtype=object)) for table in [*tables, *joined.values()]])
+    found = _grown_datasets(work, joined, queries, cells)
+    models = next(iter(queries.values())).latents
+    for model in models:
+        found |= _grown_model(work, model, queries, joined, files, labels, seed)
+    target = work / "reference" / MATCHED_SAMPLE
+    _grown_sample(files[f"reference/{sample}"], queries, joined, target)
+    return found | {f"reference/{MATCHED_SAMPLE}": str(target)}
+
+
+def _grown_datasets(
+    work: Path, joined: Mapping[str, pd.DataFrame], queries: Mapping[str, QueryFiles], cells: str
+) -> dict[str, str]:
+    """Write the queries' cells as those of datasets."""
+    found = {}
+    for query, table in joined.items():
+        for name in dict.fromkeys(("cells.parquet", cells)):
+            found[DATASET.format(query, name)] = _written(work, DATASET.format(query, name), table)
+        name = DATASET.format(query, "scan.json")
+        scan = read_json(queries[query].check)
+        write_json({key: value for key, value in scan.items() if key != "padded_genes"}, work / name)
+        found[name] = str(work / name)
+    return found
+
+
+def _grown_model(
+    work: Path,
+    model: str,
+    queries: Mapping[str, QueryFiles],
+    joined: Mapping[str, pd.DataFrame],
+    files: Mapping[str, str],
+    labels: pd.Series,
+    seed: int,
+) -> dict[str, str]:
+    """Write a model's latent space, UMAP and index with the kept cells of the queries."""
+    found = {}
+    for kind in ("latent", "umap"):
+        name, kept = MODEL.format(model, f"{kind}.parquet"), []
+        for query, paths in queries.items():
+            part = pd.read_parquet((paths.latents if kind == "latent" else paths.umaps)[model])
+            kept.append(part[joined[query].loc[part.index, "keep"].to_numpy()])
+        found[name] = _written(work, name, pd.concat([pd.read_parquet(files[name]), *kept]))
+    latent_file, name = found[MODEL.format(model, "latent.parquet")], MODEL.format(model, "index.npz")
+    latent = pd.read_parquet(latent_file)
+    voting = labels.loc[latent.index].dropna()
+    index_cells(latent.loc[voting.index].to_numpy(), voting, seed).save(str(work / name), latent_file)
+    return found | {name: str(work / name)}
+
+
+def _written(work: Path, name: str, table: pd.DataFrame) -> str:
+    (work / name).parent.mkdir(parents=True, exist_ok=True)
+    write_table(table, str(work / name))
+    return str(work / name)
+
+
+def _grown_sample(
+    path: str, queries: Mapping[str, QueryFiles], joined: Mapping[str, pd.DataFrame], target: Path
+) -> None:
+    """Write the sample of counts with the voting cells of the queries among those that a query is matched with."""
+    sample = read_counts(path)
+    parts, extra = [sample], []
+    for query, paths in queries.items():
+        counts, cells = read_counts(paths.counts), joined[query]
+        voting = cells.loc[counts.obs_names, "label"].notna().to_numpy()
+        part = counts[voting].copy()
+        for column in sample.obs.columns.difference(["batch"]):
+            part.obs[column] = cells.loc[part.obs_names, column].to_numpy() if column in cells else None
+        parts.append(part)
+        extra.append(part.n_obs)
+    grown = ad.concat(parts, join="outer", merge="first", uns_merge="first")
+    grown.var = sample.var
+    draws: dict[str, Any] = dict(sample.uns[DRAWS])
+    draws["matched"] = np.concatenate([draws["matched"], np.arange(sample.n_obs, sample.n_obs + sum(extra))])
+    grown.uns = {**sample.uns, DRAWS: draws}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    grown.write_h5ad(target, compression="gzip")
