@@ -3,10 +3,12 @@ reference, with a fold and a label tree; the third is a query.
 """
 
 import json
+import shutil
 
 import anndata as ad
 import pandas as pd
 import pytest
+from bundle_runs import map_from_bundle
 
 from conftest import planned, snakemake, write_sheets
 
@@ -62,6 +64,16 @@ def test_every_type_gives_labels(folder):
         assert sources <= set(scores[scores["split"] == split].set_index(["model", "source"]).index)
     delivered = scores.query("split == 'atlas' and model == 'delivered'")
     assert delivered["accuracy"].iloc[0] > 0.6
+
+
+def test_every_type_maps_from_a_bundle_as_in_the_run_that_made_it(folder, tmp_path):
+    snakemake(folder, "--cores", "2", "--", "bundle")
+    shutil.copy(folder / "query.h5ad", tmp_path)
+    rows = [{"query": "pbmc5k", "path": "query.h5ad", "label_key": "cell_type"}]
+    tables = "results/queries/pbmc5k/models/cite/tables"
+    map_from_bundle(tmp_path, folder / "results/bundle/atlas.tar", rows, "labels", tables)
+    for name in ("results/queries/pbmc5k/labels.csv", f"{tables}/protein_facts.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_types_write_their_tables_for_the_atlas_and_not_for_folds(folder):

@@ -5,12 +5,14 @@ mapped one after the other. Trains for minutes.
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from bundle_runs import map_from_bundle
 
 from conftest import REPO, planned, snakemake, write_sheets
 from refatlas.report.images import embed_png
@@ -207,6 +209,19 @@ def test_another_query_changed_no_record_of_an_earlier_job(runs):
     changed = {rule for rule, *wildcards in before if after.get((rule, *wildcards)) != before[rule, *wildcards]}
     assert changed == {"collect_transfer", "write_project_log"}
     assert len(after) > len(before)
+
+
+def test_a_bundle_gives_the_same_labels_byte_for_byte(folder, tmp_path):
+    """Mapped in an empty folder, without the reference's files."""
+    snakemake(folder, "--cores", "2", "--", "bundle")
+    for donor in QUERIES:
+        shutil.copy(folder / f"donor{donor}.h5ad", tmp_path)
+    rows = [{"query": f"donor{donor}", "path": f"donor{donor}.h5ad", "label_key": "cell_type"} for donor in QUERIES]
+    map_from_bundle(tmp_path, folder / "results/bundle/atlas.tar", rows, "labels")
+    for donor in QUERIES:
+        for name in ("labels.csv", "verdict.json"):
+            found, made = (place / f"results/queries/donor{donor}/{name}" for place in (tmp_path, folder))
+            assert found.read_bytes() == made.read_bytes()
 
 
 def test_a_finished_run_plans_nothing(folder):

@@ -764,3 +764,10 @@ def bundle_file(wildcards):
             "target bundle of an atlas bundle writes its next version; name labelled queries in bundle.grow"
         )
     return "<results>/bundle/atlas.tar"
+
+
+if ATLAS:
+    try:
+        require_files(ATLAS, bundled_files())
+    except InputError as error:
+        raise WorkflowError(str(error)) from None

@@ -9,9 +9,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import MATCHED_SAMPLE
 from refatlas.errors import InputError, listed
-from refatlas.io.atomic import read_json, write_json, write_table
+from refatlas.io.atomic import read_json, write_table
 from refatlas.io.model_counts import read_counts
 from refatlas.transfer.recorded_rows import DRAWS
 from refatlas.transfer.reference_index import index_cells
@@ -103,8 +104,8 @@ def _grown_datasets(
         for name in dict.fromkeys(("cells.parquet", cells)):
             found[DATASET.format(query, name)] = _written(work, DATASET.format(query, name), table)
         name = DATASET.format(query, "scan.json")
-        scan = read_json(queries[query].check)
-        write_json({key: value for key, value in scan.items() if key != "padded_genes"}, work / name)
+        scan = {key: value for key, value in read_json(queries[query].check).items() if key != "padded_genes"}
+        (work / name).write_bytes(without_folders(scan))
         found[name] = str(work / name)
     return found
 
@@ -149,8 +150,8 @@ def _grown_sample(
         counts, cells = read_counts(paths.counts), joined[query]
         voting = cells.loc[counts.obs_names, "label"].notna().to_numpy()
         part = counts[voting].copy()
-        for column in sample.obs.columns.difference(["batch"]):
-            part.obs[column] = cells.loc[part.obs_names, column].to_numpy() if column in cells else None
+        columns = [column for column in sample.obs if column != "batch" and column in cells]
+        part.obs = part.obs[["batch"]].join(cells.loc[part.obs_names, columns].dropna(axis=1, how="all"))
         parts.append(part)
         extra.append(part.n_obs)
     grown = ad.concat(parts, join="outer", merge="first", uns_merge="first")

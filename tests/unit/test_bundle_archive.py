@@ -1,0 +1,176 @@
+"""The archive of an atlas bundle and its manifest: what is read, and what is refused."""
+
+import json
+import tarfile
+
+import pytest
+
+from refatlas.bundle.archive import checksums_of, unpack, unpack_all, write_archive
+from refatlas.bundle.content import without_folders
+from refatlas.bundle.manifest import (
+    digest_of,
+    read_manifest,
+    require_files,
+    require_sha256,
+    settings_to_keep,
+    settings_with_atlas,
+)
+from refatlas.config.settings import complete_config
+from refatlas.errors import InputError
+from refatlas.io.fingerprints import sha256_of
+from refatlas.models.registry import MODEL_TYPES
+
+
+@pytest.fixture
+def content(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"weights" * 1000)
+    return {"reference/models/scvi/model.pt": tmp_path / "model.pt", "reference/scan.json": b"{}"}
+
+
+def manifest_of(files, **keys):
+    return {
+        "format": 1,
+        "refatlas": "0.7.0",
+        "name": "atlas",
+        "version": "1",
+        "settings": {},
+        "datasets": {},
+        "labels": {},
+        "files": checksums_of(files),
+        **keys,
+    }
+
+
+@pytest.fixture
+def archive(tmp_path, content):
+    path = tmp_path / "bundle/atlas.tar"
+    write_archive(str(path), content, manifest_of(content), "# card")
+    return path
+
+
+def test_the_same_files_make_the_same_bytes(tmp_path, archive, content):
+    again = tmp_path / "again.tar"
+    write_archive(str(again), dict(reversed(content.items())), manifest_of(content), "# card")
+    assert again.read_bytes() == archive.read_bytes()
+
+
+def test_the_manifest_comes_first_and_is_read_from_an_archive_its_folder_and_an_unpacked_bundle(tmp_path, archive):
+    with tarfile.open(archive) as tar:
+        assert tar.getnames()[:2] == ["bundle.json", "README.md"]
+    unpack_all(str(archive), tmp_path / "unpacked")
+    found = [read_manifest(str(path)) for path in (archive, archive.parent, tmp_path / "unpacked")]
+    assert found[0] == found[1] == found[2]
+    assert len({digest_of(manifest) for manifest in found}) == 1
+
+
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+def test_files_are_written_where_they_are_wanted(tmp_path, archive, content, kind):
+    path = archive
+    if kind == "folder":
+        path = tmp_path / "unpacked"
+        unpack_all(str(archive), path)
+    target = tmp_path / "results/model.pt"
+    unpack(str(path), read_manifest(str(path)), {"reference/models/scvi/model.pt": str(target)})
+    assert target.read_bytes() == content["reference/models/scvi/model.pt"].read_bytes()
+
+
+def test_a_changed_file_is_not_written(tmp_path, archive):
+    unpack_all(str(archive), tmp_path / "unpacked")
+    (tmp_path / "unpacked/reference/models/scvi/model.pt").write_bytes(b"other")
+    target = tmp_path / "results/model.pt"
+    manifest = read_manifest(str(tmp_path / "unpacked"))
+    with pytest.raises(InputError, match=r"model\.pt has the sha256 .* the bundle's manifest says .* fetch it again"):
+        unpack(str(tmp_path / "unpacked"), manifest, {"reference/models/scvi/model.pt": str(target)})
+    assert not list((tmp_path / "results").iterdir())
+
+
+def test_a_file_that_the_archive_lacks_is_named(tmp_path, archive):
+    manifest = read_manifest(str(archive))
+    with pytest.raises(InputError, match=r"lacks reference/genes\.parquet"):
+        unpack(str(archive), manifest, {"reference/genes.parquet": str(tmp_path / "genes.parquet")})
+    with pytest.raises(InputError, match=r"lacks reference/genes\.parquet, which its settings ask for"):
+        require_files(manifest, ["reference/genes.parquet"])
+
+
+def test_a_bundle_is_not_unpacked_over_a_folder(archive):
+    with pytest.raises(InputError, match="exists already"):
+        unpack_all(str(archive), archive.parent)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path, archive):
+    with pytest.raises(InputError, match=r"does not exist .* that target bundle writes"):
+        read_manifest(str(tmp_path / "missing.tar"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"has neither atlas\.tar nor bundle\.json"):
+        read_manifest(str(tmp_path / "empty"))
+    text = tmp_path / "text.tar"
+    text.write_text("no archive")
+    with pytest.raises(InputError, match=r"is not an atlas bundle, or is damaged .* fetch it again"):
+        read_manifest(str(text))
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(archive.read_bytes()[:700])
+    with pytest.raises(InputError, match="is not an atlas bundle, or is damaged"):
+        read_manifest(str(cut))
+    other = tmp_path / "other.tar"
+    with tarfile.open(other, "w") as tar:
+        tar.add(text, "data.txt")
+    with pytest.raises(InputError, match=r"its first file is data\.txt, not bundle\.json"):
+        read_manifest(str(other))
+
+
+def test_a_newer_format_and_missing_keys_are_refused(tmp_path, content):
+    path = tmp_path / "atlas.tar"
+    write_archive(str(path), content, manifest_of(content, format=2, refatlas="9.0"), "")
+    with pytest.raises(InputError, match=r"format 2, made by refatlas 9\.0, and this version reads up to format 1"):
+        read_manifest(str(path))
+    manifest = manifest_of(content)
+    del manifest["settings"]
+    write_archive(str(path), content, manifest, "")
+    with pytest.raises(InputError, match=r"bundle\.json lacks settings"):
+        read_manifest(str(path))
+
+
+def test_another_archive_than_the_config_names_is_refused(tmp_path, archive):
+    require_sha256(str(archive), None)
+    require_sha256(str(archive), sha256_of(archive).upper())
+    with pytest.raises(InputError, match=f"has the sha256 {sha256_of(archive)}, and the config says {'0' * 64}"):
+        require_sha256(str(archive), "0" * 64)
+    unpack_all(str(archive), tmp_path / "unpacked")
+    with pytest.raises(InputError, match="is an unpacked bundle; leave it out"):
+        require_sha256(str(tmp_path / "unpacked"), "0" * 64)
+
+
+@pytest.mark.parametrize("kind", sorted(MODEL_TYPES))
+def test_settings_of_every_type_come_back(kind, tmp_path):
+    models = {"scvi": {"type": "scvi"}, "linear": {"type": "linear"}}
+    if kind not in models:
+        models["mine"] = {"type": kind} | ({"init_from": "scvi"} if MODEL_TYPES[kind].init_from else {})
+    built = complete_config({"reference": "reference.tsv", "models": models, "seed": 3, "evaluation": {"folds": 4}})
+    kept = json.loads(json.dumps(settings_to_keep(built)))
+    found = complete_config(settings_with_atlas({"atlas": "atlas.tar", "queries": "mine.tsv"}, {"settings": kept}))
+    assert found["models"] == built["models"]
+    assert (found["seed"], found["evaluation"], found["queries"]) == (3, built["evaluation"], "mine.tsv")
+    assert found["atlas"] == {"path": "atlas.tar", "sha256": None}
+
+
+def test_settings_that_name_files_stay_behind(tmp_path):
+    (tmp_path / "programs.gmt").write_text("a\tb\tC\n")
+    (tmp_path / "model.pt").write_text("")
+    pretrained = {"path": str(tmp_path), "trust": True}
+    models = {
+        "programs": {"type": "expimap", "model": {"gmt": str(tmp_path / "programs.gmt")}},
+        "scvi": {"type": "scvi", "pretrained": pretrained},
+    }
+    kept = settings_to_keep(complete_config({"reference": "reference.tsv", "models": models}))
+    assert str(tmp_path) not in json.dumps(kept)
+
+
+def test_what_the_atlas_was_measured_with_cannot_be_set():
+    with pytest.raises(InputError, match=r"config: models: the atlas brings it along"):
+        settings_with_atlas({"atlas": "atlas.tar", "models": {}}, {"settings": {}})
+
+
+def test_the_users_folders_stay_behind():
+    scan = {"path": "/home/me/a.h5ad", "files": {"/home/me/a.h5ad": [1, 2]}, "checksums": {"/home/me/a.h5ad": {}}}
+    found = json.loads(without_folders(scan))
+    assert found == {"path": "a.h5ad", "files": {"a.h5ad": [1, 2]}, "checksums": {"a.h5ad": {}}}
