@@ -102,7 +102,8 @@ def test_a_file_that_was_whole_when_the_process_was_killed_is_not_sent_again(fet
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "_finish", killed)
-        pytest.raises(KeyboardInterrupt, fetch)
+        with pytest.raises(KeyboardInterrupt):
+            fetch()
     fetch()
     assert server.requests[-1]["range"] == f"bytes={len(CONTENT)}-"
     assert fetch.target.read_bytes() == CONTENT

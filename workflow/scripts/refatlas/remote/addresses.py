@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from refatlas.errors import InputError, shown
 
@@ -27,6 +27,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 FOLDERS = (".zarr", ".zarr.zip")
 PARTS = (".mtx", ".mtx.gz")
 MAX_FILE_NAME = 150
+# Parts of a query that sign an address, and do not tell which file it means.
+SIGNATURE = re.compile(
+    r"x-(amz|goog)-.*|.*(signature|token|expires|key|secret|password|credential|policy).*|sig|s[eprtv]|sk[a-z]*"
+)
+MARKER = ".fetched.json"
 CELLXGENE_FORM = (
     "write cellxgene:DATASET_ID@RELEASE, where RELEASE is the date of a Census release, such as 2025-01-30, or the id"
     " of a dataset version"
@@ -184,5 +189,15 @@ def cached_path(cache: Path, sha256: str, file: str) -> Path:
 
 
 def address_key(address: Address) -> str:
-    """Return what stands for an address whose SHA-256 is unknown: the same for the same address, without secrets."""
-    return f"address-{hashlib.sha256(address.safe.encode()).hexdigest()[:16]}"
+    """Return what stands for an address whose SHA-256 is unknown.
+
+    It is the same whoever signs the address, and nothing secret can be found out from it.
+    """
+    query = parse_qsl(urlsplit(address.text).query, keep_blank_values=True)
+    kept = [pair for pair in query if not SIGNATURE.fullmatch(pair[0].lower())]
+    return f"address-{hashlib.sha256(repr((address.safe, kept)).encode()).hexdigest()[:16]}"
+
+
+def marker_of(path: str) -> str:
+    """Return the path of the small file that says that a file was fetched, and from where."""
+    return f"{path}{MARKER}"
