@@ -1,5 +1,7 @@
 """Addresses in sheets: their form, what may be shown of them, and where their files are kept."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,16 @@ def test_a_mirror_of_cellxgene_is_named_by_a_variable(monkeypatch):
 
 def test_other_addresses_are_asked_for_as_they_are():
     assert resolve(parse_address(SECRET, "here")) == SECRET
+
+
+def test_planning_loads_no_library_for_downloads():
+    code = """
+import sys
+import refatlas.config.sheets, refatlas.remote.addresses, refatlas.resources
+print(sorted({"requests", "boto3", "urllib3", "pandas", "numpy"} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
 
 
 def test_sha256_has_64_digits():

@@ -228,6 +228,13 @@ def test_secrets_are_sent_and_never_shown(fetch, server, capfd):
     assert "t0ken" not in said
 
 
+def test_the_log_says_how_far_a_download_is(fetch, server, monkeypatch, capsys):
+    monkeypatch.setattr(module, "TELL_SECONDS", 0)
+    server.files["/a.h5ad"] = large = CONTENT * 4
+    fetch(sha256=hashlib.sha256(large).hexdigest())
+    assert "  2 of 2 MB (100%)\n" in capsys.readouterr().out
+
+
 def test_headers_are_sent(fetch, server):
     server.authorization = "Bearer t0ken"
     fetch(headers={"Authorization": "Bearer t0ken"})

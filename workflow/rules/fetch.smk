@@ -2,10 +2,6 @@
 # out: links to the files in the cache that all runs share, and markers that say where they came from
 
 
-localrules:
-    fetch_file,
-
-
 # Where Snakemake runs, because the nodes of many clusters have no way to the internet.
 rule fetch_file:
     output:
@@ -19,6 +15,7 @@ rule fetch_file:
     wildcard_constraints:
         key="[0-9a-f]{64}|address-[0-9a-f]{16}",
         file="[^/]+",
+    localrule: True
     priority: 200
     conda:
         "../../envs/refatlas.yaml"

@@ -30,6 +30,8 @@ LONGEST_PAUSE = 300.0
 # A try that brought this many bytes is no failure: the next one waits as short as the first.
 PROGRESS = 2**20
 CHUNK = 2**20
+# Seconds between two lines in the log.
+TELL_SECONDS = 30.0
 # Seconds for a connection, and without a byte.
 TIMEOUTS = (30, 120)
 # States in which the same request may be answered later.
@@ -206,13 +208,22 @@ def _try_once(opened: Open, part: Path, is_checked: bool) -> None:
         with part.open("r+b" if part.exists() else "wb") as file:
             file.truncate(reply.start)
             file.seek(reply.start)
+            told = time.monotonic()
             for chunk in reply.chunks:
                 file.write(chunk)
+                if time.monotonic() - told >= TELL_SECONDS:
+                    told = time.monotonic()
+                    print(_progress(file.tell(), reply.size), flush=True)
     size = _size(part)
     if reply.size is not None and size < reply.size:
         raise InterruptedDownloadError(f"the connection ended after {size:,} of {reply.size:,} bytes")
     if reply.size is not None and size > reply.size:
         raise ChangedFileError
+
+
+def _progress(n_bytes: int, size: int | None) -> str:
+    share = f" of {size / 1e6:,.0f} MB ({n_bytes / size:.0%})" if size else " MB"
+    return f"  {n_bytes / 1e6:,.0f}{share}"
 
 
 def _begun(part: Path, is_checked: bool) -> tuple[int, str]:
