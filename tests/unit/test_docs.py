@@ -47,6 +47,6 @@ def test_every_page_is_in_the_navigation_and_every_image_is_used():
 
 
 def test_changelog_and_citation_have_the_version():
-    versions = re.findall(r"^## (\S+)", (REPO / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    versions = re.findall(r"^## (\S+)$", (REPO / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert versions[0] == refatlas.__version__
     assert f"\nversion: {refatlas.__version__}\n" in (REPO / "CITATION.cff").read_text()

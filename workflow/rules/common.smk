@@ -102,6 +102,7 @@ from refatlas.models.registry import (
     table_settings,
 )
 from refatlas.prepare.demo_files import DEMO
+from refatlas.remote.addresses import marker_of
 from refatlas.resources import (
     describing_mem_mb,
     mapping_mem_mb,
@@ -118,8 +119,15 @@ try:
         ATLAS_PATH = atlas_setting(config["atlas"])["path"]
         ATLAS = read_manifest(ATLAS_PATH)
     CONFIG = complete_config(settings_with_atlas(config, ATLAS) if ATLAS else config)
+    # Files that are fetched by address are linked from a folder of the results.
+    FETCHED = workflow.modifier.modify_path(
+        workflow.pathvars.apply("<results>/fetched")
+    )
     DATASETS, QUERIES = load_sheets(
-        CONFIG, produced=tuple(DEMO.values()), datasets=ATLAS and ATLAS["datasets"]
+        CONFIG,
+        produced=tuple(DEMO.values()),
+        fetched=FETCHED,
+        datasets=ATLAS and ATLAS["datasets"],
     )
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
@@ -139,6 +147,11 @@ try:
         )
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+if CONFIG["cache"]:
+    # Jobs find it there; as a parameter, it would compute results again when it moves.
+    cache = os.path.abspath(os.path.expanduser(CONFIG["cache"]))
+    os.environ.update(REFATLAS_CACHE=cache)
 
 LABELLED = has_labels(DATASETS, ANNOTATION)
 RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])
@@ -231,9 +244,11 @@ wildcard_constraints:
 
 
 def files_of(row):
-    """All files that a sheet's row names, as they are: no prefix of a module is put before the users' files."""
-    metadata = [row["metadata"]] if row["metadata"] else []
-    return [local(file) for file in input_files(row["path"]) + metadata]
+    """All files that a sheet's row names, as they are: no prefix of a module is put before the users' files. Of a file by address, its marker, whose age decides nothing."""
+    metadata = [local(row["metadata"])] if row["metadata"] else []
+    if row.get("fetched"):
+        return [ancient(marker_of(f"<results>/fetched/{row['fetched']}")), *metadata]
+    return [local(file) for file in input_files(row["path"])] + metadata
 
 
 def query_row(name):
@@ -253,9 +268,12 @@ except InputError as error:
 
 
 def fingerprints_of(row):
-    """Size and time of change, in seconds, of the files that a row names: a replaced file is noticed also if it is older. Not of files that a rule makes."""
+    """Size and time of change, in seconds, of the files that a row names: a replaced file is noticed also if it is older. Not of files that a rule makes. Of a file by address, its SHA-256."""
     files = [file for file in files_of(row) if file not in DEMO.values()]
-    return {path: [size, t // 10**9] for path, (size, t) in fingerprints(files).items()}
+    found = {
+        path: [size, t // 10**9] for path, (size, t) in fingerprints(files).items()
+    }
+    return found | ({row["path"]: row["sha256"]} if row.get("fetched") else {})
 
 
 def reference_of(query):

@@ -14,7 +14,7 @@ out: cells.parquet (as of a dataset; cells are flagged, never dropped), genes.pa
 import pandas as pd
 
 from refatlas.io.atomic import write_json, write_table
-from refatlas.io.fingerprints import checksums, fingerprints, require_unchanged
+from refatlas.io.fingerprints import fingerprints, require_unchanged
 from refatlas.io.model_counts import protein_names
 from refatlas.io.raw_counts import open_row
 from refatlas.jobs.child_process import run_in_child_process
@@ -23,11 +23,14 @@ from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.file_lines import file_line, screen_text
 from refatlas.prepare.gene_overlap import check_overlap, report_check
 from refatlas.prepare.model_input import write_query
+from refatlas.remote.fetched import data_files, origin, require_sha256, sources
 
 
 def main(smk) -> None:
     name, row, settings = smk.wildcards.name, smk.params.row, smk.params.settings
-    before, genes = fingerprints(smk.input.files), pd.read_parquet(smk.input.genes)
+    files, genes = data_files(smk.input.files), pd.read_parquet(smk.input.genes)
+    before = fingerprints(files)
+    require_sha256(row, f"query {name!r}")
     file = open_row(row)
     found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
     overlap = check_overlap(f"query {name!r} ({row['path']})", genes, found.genes, settings["min_gene_overlap"])
@@ -36,8 +39,9 @@ def main(smk) -> None:
     write_query(smk.output.counts, file, row, found, genes, proteins, unchanged=before)
     write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)
+    found.summary["path"] = origin(row["path"])
     line = {"line": file_line(found.summary, "query")}
-    check = {**found.summary, **line, **overlap, "files": before, "checksums": checksums(smk.input.files)}
+    check = {**found.summary, **line, **overlap, "files": before, "checksums": sources(files)}
     require_unchanged(before)
     write_json(check, smk.output.check)
     print_on_screen(screen_text(found.summary, "query"))

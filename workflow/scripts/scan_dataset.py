@@ -7,7 +7,7 @@ out: cells.parquet (one row per cell), genes.parquet (one row per gene), scan.js
 """
 
 from refatlas.io.atomic import write_json, write_table
-from refatlas.io.fingerprints import checksums, fingerprints, require_unchanged
+from refatlas.io.fingerprints import fingerprints, require_unchanged
 from refatlas.io.raw_counts import open_row
 from refatlas.jobs.child_process import run_in_child_process
 from refatlas.jobs.run import print_on_screen
@@ -15,11 +15,14 @@ from refatlas.prepare.cell_quality import report_scan, require_kept_cells, scan_
 from refatlas.prepare.doublets import drop_doublets
 from refatlas.prepare.excluded_cells import exclude_cells
 from refatlas.prepare.file_lines import file_line, screen_text
+from refatlas.remote.fetched import data_files, origin, require_sha256, sources
 
 
 def main(smk) -> None:
     name, row, settings = smk.wildcards.dataset, smk.params.row, smk.params.settings
-    before = fingerprints(smk.input.files)
+    files = data_files(smk.input.files)
+    before = fingerprints(files)
+    require_sha256(row, f"dataset {name!r}")
     file = open_row(row)
     found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
     if settings["qc"]["doublets"]:
@@ -28,8 +31,9 @@ def main(smk) -> None:
         exclude_cells(found, name, smk.input.exclude, smk.params.datasets)
     report_scan(found)
     require_kept_cells(found, f"dataset {name!r} ({row['path']})")
+    found.summary["path"] = origin(row["path"])
     found.summary["line"] = file_line(found.summary, "dataset")
-    hashes = checksums(smk.input.files)
+    hashes = sources(files)
     require_unchanged(before)
     write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)

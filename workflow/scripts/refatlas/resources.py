@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from refatlas.errors import InputError, listed
+from refatlas.io.atomic import read_json
 from refatlas.io.counts_size import memory_mb, n_cells_of
 from refatlas.models.registry import MODEL_TYPES
+from refatlas.remote.addresses import MARKER
 
 # What importing scvi-tools and scArches takes, and how often a model type holds the counts that it loads: some
 # concatenate or convert them.
@@ -35,6 +37,9 @@ def _size(path: str) -> int:
     # It links to the counts beside it.
     if os.path.basename(path) == "labelled_counts.h5ad":
         return _size(os.path.join(os.path.dirname(path), "counts.h5ad"))
+    # It stands for the file that was fetched, which may not be in the cache any more.
+    if path.endswith(MARKER):
+        return read_json(path)["bytes"] if os.path.exists(path) else 0
     try:
         return os.path.getsize(path)
     except FileNotFoundError:

@@ -6,6 +6,7 @@ Snakemake compares it as a parameter. File times and contents of code decide not
 
 REVISIONS = {
     "make_demo": 1,
+    "fetch_file": 1,
     "scan_dataset": 1,
     "prepare_query": 1,
     "read_pretrained": 1,

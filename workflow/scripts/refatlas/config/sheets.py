@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from refatlas.config.schema_files import load_schema
@@ -12,6 +12,7 @@ from refatlas.config.settings import models_with_proteins
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.formats import is_readable_path, require_readable
+from refatlas.remote.addresses import Address, address_key, check_sha256, is_address, parse_address, safe_address
 
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
@@ -27,13 +28,17 @@ Rows = dict[str, dict[str, Any]]
 
 
 def load_sheets(
-    config: dict[str, Any], produced: Collection[str] = (), datasets: Rows | None = None
+    config: dict[str, Any],
+    produced: Collection[str] = (),
+    fetched: str = "results/fetched",
+    datasets: Rows | None = None,
 ) -> tuple[Rows, Rows]:
     """Return the datasets of the reference and the queries: the rows of both sheets, by name.
 
     Args:
         config: of `complete_config`.
         produced: files that rules of the workflow write. They need not exist yet.
+        fetched: folder of the links to files that are fetched by address.
         datasets: those of an atlas bundle, in place of the sheet of the reference.
 
     Raises:
@@ -42,8 +47,8 @@ def load_sheets(
             no dataset has any.
     """
     reference = config["reference"] or "the atlas"
-    datasets = datasets or load_sheet(config["reference"], "reference", config, produced)
-    queries = load_sheet(config["queries"], "queries", config, produced) if config["queries"] else {}
+    datasets = datasets or load_sheet(config["reference"], "reference", config, produced, fetched)
+    queries = load_sheet(config["queries"], "queries", config, produced, fetched) if config["queries"] else {}
     _check_growth(config, queries)
     _check_tree_updates(config["tree"]["update"], queries, config["queries"] or "queries")
     if shared := [name for name in queries if name in datasets]:
@@ -60,16 +65,22 @@ def load_sheets(
     return datasets, queries
 
 
-def load_sheet(path: str, kind: str, config: dict[str, Any], produced: Collection[str] = ()) -> Rows:
+def load_sheet(
+    path: str, kind: str, config: dict[str, Any], produced: Collection[str] = (), fetched: str = "results/fetched"
+) -> Rows:
     """Return the rows of one sheet by name, with the config's keys where a cell is empty.
+
+    A row with an address has the path of the link to its file, which may not exist yet, and
+    `fetched`, of `fetched_key`. No server is asked.
 
     Args:
         kind: "reference" or "queries".
         produced: files that rules of the workflow write. They need not exist yet.
+        fetched: folder of the links to files that are fetched by address.
 
     Raises:
         InputError: the sheet or a file in it is missing, the sheet of the reference is empty, a
-            column is unknown, or a name is not allowed or not unique.
+            column is unknown, a name is not allowed or not unique, or an address cannot be read.
     """
     name_column = SHEETS[kind]
     rows: Rows = {}
@@ -79,17 +90,73 @@ def load_sheet(path: str, kind: str, config: dict[str, Any], produced: Collectio
         require_name(name, f"{where}: {name_column}")
         if name in rows:
             raise InputError(f"{where}: {name_column} {name!r} is in the sheet twice; names must be unique")
-        for key in ("path", "metadata"):
-            if key == "path" or row.get(key):
-                _require_file(row.get(key, ""), f"{where}: {name_column} {name!r}: {key}", produced, key == "path")
+        place = f"{where}: {name_column} {name!r}"
+        found = _find_file(row, place, produced, fetched)
+        if row.get("metadata"):
+            _require_local(row["metadata"], f"{place}: metadata")
+            _require_file(row["metadata"], f"{place}: metadata", produced, is_counts=False)
         if row.get("control") and not re.fullmatch(r"[^=]+=[^=]+", row["control"]):
             raise InputError(
                 f"{where}: control {row['control']!r} is not of the form COLUMN=VALUE, such as condition=healthy"
             )
-        rows[name] = {"path": row["path"], **_complete_row(row, kind, config), **_reading_options(row, where, config)}
+        rows[name] = {**found, **_complete_row(row, kind, config), **_reading_options(row, where, config)}
     if not rows and kind == "reference":
         raise InputError(f"{path}: the sheet has no rows; add at least one, with the columns {name_column} and path")
     return rows
+
+
+def _find_file(row: dict[str, str], place: str, produced: Collection[str], fetched: str) -> dict[str, Any]:
+    """Return the path of a row's file, and what is known of one by address or with a checksum."""
+    path, sha256 = row.get("path", ""), check_sha256(row.get("sha256", ""), place)
+    if is_address(path):
+        address = parse_address(path, f"{place}: path")
+        key = fetched_key(address, sha256)
+        return {"path": f"{fetched}/{key}", "sha256": sha256, "fetched": key}
+    if "://" in path:
+        raise InputError(
+            f"{place}: path {safe_address(path)!r} is an address of a kind that is not read; give one that begins with"
+            " https://, http://, s3:// or cellxgene:, or download the file and give its path"
+        )
+    if sha256 and is_readable_path(path) and not os.path.isfile(path):
+        raise InputError(
+            f"{place}: sha256 is given, but path {shown(repr(path), 300)} is a folder, or the begin of several names;"
+            " only single files have one: leave sha256 empty"
+        )
+    _require_file(path, f"{place}: path", produced)
+    return {"path": path, **({"sha256": sha256} if sha256 else {})}
+
+
+def fetched_key(address: Address, sha256: str | None) -> str:
+    """Return what tells a file by address from others: its content, not where it comes from."""
+    return f"{sha256 or address_key(address)}/{address.file}"
+
+
+def _require_local(path: str, where: str) -> None:
+    if is_address(path):
+        raise InputError(
+            f"{where}: {safe_address(path)!r} is an address; only path may be one: download the table, and give its"
+            " path"
+        )
+
+
+def find_address(sheets: Mapping[str, str], wanted: str) -> tuple[Address, str, str]:
+    """Return the address of a file that is fetched, the place in the sheet, and the sheet.
+
+    Args:
+        sheets: paths of the sheets by kind, "reference" and "queries".
+        wanted: of `fetched_key`.
+
+    Raises:
+        InputError: no sheet has it any more.
+    """
+    for kind, path in sheets.items():
+        for number, row in _read_rows(path, kind, list(load_schema(kind)["properties"])) if path else ():
+            place = f"{path}, line {number}: {SHEETS[kind]} {row.get(SHEETS[kind], '')!r}"
+            if is_address(row.get("path", "")):
+                address = parse_address(row["path"], f"{place}: path")
+                if fetched_key(address, check_sha256(row.get("sha256", ""), place)) == wanted:
+                    return address, place, path
+    raise InputError(f"{wanted}: no row of {listed(filter(None, sheets.values()))} names it any more; run again")
 
 
 def _require_file(path: str, where: str, produced: Collection[str], is_counts: bool = True) -> None:

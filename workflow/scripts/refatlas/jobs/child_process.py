@@ -16,6 +16,7 @@ from refatlas.errors import InputError, listed
 from refatlas.io import watchdog
 from refatlas.jobs.process_end import run_to_end
 from refatlas.jobs.run import Main, exit_quickly, run_job, run_logged
+from refatlas.remote.fetched import data_files
 
 # Signals that end a process which cannot continue. The last is the watchdog's.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGALRM)
@@ -52,7 +53,7 @@ def _report_crash(smk: Any, end: signal.Signals) -> None:
     """End the job with an InputError that names its files, after the child process's log."""
     log = Path(smk.log[0]).read_text(encoding="utf-8", errors="replace")
     reason = f"made no progress for {watchdog.READ_LIMIT_S} s" if end == signal.SIGALRM else f"crashed with {end.name}"
-    files = [smk.input.files] if isinstance(smk.input.files, str) else smk.input.files
+    files = data_files([smk.input.files] if isinstance(smk.input.files, str) else smk.input.files)
 
     def main(smk: Any) -> None:
         print(log)

@@ -20,6 +20,7 @@ from refatlas.io.progress_file import announced_progress
 from refatlas.jobs.damaged_inputs import report_damaged_inputs
 from refatlas.jobs.gpus import own_gpus
 from refatlas.jobs.provenance import job_record, record_file
+from refatlas.remote.fetched import restore_fetched
 
 Main = Callable[[Any], None]
 # The descriptor of the screen while a job's output goes to its log.
@@ -61,6 +62,7 @@ def run_logged(main: Main, smk: Any) -> None:
             with report_damaged_inputs(smk.input), report_out_of_memory(smk.rule):
                 require_own_package(smk)
                 use_writable_caches()
+                restore_fetched(smk.input)
                 with own_gpus(smk.resources.get("gpu", 0)), announced_progress(smk.log[0]):
                     main(smk)
                 record = json.dumps(job_record(smk, started), indent=1, default=str)
