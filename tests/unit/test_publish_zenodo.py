@@ -1,19 +1,15 @@
 """Publishing on Zenodo, against a server on 127.0.0.1: what is sent, faults, and that nothing is done twice."""
 
 import hashlib
-import importlib.util
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+
 from loopback import Fault
 from loopback_zenodo import running_zenodo
-from small_bundle import FILES, write_small_bundle
-
-from conftest import REPO
-from refatlas.errors import InputError
 from refatlas.io.atomic import read_json, write_json
-from refatlas.jobs.run import run_logged
+from script_job import run_script
+from small_bundle import FILES, write_small_bundle
 
 TOKEN = "zen0do-secret-token"
 PUT = r"PUT /api/files/.*"
@@ -41,40 +37,15 @@ def bundle(tmp_path):
     return write_small_bundle(tmp_path / "bundle")
 
 
-def script():
-    found = importlib.util.spec_from_file_location("job", REPO / "workflow/scripts/publish_zenodo.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
 def publish(bundle, url, dry_run=False, **settings):
     """Run the script as a job, and return the file that it wrote."""
     folder = bundle["atlas.tar"].parent
     settings = {"url": url, "record": None, "communities": [], "publish": False, **settings}
     record = folder / ("dry_run_zenodo.json" if dry_run else "published_zenodo.json")
-    params = {"settings": settings, "dry_run": dry_run, "revision": "revision 1 of publish_zenodo"}
-    smk = SimpleNamespace(
-        rule="publish_zenodo",
-        wildcards={},
-        threads=1,
-        resources={},
-        params=_Named(params),
-        log=[str(folder.parent / "publish_zenodo.log")],
-        input=_Named({"tar": bundle["atlas.tar"], "manifest": bundle["bundle.json"], "card": bundle["README.md"]}),
-        output=_Named({"record": str(record)}),
-    )
-    run_logged(script().main, smk)
+    inputs = {"tar": bundle["atlas.tar"], "manifest": bundle["bundle.json"], "card": bundle["README.md"]}
+    log = str(folder.parent / "publish_zenodo.log")
+    run_script("publish_zenodo", log, inputs, {"record": record}, settings=settings, dry_run=dry_run)
     return read_json(record)
-
-
-class _Named(dict):
-    """Named inputs, outputs or params of a job."""
-
-    __getattr__ = dict.__getitem__
-
-    def __iter__(self):
-        return iter(str(value) for value in self.values())
 
 
 def refusal(bundle, url, capfd, **settings):
@@ -97,7 +68,7 @@ def test_a_draft_has_all_files_and_the_metadata_of_the_manifest(zenodo, bundle):
     ]
     assert metadata["communities"] == [{"identifier": "single-cell"}]
     assert not zenodo.depositions[100]["submitted"]
-    assert record["published"] is False and record["config"] is None
+    assert (record["published"], record["config"]) == (False, None)
     assert record["doi"] == "10.5072/zenodo.100"
     assert record["sha256"] == hashlib.sha256(bundle["atlas.tar"].read_bytes()).hexdigest()
 

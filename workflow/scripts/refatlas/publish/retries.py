@@ -1,4 +1,4 @@
-"""Requests that are made again after a failure that may pass: too many requests, a server that is down, a cut connection."""
+"""Requests that are made again after a failure that may pass: a busy server, one that is down, a cut connection."""
 
 import time
 from collections.abc import Callable

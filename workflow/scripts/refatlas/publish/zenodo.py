@@ -130,8 +130,8 @@ def _require_same(deposition: Deposition, bundle: Bundle) -> None:
 def _require_checksum(file: SentFile, found: str, deposition: Deposition) -> None:
     if found != file.md5:
         raise InputError(
-            f"deposition {deposition['id']}: {file.name} arrived with MD5 {found}, but has {file.md5} here: it was damaged"
-            " on the way, or changed meanwhile. Nothing was published; run again, which sends it again"
+            f"deposition {deposition['id']}: {file.name} arrived with MD5 {found}, but has {file.md5} here: it was"
+            " damaged on the way, or changed meanwhile. Nothing was published; run again, which sends it again"
         )
 
 

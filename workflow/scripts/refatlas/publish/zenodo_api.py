@@ -101,8 +101,8 @@ class ZenodoApi:
             return self.url + path
         if urlsplit(path)[:2] != urlsplit(self.url)[:2]:
             raise InputError(
-                f"{self.url} answered with an address of another server, {shown(path)}, to which the token in {VARIABLE}"
-                " is not sent; check zenodo: url in the config"
+                f"{self.url} answered with an address of another server, {shown(path)}, to which the token in"
+                f" {VARIABLE} is not sent; check zenodo: url in the config"
             )
         return path
 
