@@ -60,7 +60,8 @@ def publish(bundle, url, model=None, dry_run=False, **settings):
     inputs = {"tar": bundle["atlas.tar"], "manifest": bundle["bundle.json"], "card": bundle["README.md"]}
     inputs |= {"hub": model} if model else {}
     log = str(folder.parent / "publish_huggingface.log")
-    run_script("publish_huggingface", log, inputs, {"record": record}, settings=settings, dry_run=dry_run)
+    outputs = {"record": record, "card": folder / "model_card.md"}
+    run_script("publish_huggingface", log, inputs, outputs, settings=settings, dry_run=dry_run)
     return read_json(record)
 
 

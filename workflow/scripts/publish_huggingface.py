@@ -2,10 +2,9 @@
 
 in:  atlas.tar, bundle.json and README.md of the bundle; hub/, if the run has a model of scvi-tools
 out: published_huggingface.json: address, commit, checksums, and the line to write in another config;
-     dry_run_huggingface.json with the setting publish.dry_run: repository and files
+     dry_run_huggingface.json with the setting publish.dry_run: repository and files;
+     model_card.md: README.md of the repository
 """
-
-from pathlib import Path
 
 from refatlas.io.atomic import write_json
 from refatlas.jobs.run import print_on_screen, run_job
@@ -17,8 +16,8 @@ from refatlas.publish.tokens import read_token, with_token_hidden
 
 
 def main(smk) -> None:
-    i, settings, output = smk.input, smk.params.settings, smk.output.record
-    bundle, card = read_bundle(i.tar, i.manifest, i.card), Path(output).with_name("model_card.md")
+    i, settings, output, card = smk.input, smk.params.settings, smk.output.record, smk.output.card
+    bundle = read_bundle(i.tar, i.manifest, i.card)
     files = files_for_hub(bundle, i.get("hub"), card)
     print_files(files, settings["repo"])
     if not i.get("hub"):

@@ -21,6 +21,7 @@ from refatlas.publish.tokens import without
 VARIABLE = "HF_TOKEN"
 # Somebody else's commit came between: what is missing is looked up again.
 CHANGED_MEANWHILE = (409, 412)
+NO_ANSWER = (httpx2.TransportError, ConnectionError, TimeoutError)
 
 
 class HubApi:
@@ -57,9 +58,11 @@ class HubApi:
         return found
 
     def checksums(self, names: list[str], commit: str) -> dict[str, str]:
-        """Return the checksums of those files that a commit has: the SHA-256 of a large one, the git blob of another."""
+        """Return the checksums of those files that a commit has: SHA-256 of a large one, git blob of another."""
         found = self.api.get_paths_info(self.repo, names, revision=commit)
-        return {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in found if isinstance(file, RepoFile)}
+        return {
+            file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in found if isinstance(file, RepoFile)
+        }
 
     def commit(self, folder: Path, deleted: list[str], message: str, parent: str) -> str:
         """Send the files of a folder, delete others, and return the commit."""
@@ -84,14 +87,14 @@ class HubApi:
         """Return what a request returns; its errors become an InputError, or a PassingError if they may pass."""
         try:
             return request()
-        except (HfHubHTTPError, httpx2.TransportError, OfflineModeIsEnabled, RuntimeError, ValueError) as error:
+        except OfflineModeIsEnabled:
+            raise InputError("HF_HUB_OFFLINE is set, so that nothing can be sent to the Hub; unset it") from None
+        except (*NO_ANSWER, HfHubHTTPError, RuntimeError) as error:
             for cause in causes(error):
                 if isinstance(cause, HfHubHTTPError):
                     raise self._refusal(cause) from None
-                if isinstance(cause, httpx2.TransportError):
+                if isinstance(cause, NO_ANSWER):
                     raise PassingError(f"no answer from {self.address} ({type(cause).__name__})") from None
-            if isinstance(error, OfflineModeIsEnabled):
-                raise InputError("HF_HUB_OFFLINE is set, so that nothing can be sent to the Hub; unset it") from None
             raise
 
     def _refusal(self, error: HfHubHTTPError) -> Exception:

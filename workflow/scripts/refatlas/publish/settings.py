@@ -8,6 +8,8 @@ from refatlas.errors import InputError, shown
 from refatlas.models.registry import MODEL_TYPES
 
 REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+# Classes of scvi-tools that load an AnnData without counts. TOTALVI does so only for MuData.
+HUB_CLASSES = ("SCVI", "SCANVI")
 REMEDIES = {
     "huggingface": "add huggingface: {repo: OWNER/NAME}",
     "zenodo": "add zenodo: {}, which takes the defaults: a draft on https://sandbox.zenodo.org",
@@ -47,6 +49,7 @@ def require_address(address: str, where: str) -> None:
 
 
 def hub_model(config: dict[str, Any]) -> str | None:
-    """Return the model that scvi-hub can load: that of `deliver`, or the first of scvi-tools; None without any."""
-    ordered = [config["deliver"]["model"], *config["models"]]
-    return next((m for m in ordered if MODEL_TYPES[config["models"][m]["type"]].pretrained), None)
+    """Return the model that scvi-hub gets: that of `deliver`, or the first that it can load; None without any."""
+    models, delivered = config["models"], config["deliver"]["model"]
+    suited = [m for m, settings in models.items() if MODEL_TYPES[settings["type"]].pretrained in HUB_CLASSES]
+    return delivered if delivered in suited else next(iter(suited), None)
