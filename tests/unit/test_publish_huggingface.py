@@ -247,6 +247,14 @@ def test_another_checksum_than_here_is_an_error(hub, bundle, capfd, name):
     assert not (bundle["atlas.tar"].parent / "published_huggingface.json").exists()
 
 
+def test_a_refused_model_card_is_said_with_the_reason(hub, bundle, capfd):
+    body = {"errors": [{"message": '"license" must be one of these'}], "warnings": []}
+    hub.faults.append(Fault(r"POST /api/validate-yaml", status=400, body=body))
+    message = refusal(bundle, hub.url, capfd)
+    assert "the Hub refuses the model card" in message
+    assert '"license" must be one of these' in message
+
+
 def test_offline_mode_is_said(hub, bundle, capfd, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)

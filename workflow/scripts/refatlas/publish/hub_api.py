@@ -21,6 +21,8 @@ from refatlas.publish.tokens import without
 VARIABLE = "HF_TOKEN"
 # Somebody else's commit came between: what is missing is looked up again.
 CHANGED_MEANWHILE = (409, 412)
+# How huggingface_hub begins the error of a model card that the Hub refuses, for example for its licence.
+INVALID_CARD = "Invalid metadata in README.md"
 NO_ANSWER = (httpx2.TransportError, ConnectionError, TimeoutError)
 
 
@@ -89,7 +91,9 @@ class HubApi:
             return request()
         except OfflineModeIsEnabled:
             raise InputError("HF_HUB_OFFLINE is set, so that nothing can be sent to the Hub; unset it") from None
-        except (*NO_ANSWER, HfHubHTTPError, RuntimeError) as error:
+        except (*NO_ANSWER, HfHubHTTPError, RuntimeError, ValueError) as error:
+            if str(error).startswith(INVALID_CARD):
+                raise InputError(f"{self.repo}: the Hub refuses the model card. {without(self.token, error)}") from None
             for cause in causes(error):
                 if isinstance(cause, HfHubHTTPError):
                     raise self._refusal(cause) from None

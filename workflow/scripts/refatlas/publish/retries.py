@@ -40,9 +40,8 @@ def with_retries[T](request: Callable[[], T], what: str) -> T:
         try:
             return request()
         except PassingError as error:
-            wait, reason = error.wait, str(error)
-        if wait is None:
-            wait = FIRST_WAIT * 2 ** (attempt - 1)
+            reason = str(error)
+            wait = FIRST_WAIT * 2 ** (attempt - 1) if error.wait is None else error.wait
         if attempt == ATTEMPTS or wait > LONGEST_WAIT:
             break
         print(f"{what}: {reason}; trying again in {wait:g} s", flush=True)

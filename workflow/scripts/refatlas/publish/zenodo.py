@@ -4,6 +4,7 @@ The state file keeps the number of the deposition. A run that was cut continues 
 deposition is made, and files that have arrived are not sent again.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,7 @@ def _begun(api: ZenodoApi, bundle: Bundle, metadata: dict[str, Any], record: int
 def _send_files(api: ZenodoApi, deposition: Deposition, bundle: Bundle) -> list[str]:
     """Send the files that a draft lacks, delete those that it should not have, and return the names of those sent."""
     there, sent = checksums(deposition), []
-    wanted = {file.name for file in bundle.files}
-    for file in deposition["files"]:
-        if file["filename"] not in wanted:
-            with_retries(lambda file=file: api.delete_file(deposition["id"], file), f"deleting {file['filename']}")
+    _delete_others(api, deposition, {file.name for file in bundle.files})
     for file in bundle.files:
         if there.get(file.name) == file.md5:
             print(f"{file.name} is there already")
@@ -89,6 +87,13 @@ def _send_files(api: ZenodoApi, deposition: Deposition, bundle: Bundle) -> list[
         _send(api, deposition, file)
         sent.append(file.name)
     return sent
+
+
+def _delete_others(api: ZenodoApi, deposition: Deposition, wanted: set[str]) -> None:
+    """Delete the files of a draft that are not wanted: of an earlier version."""
+    for file in deposition["files"]:
+        if file["filename"] not in wanted:
+            with_retries(partial(api.delete_file, deposition["id"], file), f"deleting {file['filename']}")
 
 
 def _send(api: ZenodoApi, deposition: Deposition, file: SentFile) -> None:
