@@ -87,7 +87,7 @@ def test_one_more_query_unpacks_and_maps_nothing_else(mapped, made):
 def test_the_bundle_says_what_it_is(archive):
     manifest = json.loads((archive.parent / "bundle.json").read_text())
     card = (archive.parent / "README.md").read_text()
-    assert (manifest["name"], manifest["version"], manifest["about"]["license"]) == ("small", "1.2", "CC0-1.0")
+    assert (manifest["name"], manifest["version"], manifest["license"]) == ("small", "1.2", "CC0-1.0")
     assert "real cells" in card
     assert "| macro-F1 |" in card
     with tarfile.open(archive) as tar:

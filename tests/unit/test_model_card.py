@@ -73,16 +73,14 @@ def test_labels_that_are_rare_weak_or_not_measured_are_named():
 
 
 def manifest(facts, **keys):
-    about = dict.fromkeys(("title", "license", "citation", "intended_use", "not_for")) | {
-        "description": "",
-        "authors": [],
-    }
     return {
         "format": 1,
         "refatlas": "0.7.0",
         "name": "pbmc",
         "version": "2",
-        "about": about,
+        **dict.fromkeys(("title", "license", "citation", "intended_use", "not_for")),
+        "description": "",
+        "authors": [],
         "facts": facts,
         "models": {"scvi": "scvi"},
         "genes": 2000,

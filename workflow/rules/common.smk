@@ -102,6 +102,7 @@ from refatlas.models.registry import (
     table_settings,
 )
 from refatlas.prepare.demo_files import DEMO
+from refatlas.publish.settings import hub_model, publish_settings
 from refatlas.remote.addresses import marker_of
 from refatlas.resources import (
     describing_mem_mb,
@@ -221,6 +222,8 @@ PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 PRETRAINED_WITH_PROTEINS = [
     m for m in PRETRAINED if MODEL_TYPES[MODELS[m]["type"]].needs_proteins
 ]
+# The model that scvi-hub can load, if there is any.
+HUB_MODEL = None if ATLAS else hub_model(CONFIG)
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
 
 
@@ -530,6 +533,39 @@ def suggestion_files():
     return [local(f) for f in [found["markers"], *found["labels"].values()] if f]
 
 
+def hub_model_files(wildcards):
+    """What the model for scvi-hub is made of."""
+    if HUB_MODEL is None:
+        raise WorkflowError(
+            "config: models: none is of type scvi or scanvi, which scvi-hub can load; publish without make_hub_model"
+        )
+    counts = COUNTS if reads_labels(MODELS[HUB_MODEL]["type"]) else "counts.h5ad"
+    model = f"<results>/reference/models/{HUB_MODEL}/model.pt"
+    return {"model": model, "counts": f"<results>/reference/{counts}"}
+
+
+def published_files(service):
+    """A function that returns what is published: refused without settings of where."""
+
+    def files(wildcards):
+        try:
+            publish_settings(CONFIG, service)
+        except InputError as error:
+            raise WorkflowError(str(error)) from None
+        names = {"tar": "atlas.tar", "manifest": "bundle.json", "card": "README.md"}
+        if service == "huggingface" and HUB_MODEL is not None:
+            names["hub"] = "hub"
+        return {kind: f"<results>/bundle/{name}" for kind, name in names.items()}
+
+    return files
+
+
+def publication(service):
+    """What a job of publishing writes: apart in dry mode, which publishes nothing."""
+    kind = "dry_run" if CONFIG["publish"]["dry_run"] else "published"
+    return f"<results>/bundle/{kind}_{service}.json"
+
+
 def tree_of(wildcards):
     """The tree of labels in a model's latent space, if the config asks for one of the datasets' own labels."""
     if RELABELLED or wildcards.model not in CONFIG["tree"]["models"]:
@@ -745,7 +781,7 @@ def facts_of_bundle():
     return {
         "name": about["name"],
         "version": about["version"],
-        "about": {key: about[key] for key in ABOUT_BUNDLE},
+        **{key: about[key] for key in ABOUT_BUNDLE},
         "settings": settings_to_keep(CONFIG),
         "datasets": {
             name: {key: row[key] for key in ("label_keys", "protein_key")}

@@ -8,11 +8,11 @@ out: atlas.tar; bundle.json and README.md, which it has too
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from refatlas.bundle.archive import write_archive
+from refatlas.bundle.archive import manifest_text, write_archive
 from refatlas.bundle.content import grown_manifest
 from refatlas.bundle.growth import QueryFiles, grow
 from refatlas.bundle.model_card import model_card
-from refatlas.io.atomic import write_json, write_text
+from refatlas.io.atomic import write_text
 from refatlas.jobs.inputs import by_name, by_name_and_kind, by_two_names
 from refatlas.jobs.run import run_job
 
@@ -30,7 +30,7 @@ def main(smk) -> None:
         manifest = grown_manifest(p.atlas, content, p.rows, p.version, p.cells)
         card = model_card(manifest)
         write_archive(out.archive, content, manifest, card)
-    write_json(manifest, out.manifest)
+    write_text(manifest_text(manifest), out.manifest)
     write_text(card, out.card)
 
 

@@ -5,10 +5,10 @@ in:  the results of the reference that jobs of queries read, by their path below
 out: atlas.tar; bundle.json and README.md, which it has too
 """
 
-from refatlas.bundle.archive import write_archive
+from refatlas.bundle.archive import manifest_text, write_archive
 from refatlas.bundle.content import bundle_manifest, measured_facts, portable_files
 from refatlas.bundle.model_card import model_card
-from refatlas.io.atomic import write_json, write_text
+from refatlas.io.atomic import write_text
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
 
@@ -21,7 +21,7 @@ def main(smk) -> None:
     manifest = bundle_manifest(files, facts, i.genes, dict(p.fixed))
     card = model_card(manifest)
     write_archive(out.archive, files, manifest, card)
-    write_json(manifest, out.manifest)
+    write_text(manifest_text(manifest), out.manifest)
     write_text(card, out.card)
     print(f"{len(files)} files, {sum(f['bytes'] for f in manifest['files'].values()) / 1e6:,.1f} MB")
 

@@ -17,6 +17,11 @@ from refatlas.io.atomic import atomic_path
 BLOCK = 2**20
 
 
+def manifest_text(manifest: Manifest) -> str:
+    """Return a manifest as JSON."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+
+
 def checksums_of(files: Mapping[str, "str | Path | bytes"]) -> dict[str, dict[str, Any]]:
     """Return sha256 and size in bytes of the files of a bundle, by name.
 
@@ -40,7 +45,7 @@ def write_archive(path: str, files: Mapping[str, "str | Path | bytes"], manifest
         files: path or content by name.
         card: the description, as Markdown.
     """
-    first = {MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode(), CARD: card.encode()}
+    first = {MANIFEST: manifest_text(manifest).encode(), CARD: card.encode()}
     with atomic_path(path) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
         for name, source in [*first.items(), *sorted(files.items())]:
             entry = tarfile.TarInfo(name)
@@ -114,5 +119,5 @@ def unpack_all(path: str, folder: str | Path) -> None:
     manifest, part = read_manifest(path), folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     unpack(path, manifest, {name: str(part / name) for name in manifest["files"]})
-    (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (part / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
     part.rename(folder)

@@ -14,12 +14,12 @@ def model_card(manifest: Manifest) -> str:
     Args:
         manifest: of the bundle, with its facts.
     """
-    about, facts = manifest["about"], manifest["facts"]
+    facts = manifest["facts"]
     sections = [
-        f"# {about['title'] or manifest['name']}",
-        about["description"],
+        f"# {manifest['title'] or manifest['name']}",
+        manifest["description"],
         _summary(manifest),
-        *_intended(about),
+        *_intended(manifest),
         "## Labels of held-out cells",
         *_held_out(facts),
         *_weak(facts),
@@ -30,7 +30,7 @@ def model_card(manifest: Manifest) -> str:
         *_table("## Cells by dataset", ("dataset", "cells"), facts["cells_by_dataset"]),
         *_table("## Cells by batch", ("batch", "cells"), facts["cells_by_batch"]),
         *_table("## Cells by label", ("label", "cells"), facts.get("cells_by_label", {})),
-        *_citation(about),
+        *_citation(manifest),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -41,8 +41,8 @@ def _summary(manifest: Manifest) -> str:
     rows = {
         "name and version": f"{manifest['name']} {manifest['version']}",
         "made by": f"refatlas {manifest['refatlas']}, bundle format {manifest['format']}",
-        "authors": ", ".join(manifest["about"]["authors"]),
-        "licence": manifest["about"]["license"] or "none given: ask the authors before you use or share it",
+        "authors": ", ".join(manifest["authors"]),
+        "licence": manifest["license"] or "none given: ask the authors before you use or share it",
         "cells": f"{facts['cells']:,}",
         "datasets, batches": f"{len(facts['cells_by_dataset'])}, {len(facts['cells_by_batch'])}",
         "genes": f"{manifest['genes']:,}",
@@ -55,7 +55,7 @@ def _summary(manifest: Manifest) -> str:
     return _rows(("", ""), {name: value for name, value in rows.items() if value})
 
 
-def _intended(about: Mapping[str, Any]) -> Iterable[str]:
+def _intended(about: Manifest) -> Iterable[str]:
     yield "## Intended use"
     yield about["intended_use"] or "The authors have not said."
     yield "## What it is not good for"
@@ -130,7 +130,7 @@ def _not_in_here(manifest: Manifest) -> Iterable[str]:
     )
 
 
-def _citation(about: Mapping[str, Any]) -> Iterable[str]:
+def _citation(about: Manifest) -> Iterable[str]:
     if about["citation"]:
         yield "## Citation"
         yield about["citation"]
