@@ -65,6 +65,7 @@ from refatlas.bundle.manifest import (
     settings_to_keep,
     settings_with_atlas,
 )
+from refatlas.bundle.source import atlas_path
 from refatlas.config.annotation import (
     named_levels,
     read_annotation,
@@ -103,7 +104,7 @@ from refatlas.models.registry import (
 )
 from refatlas.prepare.demo_files import DEMO
 from refatlas.publish.settings import hub_model, publish_settings
-from refatlas.remote.addresses import marker_of
+from refatlas.remote.addresses import marker_of, use_cache
 from refatlas.resources import (
     describing_mem_mb,
     mapping_mem_mb,
@@ -117,7 +118,11 @@ from refatlas.revisions import revision
 ATLAS, ATLAS_PATH = None, None
 try:
     if config.get("atlas") is not None:
-        ATLAS_PATH = atlas_setting(config["atlas"])["path"]
+        use_cache(config.get("cache"))
+        ATLAS_PATH = atlas_path(
+            atlas_setting(config["atlas"]),
+            may_fetch=not workflow.output_settings.dryrun,
+        )
         ATLAS = read_manifest(ATLAS_PATH)
     CONFIG = complete_config(settings_with_atlas(config, ATLAS) if ATLAS else config)
     # Files that are fetched by address are linked from a folder of the results.
@@ -149,10 +154,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-if CONFIG["cache"]:
-    # Jobs find it there; as a parameter, it would compute results again when it moves.
-    cache = os.path.abspath(os.path.expanduser(CONFIG["cache"]))
-    os.environ.update(REFATLAS_CACHE=cache)
+use_cache(CONFIG["cache"])
 
 LABELLED = has_labels(DATASETS, ANNOTATION)
 RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])

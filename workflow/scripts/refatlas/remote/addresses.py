@@ -183,6 +183,17 @@ def cache_folder() -> Path:
     return Path(named or f"{caches}/refatlas").expanduser().absolute()
 
 
+def use_cache(folder: str | None) -> None:
+    """Make a folder the cache of this process and its jobs: as their parameter, it would compute results again when it
+    moves.
+
+    Args:
+        folder: the config's `cache`; None keeps what the environment says.
+    """
+    if folder:
+        os.environ[CACHE_VARIABLE] = os.path.abspath(os.path.expanduser(folder))
+
+
 def cached_path(cache: Path, sha256: str, file: str) -> Path:
     """Return where the cache keeps the file of a name with this SHA-256."""
     return cache / "sha256" / sha256[:2] / sha256 / file

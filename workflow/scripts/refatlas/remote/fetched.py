@@ -92,7 +92,14 @@ def _download(address: Address, target: Path, sha256: str | None) -> str:
         return download_s3(url, target, sha256, modified=FIXED_TIME)
     from refatlas.remote.download import download
 
-    return download(url, target, sha256, modified=FIXED_TIME)
+    return download(url, target, sha256, hub_headers(url), modified=FIXED_TIME)
+
+
+def hub_headers(url: str) -> dict[str, str]:
+    """Return the headers of a request: for the Hugging Face Hub, with the token of HF_TOKEN if there is one."""
+    hub = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    token = os.environ.get("HF_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token and url.startswith(f"{hub}/") else {}
 
 
 def _link(cached: Path, link: str) -> None:
