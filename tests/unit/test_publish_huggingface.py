@@ -169,6 +169,13 @@ def test_an_unexpected_error_of_a_library_does_not_show_the_token(hub, bundle, m
     require_hidden(bundle, str(caught.value))
 
 
+def test_a_failure_that_passes_does_not_log_a_token_that_the_server_repeats(hub, bundle, waits, capfd):
+    hub.faults.append(Fault(COMMIT, status=503, body={"error": f"busy with Bearer {TOKEN}"}))
+    publish(bundle, hub.url)
+    assert "busy with Bearer (token)" in (bundle["atlas.tar"].parents[1] / "publish_huggingface.log").read_text()
+    require_hidden(bundle, capfd.readouterr().err)
+
+
 def require_hidden(bundle, text):
     files = [path for path in bundle["atlas.tar"].parents[1].rglob("*") if path.is_file()]
     assert len(files) > 3
