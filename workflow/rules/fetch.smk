@@ -15,8 +15,8 @@ rule fetch_file:
     wildcard_constraints:
         key="[0-9a-f]{64}|address-[0-9a-f]{16}",
         file="[^/]+",
-    localrule: True
     priority: 200
+    localrule: True
     conda:
         "../../envs/refatlas.yaml"
     resources:
