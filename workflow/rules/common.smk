@@ -131,6 +131,10 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+# Jobs find addresses there. In a parameter, a password would be shown.
+os.environ.update(
+    REFATLAS_SHEETS="\n".join([CONFIG["reference"], CONFIG["queries"] or ""])
+)
 if CONFIG["cache"]:
     # Jobs find it there; as a parameter, it would compute results again when it moves.
     cache = os.path.abspath(os.path.expanduser(CONFIG["cache"]))
@@ -208,6 +212,18 @@ def files_of(row):
     if row.get("fetched"):
         return [ancient(marker_of(f"<results>/fetched/{row['fetched']}")), *metadata]
     return [local(file) for file in input_files(row["path"])] + metadata
+
+
+def missing_files():
+    """The keys of files by address that were not fetched yet. What was fetched counts as a file of the user: Snakemake leaves out what depends on a job that is forced, or has other parameters, where the input is ancient."""
+    rows = [
+        row for row in [*DATASETS.values(), *QUERIES.values()] if row.get("fetched")
+    ]
+    return [
+        os.path.dirname(row["fetched"])
+        for row in rows
+        if not os.path.exists(marker_of(row["path"]))
+    ]
 
 
 def query_row(name):
