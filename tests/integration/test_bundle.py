@@ -12,6 +12,8 @@ import yaml
 from bundle_runs import map_from_bundle, write_bundle_run
 
 from conftest import planned, small_counts, snakemake, write_sheets
+from fault_server import file_server
+from refatlas.io.fingerprints import sha256_of
 
 ABOUT = {"name": "small", "version": "1.2", "license": "CC0-1.0", "authors": ["A. Author"], "not_for": "real cells"}
 CONFIG = {
@@ -188,3 +190,54 @@ def test_a_reference_or_an_atlas_is_needed(tmp_path):
     (tmp_path / "config.yaml").write_text("queries: null\n")
     run = snakemake(tmp_path, "--dry-run", check=False)
     assert "config: reference or atlas: neither is set" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("hf:lab/small@v1", "/lab/small/resolve/v1/atlas.tar"),
+        ("zenodo:77", "/api/records/77/files/atlas.tar/content"),
+        ("{url}/files/mine.tar", "/files/mine.tar"),
+    ],
+)
+def test_an_atlas_by_address_is_fetched_once_and_by_its_checksum(archive, made, tmp_path, monkeypatch, address, path):
+    monkeypatch.setenv("REFATLAS_CACHE", str(tmp_path / "cache"))
+    shutil.copy(made / "q.h5ad", tmp_path)
+    with file_server() as server:
+        server.files[path] = archive.read_bytes()
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("REFATLAS_ZENODO_URL", server.url)
+        place = {"path": address.format(url=server.url), "sha256": sha256_of(archive)}
+        write_bundle_run(tmp_path, archive, [QUERY], atlas={**place, "sha256": None})
+        (tmp_path / "atlas.tar").unlink()
+        dry = snakemake(tmp_path, "--dry-run", check=False)
+        assert "a dry run asks no server" in dry.stdout + dry.stderr
+        assert server.requests == []
+        unknown = snakemake(tmp_path, "--cores", "2", "--", "labels", check=False)
+        assert f"its SHA-256 is {place['sha256']}; write it" in unknown.stdout + unknown.stderr
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"atlas": place, "queries": "queries.tsv"}))
+        plan = planned(snakemake(tmp_path, "--dry-run", "--", "labels"))
+        assert plan["unpack_atlas"] == 1
+        assert len(server.requests) == 1
+    # The server is gone, and not needed.
+    snakemake(tmp_path, "--cores", "2", "--", "results/reference/genes.parquet")
+
+
+def test_an_atlas_by_a_wrong_address_is_refused(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("REFATLAS_CACHE", str(tmp_path / "cache"))
+    shutil.copy(made / "q.h5ad", tmp_path)
+    for address, message in (
+        ("hf:lab/small", "is not of the form hf:OWNER/NAME@REVISION"),
+        ("zenodo:abc", "is not of the form zenodo:RECORD"),
+    ):
+        write_bundle_run(tmp_path, made / "q.h5ad", [QUERY], atlas=address)
+        run = snakemake(tmp_path, "--dry-run", check=False)
+        assert message in run.stdout + run.stderr
+    with file_server() as server:
+        server.files["/atlas.tar"] = b"another file"
+        write_bundle_run(
+            tmp_path, made / "q.h5ad", [QUERY], atlas={"path": f"{server.url}/atlas.tar", "sha256": "0" * 64}
+        )
+        run = snakemake(tmp_path, "--cores", "2", "--", "labels", check=False)
+        assert "0" * 64 in run.stdout + run.stderr
+        assert not (tmp_path / "results").exists()

@@ -63,10 +63,8 @@ def test_a_long_file_name_keeps_its_suffix():
 def test_what_is_shown_has_no_password_and_no_token():
     address = parse_address(SECRET, "here")
     assert address.safe == "https://example.org:8443/data/a%20b.h5ad"
-    assert not address.is_complete
     assert "s3cret" not in repr(address)
     assert "t0ken" not in repr(address)
-    assert parse_address("s3://bucket/a.h5ad", "here").is_complete
     assert safe_address("https://ann:p@ss@example.org/a@b.h5ad") == "https://example.org/a@b.h5ad"
 
 

@@ -155,6 +155,11 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 use_cache(CONFIG["cache"])
+# Jobs find addresses there. In a parameter, a password would be shown.
+os.environ.update(
+    REFATLAS_SHEETS="
+".join([CONFIG["reference"] or "", CONFIG["queries"] or ""])
+)
 
 LABELLED = has_labels(DATASETS, ANNOTATION)
 RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])
@@ -254,6 +259,18 @@ def files_of(row):
     if row.get("fetched"):
         return [ancient(marker_of(f"<results>/fetched/{row['fetched']}")), *metadata]
     return [local(file) for file in input_files(row["path"])] + metadata
+
+
+def missing_files():
+    """The keys of files by address that were not fetched yet. What was fetched counts as a file of the user: Snakemake leaves out what depends on a job that is forced, or has other parameters, where the input is ancient."""
+    rows = [
+        row for row in [*DATASETS.values(), *QUERIES.values()] if row.get("fetched")
+    ]
+    return [
+        os.path.dirname(row["fetched"])
+        for row in rows
+        if not os.path.exists(marker_of(row["path"]))
+    ]
 
 
 def query_row(name):

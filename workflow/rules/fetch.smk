@@ -6,14 +6,13 @@
 rule fetch_file:
     output:
         file="<results>/fetched/{key}/{file}",
-        # What Snakemake keeps if a further download fails: without it, results would be computed again.
-        marker=update("<results>/fetched/{key}/{file}.fetched.json"),
+        marker="<results>/fetched/{key}/{file}.fetched.json",
     log:
         "<logs>/fetch_file/{key}/{file}.log",
     benchmark:
         "<benchmarks>/fetch_file/{key}/{file}.tsv"
     wildcard_constraints:
-        key="[0-9a-f]{64}|address-[0-9a-f]{16}",
+        key=one_of(missing_files()),
         file="[^/]+",
     priority: 200
     localrule: True
@@ -24,7 +23,5 @@ rule fetch_file:
         runtime=minutes(1440),
     params:
         revision=revision("fetch_file"),
-        # Not the address, which may hold a password: the job reads it from the sheet.
-        sheets={kind: CONFIG[kind] for kind in ("reference", "queries")},
     script:
         "../scripts/fetch_file.py"

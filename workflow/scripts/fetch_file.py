@@ -11,7 +11,7 @@ from refatlas.remote.fetched import fetch_linked, refuse_unchecked
 
 def main(smk) -> None:
     key = smk.wildcards.key
-    address, place, sheet = find_address(smk.params.sheets, f"{key}/{smk.wildcards.file}")
+    address, place, sheet = find_address(f"{key}/{smk.wildcards.file}")
     if key.startswith("address-"):
         refuse_unchecked(address, place, sheet)
     fetch_linked(address, key, smk.output.file)

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from refatlas.config.schema_files import load_schema
@@ -16,6 +16,9 @@ from refatlas.remote.addresses import Address, address_key, check_sha256, is_add
 
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
+
+# Where jobs find the paths of the sheets, in this order.
+SHEETS_VARIABLE = "REFATLAS_SHEETS"
 
 # A query's folder has counts.h5ad, and an h5ad of the query's name.
 COUNTS_NAME = "counts"
@@ -139,16 +142,18 @@ def _require_local(path: str, where: str) -> None:
         )
 
 
-def find_address(sheets: Mapping[str, str], wanted: str) -> tuple[Address, str, str]:
+def find_address(wanted: str) -> tuple[Address, str, str]:
     """Return the address of a file that is fetched, the place in the sheet, and the sheet.
 
+    The sheets are those of the variable REFATLAS_SHEETS, which planning sets.
+
     Args:
-        sheets: paths of the sheets by kind, "reference" and "queries".
         wanted: of `fetched_key`.
 
     Raises:
         InputError: no sheet has it any more.
     """
+    sheets = dict(zip(SHEETS, os.environ.get(SHEETS_VARIABLE, "").split("\n"), strict=False))
     for kind, path in sheets.items():
         for number, row in _read_rows(path, kind, list(load_schema(kind)["properties"])) if path else ():
             place = f"{path}, line {number}: {SHEETS[kind]} {row.get(SHEETS[kind], '')!r}"

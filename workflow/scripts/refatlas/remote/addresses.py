@@ -55,11 +55,6 @@ class Address:
         """The address without user, password and query: what may be shown and written."""
         return safe_address(self.text)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing of the address is left out of `safe`."""
-        return self.safe == self.text
-
     def __repr__(self) -> str:
         return f"Address({self.safe!r})"
 

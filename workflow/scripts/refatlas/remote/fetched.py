@@ -31,7 +31,6 @@ def fetch_linked(address: Address, sha256: str, link: str) -> None:
         "address": address.safe,
         "sha256": sha256,
         "bytes": cached.stat().st_size,
-        "can_be_fetched_again": address.is_complete,
     }
     write_json(marker, marker_of(link))
     print(f"{address.safe}: {cached.stat().st_size:,} bytes, SHA-256 {sha256}, in {cached}")
@@ -122,18 +121,17 @@ def restore_fetched(inputs: Iterable[str]) -> None:
     for path in {str(path) for path in inputs if str(path).endswith(MARKER)}:
         link = path.removesuffix(MARKER)
         if not os.path.exists(link):
-            _restore(link, read_json(path))
+            _restore(link, read_json(path)["sha256"])
 
 
-def _restore(link: str, marker: Mapping[str, Any]) -> None:
-    if not marker["can_be_fetched_again"]:
-        raise InputError(
-            f"{link}: the file, fetched from {marker['address']}, is not in the cache any more, and its address had a"
-            " password or a query, which the results do not keep; run snakemake --forcerun fetch_file: nothing else is"
-            " computed again"
-        )
+def _restore(link: str, sha256: str) -> None:
+    """Fetch a file again from the address in the sheet, which may be another one by now."""
+    # Not at the top: that module imports this package.
+    from refatlas.config.sheets import find_address
+
     print(f"{link}: not in the cache any more, and fetched again", flush=True)
-    _link(fetch(Address(marker["address"], Path(link).name), marker["sha256"]), link)
+    address, _, _ = find_address("/".join(Path(link).parts[-2:]))
+    _link(fetch(address, sha256), link)
 
 
 def data_files(paths: Iterable[str]) -> list[str]:
