@@ -157,8 +157,7 @@ except InputError as error:
 use_cache(CONFIG["cache"])
 # Jobs find addresses there. In a parameter, a password would be shown.
 os.environ.update(
-    REFATLAS_SHEETS="
-".join([CONFIG["reference"] or "", CONFIG["queries"] or ""])
+    REFATLAS_SHEETS="\n".join([CONFIG["reference"] or "", CONFIG["queries"] or ""])
 )
 
 LABELLED = has_labels(DATASETS, ANNOTATION)
