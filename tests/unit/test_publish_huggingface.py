@@ -80,7 +80,7 @@ def test_one_commit_has_the_bundle_and_the_model(hub, bundle, model):
     for name in ("model.pt", "adata.h5ad", "_scvi_required_metadata.json"):
         assert files[name] == (model / name).read_bytes()
     commit = hub.commits(REPO)[-1]["id"]
-    assert record["config"] == f"atlas: hf:{REPO}@{commit}"
+    assert record["config"] == f"atlas: {{path: hf:{REPO}@{commit}, sha256: {record['sha256']}}}"
     assert record["address"] == f"{hub.url}/{REPO}/tree/{commit}"
     assert record["sha256"] == hashlib.sha256(bundle["atlas.tar"].read_bytes()).hexdigest()
 

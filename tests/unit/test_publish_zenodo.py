@@ -79,7 +79,8 @@ def test_a_draft_is_published_by_a_second_run_without_sending_anything_again(zen
     record = publish(bundle, zenodo.url, publish=True)
     assert zenodo.count(PUT) == before == 3
     assert zenodo.depositions[100]["submitted"]
-    assert (record["published"], record["config"], record["sent"]) == (True, "atlas: zenodo:100", [])
+    line = f"atlas: {{path: zenodo:100, sha256: {record['sha256']}}}"
+    assert (record["published"], record["config"], record["sent"]) == (True, line, [])
     assert record["address"] == f"{zenodo.url}/records/100"
 
 

@@ -81,5 +81,5 @@ def published_record(
         "sha256": bundle.tar.sha256,
         "files": {file.name: file.described() for file in files},
         "sent": sent,
-        "config": f"atlas: hf:{hub.repo}@{commit}",
+        "config": f"atlas: {{path: hf:{hub.repo}@{commit}, sha256: {bundle.tar.sha256}}}",
     }

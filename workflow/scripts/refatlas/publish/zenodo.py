@@ -156,5 +156,5 @@ def published_record(deposition: Deposition, bundle: Bundle, settings: Settings,
         "sha256": bundle.tar.sha256,
         "files": {file.name: file.described() for file in bundle.files},
         "sent": sent,
-        "config": f"atlas: zenodo:{number}" if public else None,
+        "config": f"atlas: {{path: zenodo:{number}, sha256: {bundle.tar.sha256}}}" if public else None,
     }
