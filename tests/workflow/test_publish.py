@@ -99,7 +99,8 @@ def test_both_targets_publish_once_and_leave_no_token_behind(project, monkeypatc
     kinds = [f"{kind}_{service}.json" for kind in ("dry_run", "published") for service in ("huggingface", "zenodo")]
     assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, *kinds, "zenodo.json", "model_card.md"])
     commit = hub.commits("lab/atlas")[-1]["id"]
-    assert read_json(bundle / "published_huggingface.json")["config"] == f"atlas: hf:lab/atlas@{commit}"
+    record = read_json(bundle / "published_huggingface.json")
+    assert record["config"] == f"atlas: {{path: hf:lab/atlas@{commit}, sha256: {record['sha256']}}}"
     assert TOKEN not in shown
     written = [path for path in project.rglob("*") if path.is_file()]
     assert [str(path) for path in written if TOKEN.encode() in path.read_bytes()] == []
