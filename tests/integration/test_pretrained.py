@@ -89,6 +89,27 @@ def test_a_pretrained_model_is_the_reference_model(made, donors, tmp_path):
         assert found.sum(axis=1).to_numpy() == pytest.approx(np.ones(query.n_obs), abs=1e-4)
 
 
+def test_a_minified_model_gives_the_same_latent_space(made, donors, tmp_path):
+    """Models on the Hugging Face Hub are often saved so: counts are those of the datasets."""
+    import scvi
+
+    kind, folder, latent = made
+    stock = {"scvi": scvi.model.SCVI, "scanvi": scvi.model.SCANVI}[kind].load(folder, donors[0].copy())
+    mean, variance = stock.get_latent_representation(return_dist=True)
+    stock.adata.obsm["X_latent_qzm"], stock.adata.obsm["X_latent_qzv"] = mean, variance
+    stock.minify_adata()
+    stock.save(tmp_path / "minified", save_anndata=True)
+    saved = read_saved(str(tmp_path / "minified/model.pt"), None)
+    require_usable(saved, {"scvi": "SCVI", "scanvi": "SCANVI"}[kind], "model.pt")
+    counts = ours(donors[0])
+    model = MODEL_TYPES[kind].load_class().from_pretrained(saved, counts.copy(), "model.pt")
+    assert np.abs(model.latent(counts.copy()) - latent).max() < 1e-5
+    model.save(tmp_path / "model.pt")
+    again = MODEL_TYPES[kind].load_class().load(tmp_path / "model.pt", counts.copy())
+    mapped = again.map_query(ours(donors[1], "query", labels=False), SETTINGS, JobContext())
+    assert mapped.training.mean_shift > 0
+
+
 def test_its_genes_are_taken_in_its_order(made, donors):
     names = pretrained_facts(read_saved(str(made[1] / "model.pt"), None))["genes"]
     assert names == list(donors[0].var_names)

@@ -65,7 +65,7 @@ from refatlas.bundle.manifest import (
     settings_to_keep,
     settings_with_atlas,
 )
-from refatlas.bundle.source import atlas_path
+from refatlas.bundle.source import atlas_path, with_hub_models
 from refatlas.config.annotation import (
     named_levels,
     read_annotation,
@@ -117,14 +117,13 @@ from refatlas.revisions import revision
 
 ATLAS, ATLAS_PATH = None, None
 try:
+    use_cache(config.get("cache"))
+    may_fetch = not workflow.output_settings.dryrun
     if config.get("atlas") is not None:
-        use_cache(config.get("cache"))
-        ATLAS_PATH = atlas_path(
-            atlas_setting(config["atlas"]),
-            may_fetch=not workflow.output_settings.dryrun,
-        )
+        ATLAS_PATH = atlas_path(atlas_setting(config["atlas"]), may_fetch)
         ATLAS = read_manifest(ATLAS_PATH)
-    CONFIG = complete_config(settings_with_atlas(config, ATLAS) if ATLAS else config)
+    given = with_hub_models(config, may_fetch)
+    CONFIG = complete_config(settings_with_atlas(given, ATLAS) if ATLAS else given)
     # Files that are fetched by address are linked from a folder of the results.
     FETCHED = workflow.modifier.modify_path(
         workflow.pathvars.apply("<results>/fetched")
@@ -154,7 +153,6 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-use_cache(CONFIG["cache"])
 # Jobs find addresses there. In a parameter, a password would be shown.
 os.environ.update(
     REFATLAS_SHEETS="\n".join([CONFIG["reference"] or "", CONFIG["queries"] or ""])

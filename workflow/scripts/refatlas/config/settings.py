@@ -143,7 +143,10 @@ def _check_pretrained(name: str, settings: dict[str, Any]) -> None:
     pretrained = settings.get("pretrained")
     if not pretrained:
         return
-    where, file = f"config: models: {name}: pretrained", Path(pretrained["path"]) / "model.pt"
+    where = f"config: models: {name}: pretrained"
+    if not pretrained.get("path"):
+        raise InputError(f"{where}: neither path nor hub is set; give the folder of its model.pt, or a repository")
+    file = Path(pretrained["path"]) / "model.pt"
     require_plain_path(pretrained["path"], where)
     if settings.get("init_from"):
         raise InputError(

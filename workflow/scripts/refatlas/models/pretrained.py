@@ -10,6 +10,8 @@ import numpy as np
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.cell_tables import UNLABELED
 
+# What minify_adata registers in place of counts.
+MINIFIED = {"minify_type", "latent_qzm", "latent_qzv", "observed_lib_size"}
 # Classes that give the batch to the encoder by default.
 ENCODING = ("TOTALVI",)
 
@@ -46,6 +48,18 @@ def read_saved(file: str, sha256: str | None) -> dict[str, Any]:
             f"{file} is not a model saved by scvi-tools 0.15 or later; convert an older one with its"
             " convert_legacy_save"
         )
+    return with_counts(saved)
+
+
+def with_counts(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved model as one of counts: a minified one is told of the latent values that stood in place of them.
+
+    Its weights are those that it was trained to; the reference's counts come from the datasets.
+    """
+    fields = saved["attr_dict"]["registry_"]["field_registries"]
+    for name in MINIFIED & set(fields):
+        del fields[name]
+    saved["attr_dict"].pop("minified_data_type_", None)
     return saved
 
 
@@ -100,10 +114,6 @@ def require_usable(saved: dict[str, Any], wanted: str, where: str) -> None:
         raise InputError(
             f"{where} was trained with {listed(extra)}, which this workflow does not have; train it with the batch only"
         )
-    if "minify_type" in str(registry.get("field_registries", {}).keys()) or saved["attr_dict"].get(
-        "minified_data_type_"
-    ):
-        raise InputError(f"{where} is minified: its reference has no counts; save it with them")
     _require_dispersion(arguments, where)
 
 

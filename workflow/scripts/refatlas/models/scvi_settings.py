@@ -8,10 +8,14 @@ PRETRAINED: dict[str, Any] = {
     "description": "a pretrained model of scvi-tools, used instead of training one",
     "type": ["object", "null"],
     "additionalProperties": False,
-    "required": ["path"],
     "default": None,
     "properties": {
-        "path": {"description": "folder that holds its model.pt", "type": "string"},
+        "path": {"description": "folder that holds its model.pt", "type": ["string", "null"]},
+        "hub": {
+            "description": "OWNER/NAME of a repository on the Hugging Face Hub with its model.pt, in place of path",
+            "type": ["string", "null"],
+        },
+        "revision": {"description": "commit, tag or branch of that repository", "type": ["string", "null"]},
         "sha256": {
             "description": "checksum that model.pt must have, because loading it may run any code",
             "type": ["string", "null"],

@@ -178,14 +178,14 @@ def cache_folder() -> Path:
     return Path(named or f"{caches}/refatlas").expanduser().absolute()
 
 
-def use_cache(folder: str | None) -> None:
+def use_cache(folder: object) -> None:
     """Make a folder the cache of this process and its jobs: as their parameter, it would compute results again when it
     moves.
 
     Args:
-        folder: the config's `cache`; None keeps what the environment says.
+        folder: the config's `cache`, not validated yet; None keeps what the environment says.
     """
-    if folder:
+    if isinstance(folder, str) and folder:
         os.environ[CACHE_VARIABLE] = os.path.abspath(os.path.expanduser(folder))
 
 
