@@ -39,9 +39,7 @@ def test_a_model_of_the_hub_is_fetched_once_and_is_a_path_from_then_on(hub):
 
 
 def test_a_dry_run_asks_for_nothing(hub):
-    with pytest.raises(
-        InputError, match=r"mine: pretrained: .* is not in the cache .* a dry run asks no server"
-    ):
+    with pytest.raises(InputError, match=r"mine: pretrained: .* is not in the cache .* a dry run asks no server"):
         with_hub_models(config(**MODEL), may_fetch=False)
     assert hub.requests == []
 
