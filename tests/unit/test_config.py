@@ -50,7 +50,7 @@ def test_mistakes_in_the_configuration(change, said):
 
 
 def test_a_missing_sheet_key():
-    with pytest.raises(InputError, match="'reference' is a required property"):
+    with pytest.raises(InputError, match="reference or atlas: neither is set"):
         complete_config({"queries": "queries.tsv"})
 
 
