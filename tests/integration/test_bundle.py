@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 
+import anndata as ad
 import pandas as pd
 import pytest
 import yaml
@@ -25,6 +26,7 @@ CONFIG = {
     "integration": {"metrics": ["ilisi"]},
     "umap": {"n_epochs": 20},
     "bundle": ABOUT,
+    "ontology": {"terms": "terms.tsv", "names": False},
 }
 QUERY = {"query": "q", "path": "q.h5ad", "label_key": "cell_type"}
 OTHER = {"query": "r", "path": "r.h5ad"}
@@ -36,9 +38,10 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     for i, name in enumerate("abqr"):
         small_counts(n_cells=300, n_genes=200, seed=i).write_h5ad(folder / f"{name}.h5ad")
+    (folder / "terms.tsv").write_text("label\tterm\nA\tCL:0000236\n")
     datasets = [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"]
     write_sheets(folder, datasets, [{**QUERY, "path": "q.h5ad"}], **CONFIG)
-    snakemake(folder, "--cores", "2", "--", "labels", "bundle")
+    snakemake(folder, "--cores", "2", "--", "labels", "bundle", "results/reference/reference.h5ad")
     return folder
 
 
@@ -61,6 +64,19 @@ def test_labels_and_verdict_are_those_of_the_run_that_made_it_byte_for_byte(made
     for name in ("labels.csv", "verdict.json", "measures.json", "models/linear/latent.parquet"):
         query = f"results/queries/q/{name}"
         assert (mapped / query).read_bytes() == (made / query).read_bytes(), name
+
+
+def test_terms_of_labels_come_with_the_bundle(made, mapped):
+    reference = ad.read_h5ad(made / "results/reference/reference.h5ad").obs
+    terms = reference.groupby("label", observed=True)["label_ontology_term_id"].first()
+    assert terms["A"] == "CL:0000236"
+    assert pd.isna(terms["B"])
+    labels = pd.read_csv(mapped / "results/queries/r/labels.csv")
+    assert (labels.loc[labels["label"] == "A", "label_ontology_term_id"] == "CL:0000236").all()
+    assert labels.loc[labels["label"] != "A", "label_ontology_term_id"].isna().all()
+    assert set(labels["label"]) == {"A", "B"}
+    cells = ad.read_h5ad(mapped / "results/queries/r/r.h5ad").obs
+    assert set(cells["label_ontology_term_id"].dropna()) == {"CL:0000236"}
 
 
 def test_the_report_has_the_atlas_and_both_queries(mapped):

@@ -301,3 +301,27 @@ rule compare_models:
         replicates=CONFIG["comparison"]["replicates"],
     script:
         "../scripts/compare_models.py"
+
+
+# Ahead of training, so that a table that does not fit the labels is refused before it.
+rule find_terms:
+    input:
+        **of_datasets(dataset_cells=CELLS),
+        terms=local(CONFIG["ontology"]["terms"]) if CONFIG["ontology"]["terms"] else [],
+    output:
+        terms="<results>/reference/ontology.csv",
+    log:
+        "<logs>/find_terms.log",
+    benchmark:
+        "<benchmarks>/find_terms.tsv"
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=10),
+        runtime=minutes(10),
+    params:
+        revision=revision("find_terms"),
+        names=CONFIG["ontology"]["names"],
+    script:
+        "../scripts/find_terms.py"

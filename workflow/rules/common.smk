@@ -84,6 +84,7 @@ from refatlas.config.labels import (
     has_labels,
     without_labels,
 )
+from refatlas.config.ontology import read_terms
 from refatlas.config.settings import (
     check_writable,
     complete_config,
@@ -137,6 +138,8 @@ try:
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
     )
+    if CONFIG["ontology"]["terms"]:
+        read_terms(CONFIG["ontology"]["terms"])
     if CONFIG["label_map"]:
         read_label_map(CONFIG["label_map"], DATASETS)
     check_label_levels(DATASETS, ANNOTATION, CONFIG["annotation"])
@@ -203,6 +206,10 @@ CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
 # Only where the sheet names a query's own labels is there something to score.
 SCORED = [name for name, row in QUERIES.items() if row["label_keys"] and LABELLED]
 CONTROL_MODEL = CONFIG["deliver"]["model"]
+# Whether labels have terms of the Cell Ontology.
+HAS_TERMS = LABELLED and any(CONFIG["ontology"].values())
+if ATLAS:
+    HAS_TERMS = ATLAS["labels"].get("terms", False)
 # The cells that a query is matched with: in an atlas that has grown, also those of queries.
 MATCHED_COUNTS = SAMPLES[COUNTS]
 if ATLAS and ATLAS.get("grown"):
@@ -598,6 +605,11 @@ def clusters_of_annotation():
     return {"clusters": f"{folder}/clusters.parquet"}
 
 
+def terms_of_labels():
+    """The terms of the labels in the Cell Ontology, where these are asked for."""
+    return {"terms": "<results>/reference/ontology.csv"} if HAS_TERMS else {}
+
+
 def written_by_people():
     """The annotation and the label map, where there are any."""
     paths = {kind: CONFIG[kind] for kind in ("annotation", "label_map")}
@@ -775,6 +787,7 @@ def bundled_files():
     samples = [SAMPLES["counts.h5ad"], SAMPLES[COUNTS], MATCHED_COUNTS]
     found += [f"reference/{name}" for name in dict.fromkeys(samples)]
     found += ["report/reference.html", "evaluation/integration.csv"]
+    found += ["reference/ontology.csv"] if HAS_TERMS else []
     found += [model.format(m, name) for m in MODELS for name in of_model]
     found += [
         model.format(m, name) for m in CONFIG["tree"]["models"] for name in TREE_FILES
@@ -807,6 +820,7 @@ def facts_of_bundle():
             "labelled": LABELLED,
             "relabelled": RELABELLED,
             "levels": N_LEVELS,
+            "terms": HAS_TERMS,
         },
         "models": {name: settings["type"] for name, settings in MODELS.items()},
         "counts": about["counts"],

@@ -217,6 +217,7 @@ rule assess_query:
 
 rule deliver_labels:
     input:
+        **terms_of_labels(),
         **of_models(labels="<results>/queries/{name}/models/{model}/labels.parquet"),
         **of_each(
             CONFIG["tree"]["models"],

@@ -5,6 +5,7 @@
 # Independent of queries: it is not written again for one more.
 rule export_reference:
     input:
+        **terms_of_labels(),
         **of_datasets(scan="scan.json", cells="cells.parquet"),
         **of_models(
             latent="<results>/reference/models/{model}/latent.parquet",

@@ -1,14 +1,16 @@
 """Writes the deliverable: one row for every cell of the query's file.
 
 in:  delivered.parquet and verdict.json; labels.parquet of each model, and tree.parquet of those
-     with a tree of labels; the query's cells.parquet
+     with a tree of labels; the query's cells.parquet; ontology.csv, if labels have terms
 out: labels.csv: cell (as in the user's file), label, confidence, status, query_verdict, batch_verdict,
      coarser levels, set, set_label, novelty, novelty_fdr, then {model}_label and
-     {model}_confidence, and {model}_tree_node where there is a tree
+     {model}_confidence, {model}_tree_node where there is a tree, and label_ontology_term_id where
+     labels have terms
 """
 
 import pandas as pd
 
+from refatlas.annotate.ontology import read_term_table, with_terms
 from refatlas.evaluate.verdict import report_verdict
 from refatlas.io.atomic import read_json, write_table
 from refatlas.jobs.inputs import by_name
@@ -25,7 +27,8 @@ def main(smk) -> None:
     trees = {model: pd.read_parquet(path) for model, path in by_name(i, "tree").items()}
     delivered = read_delivered(i.delivered)
     rows = deliverable(cells, delivered, tables, smk.params.min_confidence, smk.params.alpha, found)
-    write_table(with_nodes(rows, cells.index, trees), smk.output.labels)
+    rows = with_nodes(rows, cells.index, trees)
+    write_table(with_terms(rows, read_term_table(i.terms)) if i.get("terms") else rows, smk.output.labels)
     print(status_counts(rows))
     report_verdict(name, found)
 

@@ -8,6 +8,7 @@ out: reference.h5ad: X raw counts of the selected genes; obs has dataset, batch,
      each model, and X_umap; uns has refatlas: version, datasets and notes
 """
 
+from refatlas.annotate.ontology import read_term_table
 from refatlas.io.fingerprints import read_fingerprints, require_unchanged
 from refatlas.jobs.inputs import by_name, by_name_and_kind
 from refatlas.jobs.run import run_job
@@ -18,7 +19,8 @@ def main(smk) -> None:
     i, keep = smk.input, smk.params.keep_columns
     unchanged = read_fingerprints(by_name(i, "scan").values())
     clusters = by_name_and_kind(i, "clusters", "stability")
-    obs, notes = reference_obs(i.counts, clusters, smk.params.rows, by_name(i, "cells"), keep)
+    terms = read_term_table(i.terms) if i.get("terms") else None
+    obs, notes = reference_obs(i.counts, clusters, smk.params.rows, by_name(i, "cells"), keep, terms)
     print(*notes, sep="\n", end="\n" if notes else "")
     spaces = {"latents": by_name(i, "latent"), "umaps": by_name(i, "umap"), "shown": smk.params.shown}
     write_reference_file(smk.output.cells, obs, i.counts, spaces, notes)

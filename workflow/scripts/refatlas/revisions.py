@@ -44,6 +44,7 @@ REVISIONS = {
     "label_counts": 1,
     "label_held_out": 1,
     "check_query_labels": 1,
+    "find_terms": 1,
     "group_novel": 2,
     "compare_models": 1,
     "run_mapqc": 1,

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -103,21 +102,3 @@ def _copy_checked(stream: IO[bytes], path: Path, sha256: str, where: str) -> Non
             f"{where} has the sha256 {found.hexdigest()}, and the bundle's manifest says {sha256}; the bundle is"
             " damaged or was changed: fetch it again"
         )
-
-
-def unpack_all(path: str, folder: str | Path) -> None:
-    """Unpack a whole bundle into a new folder, which can be used in its place.
-
-    Raises:
-        InputError: the folder exists, or of `unpack`.
-    """
-    from refatlas.bundle.manifest import read_manifest
-
-    folder = Path(folder)
-    if folder.exists():
-        raise InputError(f"{folder}: it exists already; name a new folder")
-    manifest, part = read_manifest(path), folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    unpack(path, manifest, {name: str(part / name) for name in manifest["files"]})
-    (part / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
-    part.rename(folder)

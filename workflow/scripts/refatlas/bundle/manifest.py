@@ -173,6 +173,7 @@ def settings_to_keep(config: dict[str, Any]) -> dict[str, Any]:
     """
     kept = {key: value for key, value in config.items() if key not in OWN_KEYS}
     kept |= {"reference": None, "annotation": None, "label_map": None, "exclude": None}
+    kept["ontology"] = {"terms": None, "names": False}
     kept["tree"] = {**config["tree"], "file": None, "update": []}
     kept["models"] = {name: _without_start(settings) for name, settings in config["models"].items()}
     return kept

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas import __version__
+from refatlas.annotate.ontology import with_terms
 from refatlas.io.anndata_file import anndata_file, copy_counts, read_frame, write_facts, write_frame, write_spaces
 from refatlas.io.cell_tables import suggested_clusters
 from refatlas.io.plain_columns import plain_column
@@ -20,6 +21,7 @@ def reference_obs(
     rows: Mapping[str, Mapping[str, Any]],
     cells: Mapping[str, str],
     keep: str | list[str],
+    terms: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return obs of the reference, in the order of its counts, and notes on the datasets' columns.
 
@@ -33,11 +35,15 @@ def reference_obs(
         rows: of the sheet, by dataset.
         cells: path of each dataset's cells.parquet.
         keep: of the datasets' own columns: "all", "none", or their names.
+        terms: terms of the Cell Ontology by label; None adds no columns of them.
     """
     obs = read_frame(counts, "obs")
     obs = pd.DataFrame({name: plain_column(obs[name]) for name in obs}, index=obs.index)
     for model, files in clusters.items():
         obs[f"cluster_{model}"] = cluster_names(suggested_clusters(files["clusters"], files["stability"]), obs.index)
+    if terms is not None:
+        obs = with_terms(obs, terms)
+        obs = pd.DataFrame({name: plain_column(obs[name]) for name in obs}, index=obs.index)
     if keep in ("none", []):
         return obs, []
     tables = {name: dataset_cells(row, name, cells[name]) for name, row in rows.items()}
