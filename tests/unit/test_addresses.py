@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refatlas.errors import InputError
-from refatlas.remote.addresses import (
+from refatlas.config.addresses import (
     address_key,
     cache_folder,
     cached_path,
@@ -17,6 +16,7 @@ from refatlas.remote.addresses import (
     resolve,
     safe_address,
 )
+from refatlas.errors import InputError
 
 DATASET = "0041b9c3-6a49-4bf7-8514-9bc7190067a7"
 VERSION = "f5efcb4c-99ca-4afb-9f22-af975525e42f"
@@ -120,7 +120,7 @@ def test_other_addresses_are_asked_for_as_they_are():
 def test_planning_loads_no_library_for_downloads():
     code = """
 import sys
-import refatlas.config.sheets, refatlas.remote.addresses, refatlas.resources
+import refatlas.config.sheets, refatlas.config.addresses, refatlas.resources
 print(sorted({"requests", "boto3", "urllib3", "pandas", "numpy"} & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

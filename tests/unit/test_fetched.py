@@ -6,9 +6,9 @@ import os
 import pytest
 
 from fault_server import file_server
+from refatlas.config.addresses import cached_path, marker_of, parse_address
 from refatlas.errors import InputError
 from refatlas.io.atomic import read_json
-from refatlas.remote.addresses import cached_path, marker_of, parse_address
 from refatlas.remote.fetched import (
     FIXED_TIME,
     data_files,

@@ -22,7 +22,10 @@ LAYERS = (
     ("annotate",),
     ("config",),
     ("resources",),
+    ("remote",),
     ("report",),
+    ("bundle",),
+    ("publish",),
     ("jobs",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

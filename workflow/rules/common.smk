@@ -57,7 +57,6 @@ if refatlas.__version__ != VERSION:
 
 from refatlas.bundle.manifest import (
     MATCHED_SAMPLE,
-    atlas_setting,
     digest_of,
     find_manifest,
     read_manifest,
@@ -66,6 +65,7 @@ from refatlas.bundle.manifest import (
     settings_with_atlas,
 )
 from refatlas.bundle.source import atlas_path, with_hub_models
+from refatlas.config.atlas import atlas_setting
 from refatlas.config.annotation import (
     named_levels,
     read_annotation,
@@ -105,7 +105,7 @@ from refatlas.models.registry import (
 )
 from refatlas.prepare.demo_files import DEMO
 from refatlas.publish.settings import hub_model, publish_settings
-from refatlas.remote.addresses import marker_of, use_cache
+from refatlas.config.addresses import marker_of, use_cache
 from refatlas.resources import (
     describing_mem_mb,
     mapping_mem_mb,

@@ -40,7 +40,7 @@ rule publish_huggingface:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=720,
     params:
         revision=revision("publish_huggingface"),
@@ -64,7 +64,7 @@ rule publish_zenodo:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=scaled_mem_mb(base=1000),
         runtime=720,
     params:
         revision=revision("publish_zenodo"),

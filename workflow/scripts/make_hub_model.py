@@ -10,10 +10,12 @@ from pathlib import Path
 from refatlas.io.model_counts import read_counts
 from refatlas.jobs.run import run_job
 from refatlas.models.model_files import load_model
-from refatlas.publish.hub_model import write_hub_model
 
 
 def main(smk) -> None:
+    # It imports scvi-tools, which takes 10 to 30 s.
+    from refatlas.publish.hub_model import write_hub_model
+
     counts = read_counts(smk.input.counts)
     model = load_model(smk.params.type, smk.input.model, counts)
     write_hub_model(model, smk.params.name, Path(smk.output.folder))

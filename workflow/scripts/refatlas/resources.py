@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from refatlas.config.addresses import MARKER
 from refatlas.errors import InputError, listed
 from refatlas.io.atomic import read_json
 from refatlas.io.counts_size import memory_mb, n_cells_of
 from refatlas.models.registry import MODEL_TYPES
-from refatlas.remote.addresses import MARKER
 
 # What importing scvi-tools and scArches takes, and how often a model type holds the counts that it loads: some
 # concatenate or convert them.

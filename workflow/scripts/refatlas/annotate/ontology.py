@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from refatlas.config.validation import did_you_mean
 from refatlas.errors import InputError, listed, shown
 
 ONTOLOGY = "CL"
@@ -32,7 +31,7 @@ def terms_of_labels(labels: Iterable[str], table: Mapping[str, str], by_name: bo
     if unknown := [label for label in table if label not in labels]:
         raise InputError(
             f"config: ontology: terms: no cell of the reference has the label"
-            f" {shown(repr(unknown[0]))}{did_you_mean(unknown[0], labels)}; there are {listed(labels)}"
+            f" {shown(repr(unknown[0]))}; there are {listed(labels)}"
         )
     for label, term in table.items():
         if term:

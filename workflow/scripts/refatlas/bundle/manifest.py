@@ -43,24 +43,6 @@ OWN_KEYS = (
 Manifest = dict[str, Any]
 
 
-def atlas_setting(atlas: Any) -> dict[str, Any]:
-    """Return the setting of the atlas with path and sha256 (None where it is not given).
-
-    Args:
-        atlas: of the configuration: a path or a mapping.
-
-    Raises:
-        InputError: it is neither.
-    """
-    found = {"path": atlas} if isinstance(atlas, str) else atlas
-    if not isinstance(found, dict) or not isinstance(found.get("path"), str):
-        raise InputError(
-            f"config: atlas: {shown(repr(atlas))} is not the path of a bundle; give the path of an {ARCHIVE}, or a"
-            " mapping with path and sha256"
-        )
-    return {"sha256": None, **found}
-
-
 def find_manifest(path: str) -> Path:
     """Return the file that a bundle is read from: its archive, or the manifest in its folder.
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from refatlas.bundle.manifest import ARCHIVE
+from refatlas.config.addresses import Address, cache_folder, cached_path, check_sha256, parse_address
 from refatlas.errors import InputError, shown
-from refatlas.remote.addresses import Address, cache_folder, cached_path, check_sha256, parse_address
 
 HUB_URL, ZENODO_URL = "https://huggingface.co", "https://zenodo.org"
 # They take the places of both, for mirrors; the first is huggingface_hub's own.

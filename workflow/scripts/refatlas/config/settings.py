@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from refatlas.bundle.manifest import atlas_setting
+from refatlas.config.atlas import atlas_setting
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate

@@ -7,12 +7,12 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from refatlas.config.addresses import Address, address_key, check_sha256, is_address, parse_address, safe_address
 from refatlas.config.schema_files import load_schema
 from refatlas.config.settings import models_with_proteins
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.formats import is_readable_path, require_readable
-from refatlas.remote.addresses import Address, address_key, check_sha256, is_address, parse_address, safe_address
 
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}

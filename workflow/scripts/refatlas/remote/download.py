@@ -17,10 +17,10 @@ from typing import Any
 import requests
 import urllib3
 
+from refatlas.config.addresses import safe_address
 from refatlas.errors import InputError, shown
 from refatlas.io.exhaustion import report_full_disk
 from refatlas.io.fingerprints import sha256_of
-from refatlas.remote.addresses import safe_address
 from refatlas.remote.locks import locked
 
 # Seconds before each further try, if the last one brought nothing.

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from refatlas.config.addresses import MARKER, Address, address_key, cache_folder, cached_path, marker_of, resolve
+from refatlas.config.sheets import find_address
 from refatlas.errors import InputError
 from refatlas.io.atomic import read_json, write_json
 from refatlas.io.fingerprints import checksums, sha256_of
-from refatlas.remote.addresses import MARKER, Address, address_key, cache_folder, cached_path, marker_of, resolve
 
 # 2000-01-01 in UTC: fetched again, a file is as old as before.
 FIXED_TIME = 946_684_800.0
@@ -126,9 +127,6 @@ def restore_fetched(inputs: Iterable[str]) -> None:
 
 def _restore(link: str, sha256: str) -> None:
     """Fetch a file again from the address in the sheet, which may be another one by now."""
-    # Not at the top: that module imports this package.
-    from refatlas.config.sheets import find_address
-
     print(f"{link}: not in the cache any more, and fetched again", flush=True)
     address, _, _ = find_address("/".join(Path(link).parts[-2:]))
     _link(fetch(address, sha256), link)

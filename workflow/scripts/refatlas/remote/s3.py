@@ -13,8 +13,8 @@ import botocore.exceptions
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from refatlas.config.addresses import safe_address
 from refatlas.errors import InputError, shown
-from refatlas.remote.addresses import safe_address
 from refatlas.remote.download import (
     CHUNK,
     LATER,
