@@ -31,3 +31,11 @@ def write_small_bundle(folder: Path, size: int = 300_000, **changed: object) -> 
             tar.add(folder / name, arcname=name)
     (folder / "counts.bin").unlink()
     return paths
+
+
+def require_hidden(token: str, bundle: dict[str, Path], text: str) -> None:
+    """Fail if a token is in a text, or in any file that a job of publishing wrote."""
+    files = [path for path in bundle["atlas.tar"].parents[1].rglob("*") if path.is_file()]
+    assert len(files) > 3
+    assert [path.name for path in files if token.encode() in path.read_bytes()] == []
+    assert token not in text

@@ -83,6 +83,7 @@ def test_the_report_has_the_atlas_and_both_queries(mapped):
     report = mapped / "results/report"
     assert {path.name for path in report.rglob("*.html")} == {"index.html", "reference.html", "q.html", "r.html"}
     assert json.loads((report / "log.json").read_text())["queries"]
+    assert "<strong>small</strong>, version 1.2" in (report / "index.html").read_text()
     provenance = json.loads((mapped / "results/provenance.json").read_text())
     assert provenance["config"]["atlas"]["path"] == "atlas.tar"
 
@@ -124,6 +125,10 @@ def test_a_labelled_query_joins_the_next_version(mapped, made, tmp_path):
     folder = shutil.copytree(mapped, tmp_path / "growing")
     before = (folder / "atlas.tar").read_bytes()
     write = {"atlas": "atlas.tar", "queries": "queries.tsv", "bundle": {"grow": ["q"], "version": "2"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(write))
+    (folder / "config.yaml").write_text(yaml.safe_dump(write | {"bundle": {"grow": ["q"], "version": "1.2"}}))
+    same = snakemake(folder, "--dry-run", "--", "bundle", check=False)
+    assert "version: '1.2' is that of the atlas itself" in same.stdout + same.stderr
     (folder / "config.yaml").write_text(yaml.safe_dump(write))
     run = snakemake(folder, "--cores", "2", "--quiet", "host", "--", "bundle")
     assert "map_query" not in run.stderr

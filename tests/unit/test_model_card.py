@@ -9,6 +9,7 @@ from refatlas.bundle.growth import joining_cells
 from refatlas.bundle.model_card import NOT_MEASURED, model_card
 from refatlas.errors import InputError
 from refatlas.evaluate.transfer_scores import COLUMNS
+from refatlas.transfer.hierarchy import hierarchy
 
 
 @pytest.fixture
@@ -115,8 +116,11 @@ def test_only_cells_with_a_label_of_the_atlas_vote(tmp_path):
         index=pd.Index([f"q:{i}" for i in range(4)], name="cell"),
     )
     table.to_parquet(tmp_path / "cells.parquet")
-    found = joining_cells(str(tmp_path / "cells.parquet"), "q", ["T", "B"])
+    parents = hierarchy(pd.DataFrame({"label": ["T", "B"], "label_2": ["T and NK", "B lineage"]}))
+    found = joining_cells(str(tmp_path / "cells.parquet"), "q", parents)
     assert list(found["label"].notna()) == [True, False, False, False]
-    assert list(found["label_2"].notna()) == [True, False, False, False]
+    # The atlas' own, whatever the query's coarser labels are.
+    assert found["label_2"].iloc[0] == "T and NK"
+    assert found["label_2"].iloc[1:].isna().all()
     with pytest.raises(InputError, match=r"grow: q: none of its labels \(T, new, B\) is one of the atlas \(other\)"):
-        joining_cells(str(tmp_path / "cells.parquet"), "q", ["other"])
+        joining_cells(str(tmp_path / "cells.parquet"), "q", hierarchy(pd.DataFrame({"label": ["other"]})))

@@ -827,6 +827,14 @@ def facts_of_bundle():
     }
 
 
+def identity_of_atlas():
+    """Which bundle queries are mapped onto, as a parameter; none without one."""
+    if not ATLAS:
+        return {}
+    names = {key: ATLAS[key] for key in ("name", "version", "title")}
+    return {"atlas": {**names, "digest": digest_of(ATLAS)}}
+
+
 def reference_for_people():
     """The reference's file of cells; none with an atlas bundle, which lacks the counts of most cells."""
     return [] if ATLAS else ["<results>/reference/reference.h5ad"]
@@ -847,6 +855,12 @@ def bundle_file(wildcards):
         raise WorkflowError(
             "target bundle of an atlas bundle writes its next version; name labelled queries in bundle.grow"
         )
+    if ATLAS:
+        require_labels()
+        if CONFIG["bundle"]["version"] == ATLAS["version"]:
+            raise WorkflowError(
+                f"config: bundle: version: {ATLAS['version']!r} is that of the atlas itself; give the next version another one"
+            )
     return "<results>/bundle/atlas.tar"
 
 

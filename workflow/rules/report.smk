@@ -130,6 +130,7 @@ rule write_report:
         mem_mb=scaled_mem_mb(base=1000, per_input_mb=4),
         runtime=minutes(30),
     params:
+        **identity_of_atlas(),
         revision=revision("write_report"),
         config=CONFIG,
         left_out=LEFT_OUT,

@@ -25,7 +25,7 @@ def main(smk) -> None:
         transfer_figure=i.transfer_figure,
         provenance=i.provenance,
     )
-    context = index_context(files, smk.params.config, smk.params.left_out)
+    context = index_context(files, smk.params.config, smk.params.left_out, smk.params.get("atlas"))
     write_text(render("index.html.j2", context), smk.output.page)
     write_text(context["config"], smk.output.config)
 

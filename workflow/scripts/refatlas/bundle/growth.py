@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -13,12 +13,12 @@ from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import MATCHED_SAMPLE
 from refatlas.errors import InputError, listed
 from refatlas.io.atomic import read_json, write_table
+from refatlas.io.cell_tables import label_columns
 from refatlas.io.model_counts import read_counts
+from refatlas.transfer.hierarchy import hierarchy
+from refatlas.transfer.query_match import matched_rows
 from refatlas.transfer.recorded_rows import DRAWS
 from refatlas.transfer.reference_index import index_cells
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 DATASET = "reference/datasets/{}/{}"
 MODEL = "reference/models/{}/{}"
@@ -40,27 +40,31 @@ class QueryFiles:
     umaps: Mapping[str, str]
 
 
-def joining_cells(path: str, query: str, known: "Iterable[str]") -> pd.DataFrame:
-    """Return a query's cells as cells of a dataset: low quality is left out, and a label that the atlas lacks is none.
+def joining_cells(path: str, query: str, parents: pd.DataFrame) -> pd.DataFrame:
+    """Return a query's cells as cells of a dataset: a label that the atlas lacks, or of a cell of low quality, is none.
+
+    Coarser labels are the atlas' own, so that no query changes what a label is part of.
 
     Args:
         path: of the query's cells.parquet.
         query: its name.
-        known: finest labels of the atlas.
+        parents: coarser labels of the atlas' labels, from `hierarchy`.
 
     Raises:
         InputError: no cell has a label of the atlas.
     """
-    cells, names = pd.read_parquet(path), set(known)
-    labels = [column for column in cells if column == "label" or column.startswith("label_")]
-    voting = cells["label"].isin(names) & cells["keep"]
+    cells = pd.read_parquet(path)
+    voting = cells["label"].isin(parents.index) & cells["keep"]
     if not voting.any():
         found = listed(cells["label"].dropna().unique())
         raise InputError(
             f"config: bundle: grow: {query}: none of its labels ({found}) is one of the atlas"
-            f" ({listed(sorted(names))}); name its label column in the sheet, and write the labels as the atlas does"
+            f" ({listed(parents.index)}); name its label column in the sheet, and write the labels as the atlas does"
         )
-    cells.loc[~voting, labels] = None
+    cells = cells.drop(columns=[column for column in label_columns(cells) if column != "label"])
+    cells.loc[~voting, "label"] = None
+    for column in parents:
+        cells[column] = cells["label"].map(parents[column])
     left = cells["label"].isna() & cells["keep"]
     print(f"{query}: {int(voting.sum())} cells vote from now on; {int(left.sum())} have no label of the atlas")
     return cells
@@ -83,15 +87,15 @@ def grow(
         path for name, path in files.items() if name.startswith("reference/datasets/") and name.endswith(f"/{cells}")
     ]
     tables = [pd.read_parquet(path) for path in datasets]
-    known = pd.concat([table["label"] for table in tables if "label" in table]).dropna().unique()
-    joined = {query: joining_cells(paths.cells, query, known) for query, paths in queries.items()}
+    parents = hierarchy(pd.concat(tables))
+    joined = {query: joining_cells(paths.cells, query, parents) for query, paths in queries.items()}
     labels = pd.concat([table.get("label", pd.Series(dtype=object)) for table in [*tables, *joined.values()]])
     found = _grown_datasets(work, joined, queries, cells)
     models = next(iter(queries.values())).latents
     for model in models:
         found |= _grown_model(work, model, queries, joined, files, labels, seed)
     target = work / "reference" / MATCHED_SAMPLE
-    _grown_sample(files[f"reference/{sample}"], queries, joined, target)
+    _grown_sample(files[f"reference/{sample}"], queries, joined, target, seed)
     return found | {f"reference/{MATCHED_SAMPLE}": str(target)}
 
 
@@ -141,11 +145,13 @@ def _written(work: Path, name: str, table: pd.DataFrame) -> str:
 
 
 def _grown_sample(
-    path: str, queries: Mapping[str, QueryFiles], joined: Mapping[str, pd.DataFrame], target: Path
+    path: str, queries: Mapping[str, QueryFiles], joined: Mapping[str, pd.DataFrame], target: Path, seed: int
 ) -> None:
-    """Write the sample of counts with the voting cells of the queries among those that a query is matched with."""
-    sample = read_counts(path)
-    parts, extra = [sample], []
+    """Write the sample of counts with voting cells of the queries among those that a query is matched with.
+
+    These are drawn evenly from the labels, if there are more than a query is matched with.
+    """
+    sample, parts = read_counts(path), []
     for query, paths in queries.items():
         counts, cells = read_counts(paths.counts), joined[query]
         voting = cells.loc[counts.obs_names, "label"].notna().to_numpy()
@@ -153,11 +159,14 @@ def _grown_sample(
         columns = [column for column in sample.obs if column != "batch" and column in cells]
         part.obs = part.obs[["batch"]].join(cells.loc[part.obs_names, columns].dropna(axis=1, how="all"))
         parts.append(part)
-        extra.append(part.n_obs)
-    grown = ad.concat(parts, join="outer", merge="first", uns_merge="first")
-    grown.var = sample.var
+    whole = ad.concat([sample, *parts], join="outer", merge="first", uns_merge="first")
     draws: dict[str, Any] = dict(sample.uns[DRAWS])
-    draws["matched"] = np.concatenate([draws["matched"], np.arange(sample.n_obs, sample.n_obs + sum(extra))])
-    grown.uns = {**sample.uns, DRAWS: draws}
+    rows = np.concatenate([draws["matched"], np.arange(sample.n_obs, whole.n_obs)])
+    rows = np.sort(rows[matched_rows(whole.obs.iloc[rows], seed)])
+    # Cells of the sample stay, because other jobs read them.
+    kept = np.concatenate([np.arange(sample.n_obs), rows[rows >= sample.n_obs]])
+    grown = whole[kept].copy()
+    grown.var = sample.var
+    grown.uns = {**sample.uns, DRAWS: {**draws, "matched": np.searchsorted(kept, rows)}}
     target.parent.mkdir(parents=True, exist_ok=True)
     grown.write_h5ad(target, compression="gzip")

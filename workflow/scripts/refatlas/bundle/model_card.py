@@ -5,6 +5,11 @@ from typing import Any
 
 from refatlas.bundle.manifest import Manifest
 
+# By the setting bundle.counts.
+COUNTS = {
+    "sample": "of a sample of cells (20,000 at most of the datasets), which queries are compared with; selected genes",
+    "all": "of all cells, selected genes",
+}
 NOT_MEASURED = "Not measured: the atlas was made without held-out folds."
 
 
@@ -48,7 +53,7 @@ def _summary(manifest: Manifest) -> str:
         "genes": f"{manifest['genes']:,}",
         "labels": f"{len(facts.get('cells_by_label', {}))} at the finest of {manifest['labels']['levels']} levels",
         "models": models,
-        "counts of single cells": manifest["counts"],
+        "counts of single cells": COUNTS[manifest["counts"]],
     }
     if manifest.get("grown"):
         rows["grown"] = "; ".join(f"{g['query']}: {g['cells']:,} cells" for g in manifest["grown"])

@@ -40,14 +40,18 @@ class IndexFiles:
     provenance: str
 
 
-def index_context(files: IndexFiles, config: dict[str, Any], left_out: Sequence[str] = ()) -> dict[str, Any]:
+def index_context(
+    files: IndexFiles, config: dict[str, Any], left_out: Sequence[str] = (), atlas: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Return the values that the index's template shows.
 
     Args:
         config: with all defaults.
         left_out: what was left out because the reference has no labels, in sentences.
+        atlas: name, version, title and digest of the bundle that queries are mapped onto; None without one.
     """
     return {
+        "atlas": atlas,
         "datasets": [read_json(path) for path in files.scans.values()],
         "genes": summarize_genes(pd.read_parquet(files.genes)),
         "n_models": len(config["models"]),

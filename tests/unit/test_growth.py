@@ -1,0 +1,78 @@
+"""An atlas that queries have joined: its tables, and the sample of counts that later queries are matched with."""
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import small_counts
+from refatlas.bundle.growth import QueryFiles, grow
+from refatlas.evaluate.reference_sample import write_sample
+from refatlas.io.model_counts import read_counts
+from refatlas.transfer import query_match
+from refatlas.transfer.recorded_rows import DRAWS
+
+
+def counts_of(name: str, n_cells: int, seed: int) -> ad.AnnData:
+    data = small_counts(n_cells=n_cells, seed=seed)
+    obs = pd.DataFrame({"batch": name + ":" + data.obs["batch"], "label": data.obs["cell_type"]})
+    return ad.AnnData(data.X, obs=obs.set_axis(name + ":" + data.obs_names), var=data.var)
+
+
+def cells_of(counts: ad.AnnData) -> pd.DataFrame:
+    table = counts.obs.assign(barcode=[name.split(":")[1] for name in counts.obs_names], keep=True)
+    return table.rename_axis("cell")
+
+
+@pytest.fixture
+def grown(tmp_path, monkeypatch):
+    """Files of an atlas of 60 cells that 200 cells of a query have joined, 100 of which are drawn."""
+    monkeypatch.setattr(query_match, "MAX_CELLS", 100)
+    reference, query = counts_of("a", 60, 0), counts_of("q", 200, 1)
+    files = {}
+    for name, data in (("a", reference), ("q", query)):
+        data.write_h5ad(tmp_path / f"{name}.h5ad")
+        cells_of(data).to_parquet(tmp_path / f"{name}_cells.parquet")
+        spaces = pd.DataFrame(np.random.default_rng(0).normal(size=(data.n_obs, 2)), index=data.obs_names)
+        spaces.set_axis(["x", "y"], axis=1).to_parquet(tmp_path / f"{name}_space.parquet")
+    write_sample(str(tmp_path / "a.h5ad"), str(tmp_path / "sample.h5ad"), 0)
+    files = {
+        "reference/datasets/a/cells.parquet": "a_cells.parquet",
+        "reference/models/linear/latent.parquet": "a_space.parquet",
+        "reference/models/linear/umap.parquet": "a_space.parquet",
+        "reference/sample.h5ad": "sample.h5ad",
+    }
+    files = {name: str(tmp_path / path) for name, path in files.items()}
+    (tmp_path / "check.json").write_text('{"path": "/home/me/q.h5ad", "files": {}, "checksums": {}}')
+    space = {"linear": str(tmp_path / "q_space.parquet")}
+    paths = (str(tmp_path / name) for name in ("q_cells.parquet", "q.h5ad", "check.json"))
+    work = tmp_path / "work"
+    work.mkdir()
+    return files, grow(work, {"q": QueryFiles(*paths, space, space)}, files, "cells.parquet", "sample.h5ad", 0)
+
+
+def test_the_sample_keeps_its_cells_and_has_no_more_of_the_query_than_are_drawn(grown):
+    files, changed = grown
+    before = read_counts(files["reference/sample.h5ad"])
+    after = read_counts(changed["reference/grown_sample.h5ad"])
+    assert list(after.obs_names[: before.n_obs]) == list(before.obs_names)
+    assert (after.X[: before.n_obs] != before.X).nnz == 0
+    rows = after.uns[DRAWS]["matched"]
+    assert len(rows) == 100
+    assert set(range(before.n_obs, after.n_obs)) <= set(rows)
+    assert after.obs["label"].iloc[rows].value_counts().to_dict() == {"A": 50, "B": 50}
+    others = {name: draw for name, draw in before.uns[DRAWS].items() if name != "matched"}
+    assert others
+    assert all(np.array_equal(after.uns[DRAWS][name], draw) for name, draw in others.items())
+
+
+def test_spaces_and_cells_are_appended(grown):
+    files, changed = grown
+    name = "reference/models/linear/latent.parquet"
+    before, after = pd.read_parquet(files[name]), pd.read_parquet(changed[name])
+    assert len(after) == 260
+    pd.testing.assert_frame_equal(after.iloc[:60], before)
+    assert len(pd.read_parquet(changed["reference/datasets/q/cells.parquet"])) == 200
+    assert "/home/me" not in Path(changed["reference/datasets/q/scan.json"]).read_text()
