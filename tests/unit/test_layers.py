@@ -20,6 +20,7 @@ LAYERS = (
     ("models",),
     ("evaluate",),
     ("annotate",),
+    ("differential",),
     ("config",),
     ("resources",),
     ("remote",),

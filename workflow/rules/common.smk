@@ -72,6 +72,7 @@ from refatlas.config.annotation import (
     reads_labels,
     resolution_names,
 )
+from refatlas.config.contrasts import contrast_sources, gene_set_file
 from refatlas.config.folds import (
     HELD_OUT,
     calibration_folds,
@@ -161,6 +162,8 @@ os.environ.update(
     REFATLAS_SHEETS="\n".join([CONFIG["reference"] or "", CONFIG["queries"] or ""])
 )
 
+# Contrasts between conditions, none unless the configuration names some.
+CONTRASTS = CONFIG.get("differential", {}).get("contrasts", {})
 LABELLED = has_labels(DATASETS, ANNOTATION)
 RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])
 if ATLAS:
@@ -431,6 +434,11 @@ def mapqc_of(wildcards):
             mapqc=f"<results>/evaluation/{{fold}}/{HELD_OUT}/mapqc.json",
         ),
     }
+
+
+def contrast_pages():
+    """The pages of the contrasts in the report."""
+    return expand("<results>/report/contrasts/{contrast}.html", contrast=CONTRASTS)
 
 
 def require_labels():
@@ -863,6 +871,17 @@ def bundle_file(wildcards):
             )
     return "<results>/bundle/atlas.tar"
 
+
+try:
+    # The names of the datasets and queries whose cells take part in each contrast.
+    COMPARED = {
+        name: contrast_sources(
+            name, contrast, [] if ATLAS else DATASETS, QUERIES, LABELLED
+        )
+        for name, contrast in CONTRASTS.items()
+    }
+except InputError as error:
+    raise WorkflowError(str(error)) from None
 
 if ATLAS:
     try:

@@ -38,6 +38,7 @@ OWN_KEYS = (
     "suggestions",
     "bundle",
     "publish",
+    "differential",
 )
 
 Manifest = dict[str, Any]

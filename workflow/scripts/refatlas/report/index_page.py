@@ -61,6 +61,7 @@ def index_context(
         "transfer": transfer_tables(read_csv(files.transfer), list(files.folds)),
         "transfer_figure": embed_png(files.transfer_figure),
         "left_out": left_out,
+        "contrasts": list(config.get("differential", {}).get("contrasts", {})),
         "deliver": config["deliver"],
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),

@@ -1,0 +1,155 @@
+# in:  the users' files, for the conditions and samples of cells and the counts of all their genes; the labels of cells
+# out: what differs between conditions within each label, by pseudobulk (results/differential/CONTRAST), and a page in the report;
+#      included only if the configuration names contrasts
+
+
+def of_compared(datasets=None, queries=None):
+    """A function that returns a file of each kind, dataset and query of a {contrast}, with those that its rows name."""
+
+    def files(wildcards):
+        of_contrast = COMPARED[wildcards.contrast]
+        rows = [DATASETS[name] for name in of_contrast[0]]
+        rows += [QUERIES[name] for name in of_contrast[1]]
+        folder = "<results>/reference/datasets/{dataset}"
+        return {
+            **of_each(
+                of_contrast[0],
+                "dataset",
+                {
+                    f"dataset_{kind}": f"{folder}/{name}"
+                    for kind, name in datasets.items()
+                },
+            ),
+            **of_each(
+                of_contrast[1],
+                "name",
+                {
+                    f"query_{kind}": f"<results>/queries/{{name}}/{name}"
+                    for kind, name in queries.items()
+                },
+            ),
+            "files": [file for row in rows for file in files_of(row)],
+        }
+
+    return files
+
+
+def compared_rows(wildcards):
+    """The rows of the sheets of a {contrast}: of its datasets, and of its queries."""
+    datasets, queries = COMPARED[wildcards.contrast]
+    return {
+        "datasets": {name: DATASETS[name] for name in datasets},
+        "queries": {name: QUERIES[name] for name in queries},
+    }
+
+
+wildcard_constraints:
+    contrast=one_of(CONTRASTS),
+
+
+# Ahead of training, so that a design that cannot be fitted is refused before it.
+rule plan_contrast:
+    input:
+        unpack(
+            of_compared(
+                datasets={"report": "scan.json", "cells": "cells.parquet"},
+                queries={"report": "check.json", "cells": "cells.parquet"},
+            )
+        ),
+    output:
+        cells="<results>/differential/{contrast}/cells.parquet",
+        design="<results>/differential/{contrast}/design.csv",
+        notes="<results>/differential/{contrast}/design.json",
+    log:
+        "<logs>/plan_contrast/{contrast}.log",
+    benchmark:
+        "<benchmarks>/plan_contrast/{contrast}.tsv"
+    priority: 100
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=2),
+        runtime=minutes(30),
+    params:
+        revision=revision("plan_contrast"),
+        rows=compared_rows,
+        contrast=lambda w: CONTRASTS[w.contrast],
+    script:
+        "../scripts/plan_contrast.py"
+
+
+# Over all genes of the users' files, read in blocks.
+rule compare_conditions:
+    input:
+        unpack(
+            of_compared(
+                datasets={
+                    "report": "scan.json",
+                    "cells": CELLS,
+                    "genes": "genes.parquet",
+                },
+                queries={
+                    "report": "check.json",
+                    "cells": "cells.parquet",
+                    "genes": "genes.parquet",
+                    "labels": "labels.csv",
+                },
+            )
+        ),
+        cells="<results>/differential/{contrast}/cells.parquet",
+        design="<results>/differential/{contrast}/design.csv",
+        notes="<results>/differential/{contrast}/design.json",
+        gene_sets=gene_set_file(CONFIG["differential"]) or [],
+    output:
+        genes="<results>/differential/{contrast}/genes.csv",
+        samples="<results>/differential/{contrast}/samples.csv",
+        enrichment="<results>/differential/{contrast}/enrichment.csv",
+        summary="<results>/differential/{contrast}/summary.json",
+        volcano=report(
+            "<results>/differential/{contrast}/volcano.png",
+            caption="../report/volcano.rst",
+            category="Contrasts",
+            labels={"contrast": "{contrast}", "figure": "volcano plots"},
+        ),
+        ma="<results>/differential/{contrast}/ma.png",
+    log:
+        "<logs>/compare_conditions/{contrast}.log",
+    benchmark:
+        "<benchmarks>/compare_conditions/{contrast}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    threads: 2
+    resources:
+        mem_mb=scaled_mem_mb(base=2500, per_input_mb=2),
+        runtime=minutes(240, per_input_mb=0.2),
+    params:
+        revision=revision("compare_conditions"),
+        rows=compared_rows,
+        contrast=lambda w: CONTRASTS[w.contrast],
+    script:
+        "../scripts/compare_conditions.py"
+
+
+rule write_contrast_page:
+    input:
+        genes="<results>/differential/{contrast}/genes.csv",
+        samples="<results>/differential/{contrast}/samples.csv",
+        enrichment="<results>/differential/{contrast}/enrichment.csv",
+        summary="<results>/differential/{contrast}/summary.json",
+        volcano="<results>/differential/{contrast}/volcano.png",
+        ma="<results>/differential/{contrast}/ma.png",
+    output:
+        page="<results>/report/contrasts/{contrast}.html",
+    log:
+        "<logs>/write_contrast_page/{contrast}.log",
+    benchmark:
+        "<benchmarks>/write_contrast_page/{contrast}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=8),
+        runtime=minutes(10),
+    params:
+        revision=revision("write_contrast_page"),
+    script:
+        "../scripts/write_contrast_page.py"

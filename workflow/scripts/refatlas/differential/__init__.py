@@ -1,0 +1,1 @@
+"""Differential expression between conditions: designs, pseudobulk samples, tests, and gene set enrichment."""

@@ -1,0 +1,41 @@
+"""The page of a contrast in the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from refatlas.differential.deseq import ALPHA
+from refatlas.io.atomic import read_csv, read_json
+from refatlas.report.contrast_figures import shown_labels
+from refatlas.report.images import embed_png
+
+N_GENES, N_SETS = 25, 15
+
+
+def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values that the page's template shows.
+
+    Args:
+        files: paths of genes, samples, enrichment, summary, volcano and ma, by kind.
+    """
+    summary = read_json(files["summary"])
+    genes, sets = read_csv(files["genes"]), read_csv(files["enrichment"])
+    samples = pd.read_csv(files["samples"], dtype={summary["sample"]: str, summary["condition"]: str, "label": str})
+    left = samples[~samples["used"]]
+    return {
+        "summary": summary,
+        "tested": [row for row in summary["labels"] if not row["left_out"]],
+        "left_out": [row for row in summary["labels"] if row["left_out"]],
+        "left_samples": left[["label", summary["sample"], summary["condition"], "n_cells"]].to_numpy().tolist(),
+        "genes": {label: _rows(genes, label, "p_value", N_GENES) for label in shown_labels(genes)},
+        "sets": {label: _rows(sets, label, "fdr", N_SETS) for label in shown_labels(genes)} if len(sets) else {},
+        "volcano": embed_png(files["volcano"]),
+        "ma": embed_png(files["ma"]),
+    }
+
+
+def _rows(table: pd.DataFrame, label: str, by: str, n: int) -> list[dict[str, Any]]:
+    """Return the most significant rows of a label, among those with an FDR below ALPHA."""
+    own = table[(table["label"] == label) & (table["fdr"] < ALPHA)]
+    return own.sort_values(by, kind="stable").head(n).to_dict("records")
