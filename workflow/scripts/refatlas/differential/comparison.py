@@ -8,7 +8,7 @@ import pandas as pd
 
 from refatlas.differential.deseq import ALPHA, MIN_COUNTS, compare_samples
 from refatlas.differential.design import MIN_SAMPLES, Design, fit_design
-from refatlas.differential.gene_sets import COLUMNS, enriched_sets
+from refatlas.differential.gene_sets import COLUMNS, enriched_sets, residual_effects
 from refatlas.differential.participants import groups_of
 from refatlas.differential.pseudobulk import CountedFile, Pseudobulk, sum_counts
 from refatlas.errors import InputError, listed
@@ -118,15 +118,14 @@ def compare_labels(
     genes, enrichment = [], []
     for label, design in tested.items():
         own = samples.index[(samples["label"] == label) & samples["used"]].to_numpy()
-        found, factors = _tested_genes(bulk, own, design, n_threads)
+        found, counts, factors = _tested_genes(bulk, own, design, n_threads)
         samples.loc[own, "size_factor"] = factors
         genes.append(found.assign(label=label))
-        print(
-            f"{label}: {len(own)} samples, {len(found):,} genes, {int((found['fdr'] < ALPHA).sum()):,} differ",
-            flush=True,
-        )
+        n_differ = int((found["fdr"] < ALPHA).sum())
+        print(f"{label}: {len(own)} samples, {len(found):,} genes, {n_differ:,} differ", flush=True)
         if sets is not None:
-            enrichment.append(enriched_sets(found, sets).assign(label=label))
+            residuals = residual_effects(counts, factors, design.matrix.to_numpy())
+            enrichment.append(enriched_sets(found, sets, residuals).assign(label=label))
     table = pd.concat(genes, ignore_index=True)[GENE_COLUMNS]
     found_sets = pd.concat([pd.DataFrame(columns=["label", *COLUMNS]), *enrichment], ignore_index=True)
     return Comparison(table, samples, _summaries(samples, designs, table, contrast), found_sets)
@@ -145,12 +144,19 @@ def _design_of(samples: pd.DataFrame, contrast: Mapping[str, Any]) -> Design | s
         return str(error)
 
 
-def _tested_genes(bulk: Pseudobulk, own: np.ndarray, design: Design, n_threads: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the table of a label's genes: those that all its samples measured, with enough counts."""
+def _tested_genes(
+    bulk: Pseudobulk, own: np.ndarray, design: Design, n_threads: int
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Return the table of a label's genes, their counts, and the size factors of its samples.
+
+    Genes are those that all its samples measured, with enough counts.
+    """
     tested = bulk.measured[own].all(axis=0) & (bulk.counts[own].sum(axis=0) >= MIN_COUNTS)
-    found, factors = compare_samples(bulk.counts[np.ix_(own, tested)], design, n_threads)
+    counts = bulk.counts[np.ix_(own, tested)]
+    found, factors = compare_samples(counts, design, n_threads)
     names = bulk.genes[tested]
-    return found.assign(gene=names.index, symbol=names["symbol"].fillna(names.index.to_series()).to_numpy()), factors
+    symbols = names["symbol"].fillna(names.index.to_series()).to_numpy()
+    return found.assign(gene=names.index, symbol=symbols), counts, factors
 
 
 def _summaries(

@@ -1,0 +1,51 @@
+"""What contrasts plan: nothing without any, their own jobs with them, and no job of the rest."""
+
+import pytest
+
+from conftest import planned, small_counts, snakemake, write_sheets
+
+CONTRAST = {"condition": "cell_type", "groups": ["A", "B"]}
+RULES = {"plan_contrast", "compare_conditions", "write_contrast_page"}
+LINEAR = {"models": {"linear": {"type": "linear"}}, "evaluation": {"folds": 0}}
+
+
+@pytest.fixture
+def project(tmp_path):
+    for i, name in enumerate("aq"):
+        small_counts(seed=i).write_h5ad(tmp_path / f"{name}.h5ad")
+    return tmp_path
+
+
+def write(folder, differential=None, **config):
+    section = {} if differential is None else {"differential": differential}
+    reference, queries = [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}]
+    write_sheets(folder, reference, queries, **LINEAR, **section, **config)
+
+
+def test_contrasts_plan_their_own_jobs_alone(project):
+    write(project)
+    without = planned(snakemake(project, "--dry-run"))
+    assert not RULES & set(without)
+    write(project, {"contrasts": {"one": CONTRAST, "other": {**CONTRAST, "cells": "queries"}}})
+    assert planned(snakemake(project, "--dry-run")) == without | dict.fromkeys(RULES, 2)
+
+
+def test_a_contrast_of_the_reference_waits_for_no_query_and_no_model(project):
+    write(project, {"contrasts": {"one": {**CONTRAST, "cells": "reference"}}})
+    jobs = planned(snakemake(project, "--dry-run", "results/differential/one/summary.json"))
+    assert set(jobs) == {"scan_dataset", "plan_contrast", "compare_conditions"}
+
+
+@pytest.mark.parametrize(
+    ("contrast", "config", "message"),
+    [
+        ({"groups": ["A", "A"]}, {}, "groups: ['A', 'A'] has non-unique elements"),
+        ({"sample": "cell_type"}, {}, "sample: 'cell_type' is the condition itself"),
+        ({}, {"label_key": "-"}, "conditions are compared within labels, and the reference has none"),
+    ],
+)
+def test_contrasts_that_cannot_be_are_refused_when_planning(project, contrast, config, message):
+    write(project, {"contrasts": {"one": {**CONTRAST, **contrast}}}, **config)
+    run = snakemake(project, "--dry-run", check=False)
+    assert run.returncode != 0
+    assert f"config: differential: contrasts: one: {message}" in run.stdout + run.stderr
