@@ -51,10 +51,10 @@ def test_samples_are_those_of_the_two_groups(source):
     )
     assert cells.index.tolist() == ["a:c0", "a:c1", "a:c2", "a:c3"]
     assert samples[["donor", "disease", "n_cells", "files"]].to_numpy().tolist() == [
-        ["3", "well", 1, "a"],
-        ["4", "well", 1, "a"],
         ["1", "ill", 1, "a"],
         ["2", "ill", 1, "a"],
+        ["3", "well", 1, "a"],
+        ["4", "well", 1, "a"],
     ]
     assert notes["design"] == "~ disease"
     assert notes["notes"] == [
@@ -70,9 +70,9 @@ def test_all_cells_of_a_query_may_take_part(source):
 
 def test_numbers_and_truth_values_are_groups_as_well(source):
     _, samples, _ = planned(source(disease=[1.0, 1.0, 0.0, 0.0], donor="wxyz"), groups=[1, 0])
-    assert samples["disease"].tolist() == ["0", "0", "1", "1"]
+    assert samples["disease"].tolist() == ["1", "1", "0", "0"]
     _, samples, _ = planned(source(disease=[True, True, False, False], donor="wxyz"), groups=[True, False])
-    assert samples["disease"].tolist() == ["False", "False", "True", "True"]
+    assert samples["disease"].tolist() == ["True", "True", "False", "False"]
 
 
 def test_files_without_the_columns_are_left_out_and_named(source):
@@ -84,14 +84,14 @@ def test_files_without_the_columns_are_left_out_and_named(source):
 def test_the_name_in_the_sheet_is_a_condition(source):
     both = {**source("ctrl", donor=[1, 2]), **source("stim", donor=[1, 2])}
     _, samples, notes = planned(both, condition="dataset", groups=["stim", "ctrl"], covariates=["donor"])
-    assert samples["donor"].tolist() == ["1", "2", "1", "2"]
+    assert samples["donor"].tolist() == ["1", "1", "2", "2"]
     assert notes["warnings"][0].startswith("condition 'dataset' is confounded with the files (ctrl, stim)")
 
 
 def test_a_sample_with_both_groups_makes_two_pseudobulk_samples(source):
     pairs = source(disease=["ill", "well"] * 3, donor=[1, 1, 2, 2, 3, 3])
     _, samples, notes = planned(pairs)
-    assert samples["donor"].tolist() == ["1", "2", "3"] * 2
+    assert samples["donor"].tolist() == ["1", "1", "2", "2", "3", "3"]
     assert "samples with both groups: 1, 2, 3; with 'donor' among the covariates" in notes["warnings"][0]
     contrast = contrast_of(covariates=["donor"])
     _, samples, notes = plan_contrast("c", pairs, contrast)
@@ -177,8 +177,8 @@ def test_a_group_of_one_file_alone_is_refused_unless_it_is_allowed(source):
 def test_samples_of_one_name_in_two_files_are_one_and_said(source):
     files = {**source("a", **FOUR), **source("b", **{**FOUR, "donor": [1, 9, 3, 8]})}
     _, samples, notes = planned(files)
-    assert samples["files"].tolist() == ["a | b", "a", "b", "a | b", "a", "b"]
-    assert notes["warnings"] == ["samples of one name in several files are taken as one sample: 3, 1"]
+    assert samples["files"].tolist() == ["a | b", "a", "a | b", "a", "b", "b"]
+    assert notes["warnings"] == ["samples of one name in several files are taken as one sample: 1, 3"]
 
 
 def test_the_columns_of_the_design_alone_are_read(source):

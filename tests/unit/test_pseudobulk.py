@@ -7,7 +7,7 @@ import pytest
 
 from conftest import sheet_row, small_counts
 from refatlas.config.contrasts import complete_contrasts
-from refatlas.differential.comparison import compare_labels, label_samples
+from refatlas.differential.comparison import compare_labels, label_samples, query_labels
 from refatlas.differential.pseudobulk import CountedFile, sum_counts
 from refatlas.errors import InputError
 from refatlas.io.raw_counts import open_row
@@ -102,3 +102,13 @@ def test_a_contrast_without_any_label_of_enough_samples_is_refused_before_counts
         InputError, match=r"no label can be compared: A: 0 of t and 0 of c samples have 5 cells; need 2"
     ):
         compare_labels([], table, contrast_of(min_cells=5), None)
+
+
+def test_query_cells_have_their_delivered_labels_if_they_are_assigned(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("cell,label,confidence,status\nc2,B,0.9,ambiguous\nc1,A,0.9,assigned\nc3,A,0.1,low_quality\n")
+    cells = pd.DataFrame({"barcode": ["c1", "c2", "c3"]}, index=["q:c1", "q:c2", "q:c3"])
+    found = query_labels(str(path), cells, "assigned")
+    assert found.index.tolist() == cells.index.tolist()
+    assert found.dropna().to_dict() == {"q:c1": "A"}
+    assert query_labels(str(path), cells, "any").tolist() == ["A", "B", "A"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from refatlas.differential.deseq import ALPHA, MIN_COUNTS, compare_samples
+from refatlas.differential.deseq import ALPHA, MIN_COUNTS, compare_samples, worker_processes
 from refatlas.differential.design import MIN_SAMPLES, Design, fit_design
 from refatlas.differential.gene_sets import COLUMNS, enriched_sets, residual_effects
 from refatlas.differential.participants import groups_of
@@ -116,18 +116,21 @@ def compare_labels(
     bulk = sum_counts(files, len(samples))
     samples = samples.assign(total_counts=bulk.counts.sum(axis=1), size_factor=np.nan)
     genes, enrichment = [], []
-    for label, design in tested.items():
-        own = samples.index[(samples["label"] == label) & samples["used"]].to_numpy()
-        found, counts, factors = _tested_genes(bulk, own, design, n_threads)
-        samples.loc[own, "size_factor"] = factors
-        genes.append(found.assign(label=label))
-        n_differ = int((found["fdr"] < ALPHA).sum())
-        print(f"{label}: {len(own)} samples, {len(found):,} genes, {n_differ:,} differ", flush=True)
-        if sets is not None:
-            residuals = residual_effects(counts, factors, design.matrix.to_numpy())
-            enrichment.append(enriched_sets(found, sets, residuals).assign(label=label))
+    with worker_processes(n_threads):
+        for label, design in tested.items():
+            own = samples.index[(samples["label"] == label) & samples["used"]].to_numpy()
+            found, counts, factors = _tested_genes(bulk, own, design, n_threads)
+            samples.loc[own, "size_factor"] = factors
+            genes.append(found.assign(label=label))
+            n_differ = int((found["fdr"] < ALPHA).sum())
+            print(f"{label}: {len(own)} samples, {len(found):,} genes, {n_differ:,} differ", flush=True)
+            if sets is not None:
+                residuals = residual_effects(counts, factors, design.matrix.to_numpy())
+                enrichment.append(enriched_sets(found, sets, residuals).assign(label=label))
     table = pd.concat(genes, ignore_index=True)[GENE_COLUMNS]
-    found_sets = pd.concat([pd.DataFrame(columns=["label", *COLUMNS]), *enrichment], ignore_index=True)
+    found_sets = pd.DataFrame(columns=["label", *COLUMNS])
+    if tables := [part for part in enrichment if len(part)]:
+        found_sets = pd.concat(tables, ignore_index=True)[["label", *COLUMNS]]
     return Comparison(table, samples, _summaries(samples, designs, table, contrast), found_sets)
 
 

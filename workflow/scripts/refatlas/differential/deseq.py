@@ -1,5 +1,8 @@
 """Differential expression of pseudobulk samples by DESeq2's model (Love 2014), as PyDESeq2 has it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 
@@ -19,6 +22,18 @@ COLUMNS = {
 }
 
 
+@contextmanager
+def worker_processes(n_threads: int) -> Iterator[None]:
+    """End PyDESeq2's worker processes at the end of the block: they would keep the job waiting for five minutes."""
+    try:
+        yield
+    finally:
+        if n_threads > 1:
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor(reuse=True).shutdown(wait=True)
+
+
 def compare_samples(counts: np.ndarray, design: Design, n_threads: int = 1) -> tuple[pd.DataFrame, np.ndarray]:
     """Return DESeq2's table of genes, and the size factor of each sample.
 
@@ -29,7 +44,7 @@ def compare_samples(counts: np.ndarray, design: Design, n_threads: int = 1) -> t
     Args:
         counts: shape (n_samples, n_genes), with at least MIN_COUNTS of each gene.
         design: of the samples, in the same order.
-        n_threads: does not change results.
+        n_threads: does not change results; more than one within `worker_processes`.
 
     Returns:
         One row a gene, in order: base_mean (of normalised counts), log2_fold_change, standard_error, statistic,

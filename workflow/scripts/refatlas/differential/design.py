@@ -71,7 +71,8 @@ def design_columns(contrast: Mapping[str, Any]) -> list[str]:
 def pseudobulk_samples(cells: pd.DataFrame, contrast: Mapping[str, Any], columns: Iterable[str]) -> pd.DataFrame:
     """Return one row for each sample and group: sample, the design's columns, files, batches and n_cells.
 
-    Control samples come first, and samples are in order of their names.
+    In order of sample and group, whichever group is the test: sums of floats depend on the order, and swapped groups
+    must flip signs exactly.
 
     Args:
         cells: of `read_participants`.
@@ -85,7 +86,7 @@ def pseudobulk_samples(cells: pd.DataFrame, contrast: Mapping[str, Any], columns
     others = [column for column in columns if column not in (sample, condition)]
     if taken := [column for column in (sample, condition, *others) if column in RESERVED]:
         raise InputError(f"column {taken[0]!r} has the name of a column of samples.csv; rename it in the file")
-    groups = cells.astype(str).groupby([sample, condition], sort=True, observed=True)
+    groups = cells.astype(str).groupby([sample, condition], sort=True)
     found = groups.size().rename("n_cells").to_frame()
     for column, name in ((FILE, "files"), ("batch", "batches")):
         found[name] = groups[column].agg(lambda values: SEPARATOR.join(sorted(set(values))))
@@ -102,8 +103,7 @@ def pseudobulk_samples(cells: pd.DataFrame, contrast: Mapping[str, Any], columns
     found = found.reset_index()
     for column in contrast["continuous"]:
         found[column] = _numbers(found[column], column)
-    order = found[condition].map({group: -i for i, group in enumerate(groups_of(contrast))})
-    return found.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+    return found
 
 
 def _numbers(values: pd.Series, column: str) -> pd.Series:

@@ -1,0 +1,166 @@
+"""Contrasts on real cells: false discoveries without an effect, power with a planted one, interferon, time and memory.
+
+    python measurements/contrasts.py DATA null|planted|interferon
+    python measurements/contrasts.py DATA cost N_CELLS
+
+DATA is the folder of the test data. Each prints a table; `cost` repeats the cells of eight donors until there are
+N_CELLS, writes them to a temporary file, and prints seconds and peak memory of the sums and of the tests of one label.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from refatlas.config.contrasts import complete_contrasts, gene_set_file
+from refatlas.differential.comparison import Comparison, compare_labels, label_samples
+from refatlas.differential.gene_sets import gene_set_table
+from refatlas.differential.participants import Source
+from refatlas.differential.plan import plan_contrast
+from refatlas.differential.pseudobulk import CountedFile, sum_counts
+from refatlas.io.raw_counts import open_row
+from refatlas.prepare.cell_quality import scan_file
+
+NO_LIMITS = {"min_counts": 0, "min_genes": 0, "max_mito_share": None, "mads": None, "min_batch_cells": 1}
+ROW = {
+    "layer": None,
+    "batch_key": "batch",
+    "batch_is_default": True,
+    "label_keys": ["cell_type"],
+    "gene_key": None,
+    "protein_key": None,
+    "protein_is_default": True,
+    "metadata": None,
+}
+PLANTED, N_PLANTED = "CD14+ Monocytes", 100
+MONOCYTES = "CD14+Mono"
+
+
+def counted(counts: ad.AnnData, folder: Path, **contrast) -> tuple[CountedFile, pd.DataFrame, dict]:
+    """Return a file with the pseudobulk sample of each cell, the samples, and the contrast."""
+    path = folder / "cells.h5ad"
+    counts.write_h5ad(path)
+    row = {**ROW, "path": str(path)}
+    found = scan_file(open_row(row), "a", row, NO_LIMITS, [])
+    contrast = complete_contrasts({"contrasts": {"c": contrast}, "gene_sets": "reactome"})["contrasts"]["c"]
+    cells, samples, _ = plan_contrast("c", {"a": Source(row, found.cells, False)}, contrast)
+    table, numbers = label_samples(cells, found.cells["label"], samples, contrast)
+    used = numbers.where(table["used"].to_numpy()[numbers], -1)
+    own = used.reindex(found.cells.index, fill_value=-1).to_numpy(np.int64)
+    return CountedFile(row, found.cells, found.genes, own), table, contrast
+
+
+def compared(counts: ad.AnnData, folder: Path, n_threads: int = 1, **contrast) -> Comparison:
+    """Return a contrast of the cells of one AnnData, with Reactome's gene sets."""
+    file, table, contrast = counted(counts, folder, **contrast)
+    sets = gene_set_table(gene_set_file({"gene_sets": "reactome"}))
+    return compare_labels([file], table, contrast, sets, n_threads)
+
+
+def halves(counts: ad.AnnData) -> ad.AnnData:
+    """Return cells with a condition that means nothing: every other donor."""
+    donors = counts.obs["batch"].astype(str)
+    counts.obs["half"] = np.where(donors.isin(sorted(donors.unique())[::2]), "even", "odd")
+    return counts
+
+
+def planted(counts: ad.AnnData, seed: int = 0) -> tuple[ad.AnnData, pd.Series]:
+    """Return cells with `halves`, and the true sign of each gene: half of the counts are taken away in one label.
+
+    Of N_PLANTED genes with the label's usual counts; of the first half of them in the odd donors, of the others in the
+    even ones. Binomial thinning leaves counts what they are: a sample of molecules.
+    """
+    counts, random = halves(counts.copy()), np.random.default_rng(seed)
+    x = counts.X.toarray()
+    cells = (counts.obs["cell_type"] == PLANTED).to_numpy()
+    usual = np.flatnonzero(x[cells].mean(axis=0) > np.median(x[cells].mean(axis=0)))
+    genes = random.choice(usual, N_PLANTED, replace=False)
+    signs = pd.Series(0, index=counts.var_names)
+    for side, sign, own in (("odd", 1, genes[: N_PLANTED // 2]), ("even", -1, genes[N_PLANTED // 2 :])):
+        place = np.ix_(cells & (counts.obs["half"] == side).to_numpy(), own)
+        x[place] = random.binomial(x[place].astype(np.int64), 0.5)
+        signs.iloc[own] = sign
+    counts.X = sparse.csr_matrix(x)
+    return counts, signs
+
+
+def split_samples(counts: ad.AnnData, n: int = 4, seed: int = 0) -> ad.AnnData:
+    """Return cells of two conditions, each split at random into n parts, since the file has no donors.
+
+    The parts are no biological replicates: p-values say nothing, but what changes most can be seen.
+    """
+    parts = np.random.default_rng(seed).integers(n, size=counts.n_obs).astype(str)
+    counts.obs["part"] = counts.obs["batch"].astype(str) + "_" + parts
+    return counts
+
+
+def show_null(data: Path, folder: Path) -> None:
+    counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
+    found = compared(counts, folder, condition="half", groups=["even", "odd"])
+    sets = (
+        found.enrichment.assign(differ=found.enrichment["fdr"] < 0.05).groupby("label")["differ"].agg(["sum", "size"])
+    )
+    print(found.labels.merge(sets, left_on="label", right_index=True).to_string(index=False))
+
+
+def show_planted(data: Path, folder: Path) -> None:
+    counts, signs = planted(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
+    found = compared(counts, folder, condition="half", groups=["even", "odd"])
+    print(found.labels.to_string(index=False))
+    own = found.genes[found.genes["label"] == PLANTED]
+    true = signs[own["symbol"]].to_numpy()
+    differ = (own["fdr"] < 0.05).to_numpy()
+    right = differ & (np.sign(own["log2_fold_change"].to_numpy()) == true)
+    print(f"{PLANTED}: {differ.sum()} differ: {right.sum()} of {N_PLANTED} planted, {(differ & ~right).sum()} false")
+    print(
+        "median log2 fold change of planted genes, true 1:",
+        np.median((own["log2_fold_change"] * true)[true != 0]).round(2),
+    )
+
+
+def show_interferon(data: Path, folder: Path) -> None:
+    counts = split_samples(ad.read_h5ad(data / "kang_ctrl_stim_1975c_6998g.h5ad"))
+    groups = {"condition": "condition", "groups": ["stimulated", "control"], "sample": "part"}
+    # The file's batches are the two conditions.
+    groups["allow_confounded"] = True
+    found = compared(counts, folder, **groups, labels=[MONOCYTES])
+    print(found.labels.to_string(index=False))
+    print(found.enrichment.head(8).drop(columns="label").to_string(index=False))
+    print(" ".join(found.genes.sort_values("p_value").head(20)["symbol"]))
+
+
+def show_cost(data: Path, folder: Path, n_cells: int) -> None:
+    counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
+    counts = counts[np.resize(np.arange(counts.n_obs), n_cells)].copy()
+    counts.obs_names = [f"c{i}" for i in range(n_cells)]
+    file, table, contrast = counted(counts, folder, condition="half", groups=["even", "odd"], labels=[PLANTED])
+    del counts
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, call in (
+        ("sums", lambda: sum_counts([file], len(table))),
+        ("all of one label", lambda: compare_labels([file], table, contrast, None)),
+    ):
+        wall, cpu = time.perf_counter(), time.process_time()
+        call()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(
+            f"{n_cells} cells, {name}: {time.perf_counter() - wall:.1f} s, {time.process_time() - cpu:.1f} s of CPU,"
+            f" peak {peak / 1024:.0f} MB ({base / 1024:.0f} MB before, with the cells in memory to write them)"
+        )
+
+
+def main(arguments: list[str]) -> None:
+    data, what = Path(arguments[0]), arguments[1]
+    with tempfile.TemporaryDirectory() as folder:
+        shown = {"null": show_null, "planted": show_planted, "interferon": show_interferon, "cost": show_cost}
+        shown[what](data, Path(folder), *map(int, arguments[2:]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
