@@ -17,7 +17,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from scipy import sparse, stats
 
 from refatlas.config.contrasts import complete_contrasts, gene_set_file
 from refatlas.differential.comparison import Comparison, compare_labels, label_samples
@@ -105,10 +105,16 @@ def split_samples(counts: ad.AnnData, n: int = 4, seed: int = 0) -> ad.AnnData:
 def show_null(data: Path, folder: Path) -> None:
     counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
     found = compared(counts, folder, **HALVES)
-    sets = (
-        found.enrichment.assign(differ=found.enrichment["fdr"] < 0.05).groupby("label")["differ"].agg(["sum", "size"])
-    )
-    print(found.labels.merge(sets, left_on="label", right_index=True).to_string(index=False))
+    rows = []
+    for label, own in found.enrichment.groupby("label"):
+        # As if genes were independent.
+        slopes = own["score"] * np.sqrt(own["variance_inflation"])
+        n_genes = (found.genes["label"] == label).sum()
+        plain = stats.false_discovery_control(2 * stats.t.sf(slopes.abs(), n_genes - 2))
+        rows.append([label, len(own), (own["fdr"] < 0.05).sum(), (plain < 0.05).sum()])
+    sets = pd.DataFrame(rows, columns=["label", "sets", "sets_differ", "sets_differ_uncorrected"])
+    print(found.labels.merge(sets, on="label").to_string(index=False))
+    print(sets.drop(columns="label").sum().to_dict(), found.labels[["higher_in_test", "lower_in_test"]].sum().to_dict())
 
 
 def show_planted(data: Path, folder: Path) -> None:
