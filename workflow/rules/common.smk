@@ -441,6 +441,46 @@ def contrast_pages():
     return expand("<results>/report/contrasts/{contrast}.html", contrast=CONTRASTS)
 
 
+def of_compared(datasets=None, queries=None):
+    """A function that returns a file of each kind, dataset and query of a {contrast}, with those that its rows name."""
+
+    def files(wildcards):
+        of_contrast = COMPARED[wildcards.contrast]
+        rows = [DATASETS[name] for name in of_contrast[0]]
+        rows += [QUERIES[name] for name in of_contrast[1]]
+        folder = "<results>/reference/datasets/{dataset}"
+        return {
+            **of_each(
+                of_contrast[0],
+                "dataset",
+                {
+                    f"dataset_{kind}": f"{folder}/{name}"
+                    for kind, name in datasets.items()
+                },
+            ),
+            **of_each(
+                of_contrast[1],
+                "name",
+                {
+                    f"query_{kind}": f"<results>/queries/{{name}}/{name}"
+                    for kind, name in queries.items()
+                },
+            ),
+            "files": [file for row in rows for file in files_of(row)],
+        }
+
+    return files
+
+
+def compared_rows(wildcards):
+    """The rows of the sheets of a {contrast}: of its datasets, and of its queries."""
+    datasets, queries = COMPARED[wildcards.contrast]
+    return {
+        "datasets": {name: DATASETS[name] for name in datasets},
+        "queries": {name: QUERIES[name] for name in queries},
+    }
+
+
 def require_labels():
     """Refuse to plan labels of queries that no reference can give."""
     if not LABELLED:
