@@ -43,8 +43,8 @@ def why_not(settings: dict[str, Any]) -> str:
         return f"is of type {kind}, from which counts are not drawn; name models of the types {listed(_types())}"
     if kind == "totalvi" and settings["model"]["gene_likelihood"] != "nb":
         return (
-            f"has gene_likelihood {settings['model']['gene_likelihood']}, and scvi-tools draws counts from totalVI with nb"
-            " alone; leave the model out of criticism"
+            f"has gene_likelihood {settings['model']['gene_likelihood']}, and scvi-tools draws counts from totalVI with"
+            " nb alone; leave the model out of criticism"
         )
     return ""
 

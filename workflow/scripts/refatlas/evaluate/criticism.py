@@ -199,7 +199,7 @@ def measures(sums: Sums, measured: np.ndarray) -> dict[str, float]:
     """
     table, curve = feature_table(sums, [str(i) for i in range(len(measured))])[measured], coverage_curve(sums, measured)
     cv_cell = np.concatenate(sums.cell_cv, axis=1)
-    found = {}
+    found: dict[str, float] = {}
     for name, (a, b) in {
         "cv_gene": (table["cv_observed"].to_numpy(), table["cv_replicated"].to_numpy()),
         "cv_cell": (cv_cell[0], cv_cell[1]),

@@ -63,7 +63,7 @@ def compared(query: pd.DataFrame, usual: pd.DataFrame) -> list[dict[str, Any]]:
     """
     trained = usual[usual["cells"].isin(TRAINED)]
     held = usual[(usual["cells"] == "held-out") & (usual["batch"] != ALL)]
-    of_split = {split: part for split, part in trained.groupby("split")}
+    of_split = dict(iter(trained.groupby("split")))
     found = []
     for measure, (words, side) in JUDGED.items():
         own, base = _over_batches(query, measure), _over_batches(of_split["reference"], measure)
@@ -91,7 +91,7 @@ def _over_batches(rows: pd.DataFrame, measure: str) -> float:
 
 
 def _limit(difference: float, held_out: Sequence[float], side: int) -> dict[str, Any]:
-    """Return the limit of a further batch: the worst held-out batch, or the end of the prediction interval beyond it."""
+    """Return the limit of a further batch: the worst held-out one, or the end of the prediction interval beyond it."""
     from scipy.stats import t
 
     if len(held_out) < MIN_BATCHES:
@@ -108,11 +108,8 @@ def _note(model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the entry of one model among the reasons and checks of a verdict."""
     name = {"check": f"criticism_{model}", "unusual": False, "value": None, "usual": [None, None], "held_out": []}
     if not rows:
-        return {
-            **name,
-            "meaning": f"posterior predictive checks by {model}: no batch of the query, or none of the reference, has {MIN_CELLS} cells that were checked",
-            "remedy": "",
-        }
+        lacking = f"no batch of the query, or none of the reference, has {MIN_CELLS} cells that were checked"
+        return {**name, "meaning": f"posterior predictive checks by {model}: {lacking}", "remedy": ""}
     row = rows[0]
     ends = [None if row["limit"] is None else round(row["limit"], 4)] * 2
     ends[0 if row["side"] > 0 else 1] = None

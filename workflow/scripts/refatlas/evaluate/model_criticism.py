@@ -52,7 +52,9 @@ def check_reference(job: CriticismJob, pretrained: bool) -> Iterator[tuple[str, 
     counts = read_counts(job.counts, True)
     parts = {"reference": np.arange(counts.n_obs)}
     if not pretrained:
-        parts = trained_rows(load_model(job.kind, job.file, cells_of(counts, np.arange(min(counts.n_obs, 2)))), len(counts))
+        parts = trained_rows(
+            load_model(job.kind, job.file, cells_of(counts, np.arange(min(counts.n_obs, 2)))), len(counts)
+        )
     obs: Any = counts.obs
     labels = obs["label"] if "label" in obs else pd.Series(None, index=obs.index, dtype=object)
     for name, rows in parts.items():
