@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from refatlas.evaluate.criticism import LEVELS
 from refatlas.plots import GREY, apply_style
@@ -42,6 +43,11 @@ def _scatter(ax: Axes, genes: pd.DataFrame, name: str, title: str, log: bool) ->
     if log:
         found = found[(found > 0).all(axis=1)]
         ax.set(xscale="log", yscale="log")
+        for axis in (ax.xaxis, ax.yaxis):
+            # The style shows text as it is, and powers of ten would be formulas.
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     observed, replicated = found.to_numpy().T
     ends = (found.to_numpy().min(initial=1), found.to_numpy().max(initial=1)) if log else (0, 1)
     ax.plot(ends, ends, color=GREY, linewidth=2)
