@@ -108,6 +108,7 @@ from refatlas.prepare.demo_files import DEMO
 from refatlas.publish.settings import hub_model, publish_settings
 from refatlas.config.addresses import marker_of, use_cache
 from refatlas.resources import (
+    criticism_mem_mb,
     describing_mem_mb,
     mapping_mem_mb,
     minutes,
@@ -236,6 +237,9 @@ PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 PRETRAINED_WITH_PROTEINS = [
     m for m in PRETRAINED if MODEL_TYPES[MODELS[m]["type"]].needs_proteins
 ]
+# Models whose replicated counts are compared with the cells', and how many.
+CRITICISM = dict(CONFIG.get("criticism", {}))
+CRITICIZED = CRITICISM.pop("models", [])
 # The model that scvi-hub can load, if there is any.
 HUB_MODEL = None if ATLAS else hub_model(CONFIG)
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
@@ -481,6 +485,39 @@ def compared_rows(wildcards):
     }
 
 
+def criticism_of(wildcards):
+    """The posterior predictive checks of a query, and those that it is compared with; nothing without criticism."""
+    if not CRITICIZED:
+        return {}
+    path = f"<results>/queries/{wildcards.name}/models/{{model}}/criticism.csv"
+    return {
+        **of_each(CRITICIZED, "model", {"criticism": path}),
+        "usual_criticism": "<results>/evaluation/criticism.csv",
+    }
+
+
+def of_criticized_queries():
+    """The posterior predictive checks of all queries by each model, and their figures."""
+    names = {"query_table": "criticism.csv", "query_figure": "criticism.png"}
+    return {
+        f"{kind}:{name}:{model}": f"<results>/queries/{name}/models/{model}/{file}"
+        for kind, file in names.items()
+        for name in QUERIES
+        for model in CRITICIZED
+    }
+
+
+def figures_of_criticism():
+    """The figures of the reference's posterior predictive checks; none with an atlas bundle, which lacks them."""
+    path = "<results>/reference/models/{model}/criticism.png"
+    return {} if ATLAS else of_each(CRITICIZED, "model", {"figure": path})
+
+
+def criticism_page():
+    """The page of posterior predictive checks, if there are any."""
+    return {"criticism": "<results>/report/criticism.html"} if CRITICIZED else {}
+
+
 def require_labels():
     """Refuse to plan labels of queries that no reference can give."""
     if not LABELLED:
@@ -551,6 +588,7 @@ def reported(wildcards):
     """What the index of the report shows, named by dataset, query and fold."""
     return {
         **calibration_of(wildcards),
+        **criticism_page(),
         **of_datasets(scan="scan.json"),
         **of_queries(summary="<results>/queries/{name}/summary.json"),
         **of_folds(fold="<results>/evaluation/{fold}/fold.json"),
@@ -849,6 +887,7 @@ def bundled_files():
     found += [fold.format(f, name) for f in FOLDS for name in of_fold]
     of_fold = [f"{HELD_OUT}/{name}" for name in ("measures.json", "mapqc.json")]
     found += [fold.format(f, name) for f in CALIBRATION_FOLDS for name in of_fold]
+    found += ["evaluation/criticism.csv"] if CRITICIZED else []
     return found + COUNTS_IN_BUNDLE
 
 

@@ -171,6 +171,7 @@ rule match_query:
 rule assess_query:
     input:
         unpack(calibration_of),
+        unpack(criticism_of),
         unpack(mapqc_of),
         **of_models(
             labels="<results>/queries/{name}/models/{model}/labels.parquet",

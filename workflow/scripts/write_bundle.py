@@ -7,6 +7,7 @@ out: atlas.tar; bundle.json and README.md, which it has too
 
 from refatlas.bundle.archive import manifest_text, write_archive
 from refatlas.bundle.content import bundle_manifest, measured_facts, portable_files
+from refatlas.bundle.facts import criticism_facts
 from refatlas.bundle.model_card import model_card
 from refatlas.io.atomic import write_text
 from refatlas.jobs.inputs import by_name
@@ -15,9 +16,11 @@ from refatlas.jobs.run import run_job
 
 def main(smk) -> None:
     i, p, out = smk.input, smk.params, smk.output
-    files = portable_files(by_name(i, "file"))
+    paths = by_name(i, "file")
+    files = portable_files(paths)
     scores, label_scores = (list(by_name(i, f"held_out_{kind}").values()) for kind in ("scores", "label_scores"))
     facts = measured_facts(by_name(i, "dataset_cells"), scores, label_scores, i.integration)
+    facts |= criticism_facts(paths.get("evaluation/criticism.csv"))
     manifest = bundle_manifest(files, facts, i.genes, dict(p.fixed))
     card = model_card(manifest)
     write_archive(out.archive, files, manifest, card)

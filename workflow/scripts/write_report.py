@@ -24,6 +24,7 @@ def main(smk) -> None:
         transfer=i.transfer,
         transfer_figure=i.transfer_figure,
         provenance=i.provenance,
+        criticism=bool(i.get("criticism")),
     )
     context = index_context(files, smk.params.config, smk.params.left_out, smk.params.get("atlas"))
     write_text(render("index.html.j2", context), smk.output.page)

@@ -22,6 +22,8 @@ from refatlas.models.registry import MODEL_TYPES
 IMPORTED_MB, COPIES = 2000, 1.5
 # Counts that stay on disk: the pools of cells that are read ahead, and what is kept of every cell.
 POOLS_MB, BYTES_PER_CELL = 500, 300
+# Genes that the memory of criticism is computed for: most references select fewer.
+CRITICIZED_GENES = 4000
 FROM_DISK = [kind for kind, known in MODEL_TYPES.items() if known.from_disk]
 
 
@@ -147,6 +149,22 @@ def describing_mem_mb() -> Callable:
     def mem_mb(wildcards, input, attempt):
         loaded = [input.counts, *([input.reference] if getattr(input, "reference", None) else [])]
         return loaded_mb(*loaded) * 2 ** (attempt - 1)
+
+    return mem_mb
+
+
+def criticism_mem_mb(max_cells: int, n_samples: int) -> Callable:
+    """Return the memory of criticize_query and criticize_reference: a model, the drawn cells, and one dense block.
+
+    Args:
+        max_cells: most cells whose counts are loaded. n_samples: replicates of each cell.
+    """
+
+    def mem_mb(wildcards, input, attempt):
+        # Of counts, no more than all are loaded; a replicate of a block of 512 cells takes some 20 bytes per gene.
+        block_mb = 512 * CRITICIZED_GENES * n_samples * 20 / 1e6
+        kept_mb = min(max_cells * CRITICIZED_GENES * 8 / 1e6, COPIES * _counts_mb(input.counts))
+        return int((IMPORTED_MB + block_mb + 2 * kept_mb + 2 * megabytes([input.model])) * 2 ** (attempt - 1))
 
     return mem_mb
 

@@ -1,17 +1,28 @@
 """The measured quality of an atlas: figures of held-out cells, and nothing that was not measured."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from refatlas.evaluate.criticism import ALL
 from refatlas.evaluate.tables import stack_tables
 from refatlas.evaluate.transfer_summary import ALL_FOLDS, with_intervals
 from refatlas.io.atomic import read_csv
 
 # Labels with fewer cells, or a lower F1 in held-out batches, are named as weak.
 FEW_CELLS, LOW_F1 = 20, 0.7
+# Measures of posterior predictive checks in the model card, in words.
+CRITICISM = {
+    "cv_gene_correlation": "variation of genes: correlation of observed and replicated",
+    "zero_fraction_error": "share of zeros of genes: mean error",
+    "coverage_80": "counts inside 80 % predictive intervals",
+    "fold_change_correlation": "fold changes between labels: correlation of observed and replicated",
+    "reconstruction": "reconstruction loss of a cell, in nats",
+    "kl": "KL divergence of a cell, in nats",
+}
 DELIVERED = {"model": "delivered", "source": "all sources"}
 
 
@@ -102,6 +113,37 @@ def integration_facts(path: str) -> dict[str, dict[str, float | None]]:
     return {
         str(model): {str(row.metric): _number(row.value) for row in part.itertuples()}
         for model, part in table.groupby("model", sort=False)
+    }
+
+
+def criticism_facts(path: str | Path | None) -> dict[str, Any]:
+    """Return the posterior predictive checks of each model: of training cells, and their range over held-out batches.
+
+    Args:
+        path: of the evaluation's criticism.csv; None if no model was criticized.
+
+    Returns:
+        criticism: by model and measure, training, and held_out (lowest, highest and number of batches; None where no
+        batch was held out). Empty without criticism.
+    """
+    if path is None:
+        return {}
+    table = read_csv(path)
+    table = table[table["features"] == "rna"]
+    return {"criticism": {str(model): _criticism_of(part) for model, part in table.groupby("model", sort=False)}}
+
+
+def _criticism_of(table: pd.DataFrame) -> dict[str, Any]:
+    trained = _rows(table[table["cells"].isin(["training", "reference"])], {"split": "reference", "batch": ALL}).iloc[0]
+    held = table[(table["cells"] == "held-out") & (table["batch"] != ALL)]
+    return {
+        measure: {
+            "training": _number(trained[measure]),
+            "held_out": [_number(held[measure].min()), _number(held[measure].max()), int(held[measure].notna().sum())]
+            if held[measure].notna().any()
+            else None,
+        }
+        for measure in CRITICISM
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from refatlas.bundle.facts import CRITICISM
 from refatlas.bundle.manifest import Manifest
 
 # By the setting bundle.counts.
@@ -31,6 +32,7 @@ def model_card(manifest: Manifest) -> str:
         *_table("## F1 of each label in held-out batches", ("label", "F1"), facts.get("f1_by_label", {})),
         *_hidden(facts),
         *_integration(facts),
+        *_criticism(facts),
         *_not_in_here(manifest),
         *_table("## Cells by dataset", ("dataset", "cells"), facts["cells_by_dataset"]),
         *_table("## Cells by batch", ("batch", "cells"), facts["cells_by_batch"]),
@@ -127,10 +129,32 @@ def _integration(facts: Mapping[str, Any]) -> Iterable[str]:
     yield "\n".join(lines)
 
 
+def _criticism(facts: Mapping[str, Any]) -> Iterable[str]:
+    for model, found in facts.get("criticism", {}).items():
+        yield f"## Posterior predictive checks of {model}"
+        yield (
+            "Counts that the model draws for cells, against the counts of these cells: of training cells, and of cells"
+            " that folds held out and mapped. No value is good by itself; queries are compared with held-out batches."
+        )
+        lines = ["| measure | training cells | held-out batches |", "|---|---|---|"]
+        lines += [
+            f"| {_cell(CRITICISM[name])} | {_text(row['training'])} | {_range(row)} |" for name, row in found.items()
+        ]
+        yield "\n".join(lines)
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    if row["held_out"] is None:
+        return "not measured"
+    low, high, n = row["held_out"]
+    return f"{_text(low)} to {_text(high)} ({n} batch{'es' if n != 1 else ''})"
+
+
 def _not_in_here(manifest: Manifest) -> Iterable[str]:
     yield "## Not measured"
     yield (
-        "Posterior predictive checks, and queries of other laboratories, species or technologies than those of the"
+        ("Q" if manifest["facts"].get("criticism") else "Posterior predictive checks, and q")
+        + "ueries of other laboratories, species or technologies than those of the"
         " batches above." + (" The figures above were measured before it was grown." if manifest.get("grown") else "")
     )
 

@@ -28,8 +28,11 @@ def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes.append("labels, confidence and verdict of queries, and held-out folds: they need labels of the reference")
     if config["tree"]["models"]:
         notes.append("trees of labels")
+    criticism = config.get("criticism", {"models": []})
+    checked = [name for name in criticism["models"] if name in models]
     return {
-        **config,
+        **{key: value for key, value in config.items() if key != "criticism" or checked},
+        **({"criticism": {**criticism, "models": checked}} if checked else {}),
         "models": models,
         "deliver": {**config["deliver"], "model": model, "source": "matched"},
         "evaluation": {**config["evaluation"], "folds": 0, "hide": 0},

@@ -7,6 +7,7 @@ from typing import Any
 
 from refatlas.config.atlas import atlas_setting
 from refatlas.config.contrasts import complete_contrasts
+from refatlas.config.criticism import complete_criticism
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
@@ -58,7 +59,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     else:
         # The whole configuration is a param of rules.
         del config["differential"]
-    return config
+    return complete_criticism(config)
 
 
 def _check_start(config: dict[str, Any]) -> None:

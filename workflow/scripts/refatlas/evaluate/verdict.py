@@ -190,6 +190,9 @@ def report_verdict(query: str, found: Mapping[str, Any]) -> None:
     if found["novelty_not_judged"]:
         print(f"  no cell is called novel: {found['novelty_not_judged']}")
     for reason in found["reasons"]:
+        if not reason["unusual"]:
+            print(f"  {reason['meaning']}")
+            continue
         print(
             f"  unusual: {reason['check']} is {reason['value']}, usual {reason['usual']}: {reason['meaning']};"
             f" {reason['remedy']}"

@@ -34,6 +34,7 @@ class ModelType:
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be used instead of training, or None.
         files: settings that name a file, as "section.name"; a named file is an input of training.
+        replicates: whether counts can be drawn from its models, which posterior predictive checks need.
         mapping_sections: sections that map_query reads; other settings do not affect a mapping.
     """
 
@@ -49,6 +50,7 @@ class ModelType:
     init_from: str | None = None
     pretrained: str | None = None
     files: tuple[str, ...] = ()
+    replicates: bool = False
     mapping_sections: tuple[str, ...] = ("surgery",)
 
     def load_class(self) -> Any:
@@ -71,7 +73,12 @@ BASELINE = "linear"
 MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True, from_disk=True),
     "scvi": ModelType(
-        "refatlas.models.scvi:ScVI", scvi_settings.SCVI, from_disk=True, multi_gpu=True, pretrained="SCVI"
+        "refatlas.models.scvi:ScVI",
+        scvi_settings.SCVI,
+        from_disk=True,
+        multi_gpu=True,
+        pretrained="SCVI",
+        replicates=True,
     ),
     "scanvi": ModelType(
         "refatlas.models.scanvi:ScANVI",
@@ -81,6 +88,7 @@ MODEL_TYPES = {
         from_disk=True,
         init_from="scvi",
         pretrained="SCANVI",
+        replicates=True,
     ),
     "expimap": ModelType(
         "refatlas.models.expimap:ExpiMap", scarches_settings.EXPIMAP, has_tables=True, files=("model.gmt",)
@@ -99,6 +107,7 @@ MODEL_TYPES = {
         needs_proteins=True,
         has_tables=True,
         pretrained="TOTALVI",
+        replicates=True,
     ),
 }
 

@@ -173,5 +173,9 @@ def _of_known(known: Mapping[str, Any] | None) -> str:
 
 def _of_checks(reasons: list[dict[str, Any]]) -> str:
     # Novel cells have a finding of their own.
-    names = [r["check"].replace("_", " ") for r in reasons if r["check"] not in ("novel", "novel_group")]
+    names = [
+        r["check"].replace("_", " ")
+        for r in reasons
+        if r.get("unusual", True) and r["check"] not in ("novel", "novel_group")
+    ]
     return f"unusual about the query: {_named(names)}" if names else ""

@@ -28,6 +28,7 @@ class IndexFiles:
         transfer: transfer.csv.
         transfer_figure: transfer.png.
         provenance: provenance.json.
+        criticism: whether there is a page of posterior predictive checks.
     """
 
     scans: dict[str, str]
@@ -38,6 +39,7 @@ class IndexFiles:
     transfer: str
     transfer_figure: str
     provenance: str
+    criticism: bool = False
 
 
 def index_context(
@@ -52,6 +54,7 @@ def index_context(
     """
     return {
         "atlas": atlas,
+        "criticism": files.criticism,
         "datasets": [read_json(path) for path in files.scans.values()],
         "genes": summarize_genes(pd.read_parquet(files.genes)),
         "n_models": len(config["models"]),

@@ -62,7 +62,7 @@ def _of_labels(labels: pd.DataFrame | None) -> dict[str, Any]:
 def _of_verdict(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
     keys = ("verdict", "reason", "estimated_accuracy", "absent_labels", "novelty_not_judged")
     found = {key: verdict.get(key) if verdict else None for key in keys}
-    unusual = [reason["check"].replace("_", " ") for reason in verdict["reasons"]] if verdict else []
+    unusual = [r["check"].replace("_", " ") for r in verdict["reasons"] if r.get("unusual", True)] if verdict else []
     return found | {"unusual": unusual}
 
 
