@@ -72,6 +72,11 @@ from refatlas.config.annotation import (
     reads_labels,
     resolution_names,
 )
+from refatlas.config.expression import (
+    check_settings,
+    counterfactual_pairs,
+    require_possible,
+)
 from refatlas.config.folds import (
     HELD_OUT,
     calibration_folds,
@@ -173,6 +178,14 @@ if not LABELLED and not ATLAS:
         for line in LEFT_OUT:
             logger.warning(line)
 MODELS = CONFIG["models"]
+# Normalised and counterfactual expression, where they are asked for.
+EXPRESSION, PAIRS = CONFIG.get("expression"), {}
+if EXPRESSION:
+    try:
+        require_possible(CONFIG, LABELLED, bool(ATLAS))
+        PAIRS = counterfactual_pairs(EXPRESSION["counterfactual"], DATASETS, QUERIES)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
 N_LEVELS = max(
@@ -490,6 +503,35 @@ def updated_trees():
         name=CONFIG["tree"]["update"],
         model=CONFIG["tree"]["models"],
     )
+
+
+def query_in(pair):
+    """The query that one or both batches of a pair belong to, if any."""
+    return pair["from_query"] or pair["to_query"]
+
+
+def files_of_expression():
+    """The files of normalised and counterfactual expression that the configuration asks for."""
+    found = [f"<results>/counterfactual/{pair}/expression.h5ad" for pair in PAIRS]
+    if EXPRESSION and EXPRESSION["normalized"]:
+        found += [] if ATLAS else ["<results>/expression/reference.h5ad"]
+        found += [f"<results>/expression/queries/{name}.h5ad" for name in QUERIES]
+    return found
+
+
+def tables_of_pairs():
+    """The tables of each pair of batches, by kind."""
+    names = {"support": "support.csv", "changes": "changes.csv"}
+    names |= {"errors": "error.csv"} if EXPRESSION["checks"] else {}
+    return {
+        kind: f"<results>/counterfactual/{{pair}}/{name}"
+        for kind, name in names.items()
+    }
+
+
+def page_of_expression():
+    """Its page, which shows all of that; nothing where it is not asked for."""
+    return ["<results>/report/expression.html"] if EXPRESSION else []
 
 
 def indices_of(wildcards):

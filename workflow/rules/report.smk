@@ -80,6 +80,7 @@ rule record_provenance:
         page="<results>/report/reference.html",
         project_log="<results>/report/log.json",
         updated_trees=updated_trees(),
+        expression=page_of_expression(),
     output:
         provenance="<results>/provenance.json",
     log:
@@ -105,6 +106,7 @@ rule record_provenance:
             "model": list(MODELS),
             "split": ["reference", *(f"evaluation/{fold}" for fold in FOLDS)],
             "fold": list(FOLDS),
+            **({"pair": list(PAIRS)} if EXPRESSION else {}),
         },
         config=CONFIG,
     script:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from refatlas.config.atlas import atlas_setting
+from refatlas.config.expression import complete_expression
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
@@ -52,6 +53,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         # The setting is a param of rules: one that is off must not make them run again after an upgrade.
         del config["genes"]["previous_symbols"]
     _check_annotating(config)
+    complete_expression(config)
     return config
 
 

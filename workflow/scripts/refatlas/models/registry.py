@@ -31,6 +31,7 @@ class ModelType:
         multi_gpu: whether it can train on more than one GPU at a time.
         has_tables: whether it has results beyond its latent space; the section `outputs` selects
             them.
+        normalizes: whether it gives normalised expression, also as if cells were of another batch.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be used instead of training, or None.
         files: settings that name a file, as "section.name"; a named file is an input of training.
@@ -46,6 +47,7 @@ class ModelType:
     from_disk: bool = False
     multi_gpu: bool = False
     has_tables: bool = False
+    normalizes: bool = False
     init_from: str | None = None
     pretrained: str | None = None
     files: tuple[str, ...] = ()
@@ -71,7 +73,12 @@ BASELINE = "linear"
 MODEL_TYPES = {
     "linear": ModelType("refatlas.models.linear:Linear", uses_gpu=False, has_classifier=True, from_disk=True),
     "scvi": ModelType(
-        "refatlas.models.scvi:ScVI", scvi_settings.SCVI, from_disk=True, multi_gpu=True, pretrained="SCVI"
+        "refatlas.models.scvi:ScVI",
+        scvi_settings.SCVI,
+        from_disk=True,
+        multi_gpu=True,
+        normalizes=True,
+        pretrained="SCVI",
     ),
     "scanvi": ModelType(
         "refatlas.models.scanvi:ScANVI",
@@ -79,6 +86,7 @@ MODEL_TYPES = {
         needs_labels=True,
         has_classifier=True,
         from_disk=True,
+        normalizes=True,
         init_from="scvi",
         pretrained="SCANVI",
     ),
@@ -98,6 +106,7 @@ MODEL_TYPES = {
         scvi_settings.TOTALVI,
         needs_proteins=True,
         has_tables=True,
+        normalizes=True,
         pretrained="TOTALVI",
     ),
 }

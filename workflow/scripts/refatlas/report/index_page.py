@@ -62,6 +62,7 @@ def index_context(
         "transfer_figure": embed_png(files.transfer_figure),
         "left_out": left_out,
         "deliver": config["deliver"],
+        "expression": "expression" in config,
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
