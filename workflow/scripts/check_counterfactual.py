@@ -1,4 +1,4 @@
-"""Measures how far counterfactual expression is off, by labels whose cells in the other batch are hidden from a training.
+"""Measures the error of counterfactual expression, by labels whose cells are hidden from a training.
 
 in:  support.csv; the counts of the reference, of a query, or of both; their cells, with labels
 out: error.csv, one row per label that was hidden

@@ -4,7 +4,7 @@ A model can be asked for any label in any batch, also for one that it has never 
 number of its cells in the other batch, how far the two batches mix around them, and how stable the change is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Changes:
         self.labels, self.random = labels, np.random.default_rng(seed)
         self.sums = {name: [GroupSums(len(labels), n_genes) for _ in range(2)] for name in VARIANTS}
 
-    def add(self, codes: np.ndarray, own: tuple[np.ndarray, np.ndarray], thin: tuple[np.ndarray, np.ndarray]) -> None:
+    def add(self, codes: np.ndarray, own: Sequence[np.ndarray], thin: Sequence[np.ndarray]) -> None:
         """Add cells.
 
         Args:
@@ -239,6 +239,6 @@ def require_batches(pairs: dict[str, dict[str, Any]], batches: pd.Series) -> Non
         for end in ("from", "to"):
             if pair[end] not in known:
                 raise InputError(
-                    f"config: expression: counterfactual: {end}: no cell has the batch {shown(pair[end])!r}; name one of"
-                    f" {listed(known, 20)}"
+                    f"config: expression: counterfactual: {end}: no cell has the batch {shown(pair[end])!r}; name one"
+                    f" of {listed(known, 20)}"
                 )

@@ -14,6 +14,7 @@ from refatlas.models.expression import CELL_COUNTS, MINIBATCH, CellBlocks
 from refatlas.models.interface import JobContext, Settings
 from refatlas.models.scvi import train_scvi
 from refatlas.models.scvi_training import start_training
+from refatlas.models.typed_counts import cell_column
 
 # Cells of a label that both batches must have; most cells of both batches that are trained on.
 MIN_CELLS, MAX_CELLS = 50, 10_000
@@ -69,7 +70,7 @@ def measured_errors(
     """
     if not labels:
         return pd.DataFrame(columns=COLUMNS)
-    measured = {label: measured_change(cells, ends, label) for label in cells.obs["label"].dropna().unique()}
+    measured = {label: measured_change(cells, ends, label) for label in cell_column(cells, "label").dropna().unique()}
     seen = predicted_changes(cells, cells, ends, labels, settings, n_samples, job)
     rows = []
     for label in labels:
@@ -132,4 +133,4 @@ def predicted_changes(
 
 def plain(cells: ad.AnnData) -> ad.AnnData:
     """Return counts with their batch alone: no label reaches the model."""
-    return ad.AnnData(cells.X, obs=cells.obs[["batch"]].astype(str), var=cells.var)
+    return ad.AnnData(cells.X, obs=cell_column(cells, "batch").astype(str).to_frame(), var=cells.var)

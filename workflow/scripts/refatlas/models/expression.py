@@ -59,7 +59,7 @@ class Decoder:
             options["protein_list"] = tools.protein_state_registry.column_names[:1]
         found = tools.get_normalized_expression(cells, transform_batch=batch, **options)
         # Otherwise the model would keep every block that it has seen.
-        tools.deregister_manager(cells)
+        tools.deregister_manager()
         values = found[0] if self.kind == "totalvi" else found
         return (values * CELL_COUNTS).astype(np.float32)
 
