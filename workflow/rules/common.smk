@@ -19,7 +19,7 @@ from snakemake.sourcecache import LocalSourceFile
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
-VERSION = "0.7.0"
+VERSION = "0.8.0"
 # Every job compares its package with this version (refatlas/jobs/run.py).
 ENVIRONMENT = {"REFATLAS_VERSION": VERSION}
 SCRIPTS = workflow.current_basedir.join("../scripts")
@@ -73,6 +73,11 @@ from refatlas.config.annotation import (
     resolution_names,
 )
 from refatlas.config.contrasts import contrast_sources, gene_set_file
+from refatlas.config.expression import (
+    check_settings,
+    counterfactual_pairs,
+    require_possible,
+)
 from refatlas.config.folds import (
     HELD_OUT,
     calibration_folds,
@@ -177,6 +182,14 @@ if not LABELLED and not ATLAS:
         for line in LEFT_OUT:
             logger.warning(line)
 MODELS = CONFIG["models"]
+# Normalised and counterfactual expression, where they are asked for.
+EXPRESSION, PAIRS = CONFIG.get("expression"), {}
+if EXPRESSION:
+    try:
+        require_possible(CONFIG, LABELLED, bool(ATLAS))
+        PAIRS = counterfactual_pairs(EXPRESSION["counterfactual"], DATASETS, QUERIES)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
 N_LEVELS = max(
@@ -575,6 +588,35 @@ def updated_trees():
         name=CONFIG["tree"]["update"],
         model=CONFIG["tree"]["models"],
     )
+
+
+def query_in(pair):
+    """The query that one or both batches of a pair belong to, if any."""
+    return pair["from_query"] or pair["to_query"]
+
+
+def files_of_expression():
+    """The files of normalised and counterfactual expression that the configuration asks for."""
+    found = [f"<results>/counterfactual/{pair}/expression.h5ad" for pair in PAIRS]
+    if EXPRESSION and EXPRESSION["normalized"]:
+        found += [] if ATLAS else ["<results>/expression/reference.h5ad"]
+        found += [f"<results>/expression/queries/{name}.h5ad" for name in QUERIES]
+    return found
+
+
+def tables_of_pairs():
+    """The tables of each pair of batches, by kind."""
+    names = {"support": "support.csv", "changes": "changes.csv"}
+    names |= {"errors": "error.csv"} if EXPRESSION["checks"] else {}
+    return {
+        kind: f"<results>/counterfactual/{{pair}}/{name}"
+        for kind, name in names.items()
+    }
+
+
+def page_of_expression():
+    """Its page, which shows all of that; nothing where it is not asked for."""
+    return ["<results>/report/expression.html"] if EXPRESSION else []
 
 
 def indices_of(wildcards):

@@ -81,6 +81,7 @@ rule record_provenance:
         project_log="<results>/report/log.json",
         updated_trees=updated_trees(),
         contrasts=contrast_pages(),
+        expression=page_of_expression(),
     output:
         provenance="<results>/provenance.json",
     log:
@@ -107,6 +108,7 @@ rule record_provenance:
             "split": ["reference", *(f"evaluation/{fold}" for fold in FOLDS)],
             "fold": list(FOLDS),
             **({"contrast": list(CONTRASTS)} if CONTRASTS else {}),
+            **({"pair": list(PAIRS)} if EXPRESSION else {}),
         },
         config=CONFIG,
     script:

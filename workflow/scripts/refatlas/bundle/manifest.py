@@ -31,6 +31,7 @@ OWN_KEYS = (
     "export",
     "report",
     "query",
+    "expression",
     "checkpoint",
     "memory",
     "cache",

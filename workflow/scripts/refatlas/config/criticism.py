@@ -24,12 +24,12 @@ def complete_criticism(config: dict[str, Any]) -> dict[str, Any]:
                 " add one to models, or leave criticism out"
             )
     for name in names:
-        _require_replicates(name, config["models"])
+        _require_decoder(name, config["models"])
     return {**kept, "criticism": {**criticism, "models": names}} if names else kept
 
 
 def _types() -> list[str]:
-    return [kind for kind, known in MODEL_TYPES.items() if known.replicates]
+    return [kind for kind, known in MODEL_TYPES.items() if known.decodes]
 
 
 def why_not(settings: dict[str, Any]) -> str:
@@ -39,7 +39,7 @@ def why_not(settings: dict[str, Any]) -> str:
         settings: of the model.
     """
     kind = settings["type"]
-    if not MODEL_TYPES[kind].replicates:
+    if not MODEL_TYPES[kind].decodes:
         return f"is of type {kind}, from which counts are not drawn; name models of the types {listed(_types())}"
     if kind == "totalvi" and settings["model"]["gene_likelihood"] != "nb":
         return (
@@ -49,7 +49,7 @@ def why_not(settings: dict[str, Any]) -> str:
     return ""
 
 
-def _require_replicates(name: str, models: dict[str, dict[str, Any]]) -> None:
+def _require_decoder(name: str, models: dict[str, dict[str, Any]]) -> None:
     where = f"config: criticism: models: {name!r}"
     if name not in models:
         raise InputError(f"{where} is not in models; name one of {listed(models)}")

@@ -8,6 +8,7 @@ from typing import Any
 from refatlas.config.atlas import atlas_setting
 from refatlas.config.contrasts import complete_contrasts
 from refatlas.config.criticism import complete_criticism
+from refatlas.config.expression import complete_expression
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
@@ -54,11 +55,12 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         # The setting is a param of rules: one that is off must not make them run again after an upgrade.
         del config["genes"]["previous_symbols"]
     _check_annotating(config)
+    # The whole configuration is a param of rules, so a section that asks for nothing is left out.
     if config["differential"]["contrasts"]:
         config["differential"] = complete_contrasts(config["differential"])
     else:
-        # The whole configuration is a param of rules.
         del config["differential"]
+    complete_expression(config)
     return complete_criticism(config)
 
 

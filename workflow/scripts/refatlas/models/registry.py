@@ -31,10 +31,11 @@ class ModelType:
         multi_gpu: whether it can train on more than one GPU at a time.
         has_tables: whether it has results beyond its latent space; the section `outputs` selects
             them.
+        decodes: whether counts can be drawn from it, and normalised expression, also as if cells were of another
+            batch.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be used instead of training, or None.
         files: settings that name a file, as "section.name"; a named file is an input of training.
-        replicates: whether counts can be drawn from its models, which posterior predictive checks need.
         mapping_sections: sections that map_query reads; other settings do not affect a mapping.
     """
 
@@ -47,10 +48,10 @@ class ModelType:
     from_disk: bool = False
     multi_gpu: bool = False
     has_tables: bool = False
+    decodes: bool = False
     init_from: str | None = None
     pretrained: str | None = None
     files: tuple[str, ...] = ()
-    replicates: bool = False
     mapping_sections: tuple[str, ...] = ("surgery",)
 
     def load_class(self) -> Any:
@@ -77,8 +78,8 @@ MODEL_TYPES = {
         scvi_settings.SCVI,
         from_disk=True,
         multi_gpu=True,
+        decodes=True,
         pretrained="SCVI",
-        replicates=True,
     ),
     "scanvi": ModelType(
         "refatlas.models.scanvi:ScANVI",
@@ -86,9 +87,9 @@ MODEL_TYPES = {
         needs_labels=True,
         has_classifier=True,
         from_disk=True,
+        decodes=True,
         init_from="scvi",
         pretrained="SCANVI",
-        replicates=True,
     ),
     "expimap": ModelType(
         "refatlas.models.expimap:ExpiMap", scarches_settings.EXPIMAP, has_tables=True, files=("model.gmt",)
@@ -106,8 +107,8 @@ MODEL_TYPES = {
         scvi_settings.TOTALVI,
         needs_proteins=True,
         has_tables=True,
+        decodes=True,
         pretrained="TOTALVI",
-        replicates=True,
     ),
 }
 

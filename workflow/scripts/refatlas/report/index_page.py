@@ -66,6 +66,7 @@ def index_context(
         "left_out": left_out,
         "contrasts": list(config.get("differential", {}).get("contrasts", {})),
         "deliver": config["deliver"],
+        "expression": "expression" in config,
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
