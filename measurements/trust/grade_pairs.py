@@ -1,11 +1,12 @@
 """Grades the pairs of the benchmark of trust (see PROTOCOL.md), one row of a CSV for each.
 
-usage: .venv/bin/python measurements/trust/grade_pairs.py DATA OUT [HALF [SEEDS [FOLDS]]]
+usage: .venv/bin/python measurements/trust/grade_pairs.py DATA OUT [HALF [SEEDS [FOLDS [COUNTS]]]]
     DATA   folder of the files that pairs.py names
     OUT    CSV to append to
     HALF   development (default) or final
     SEEDS  separated by commas (default 0)
     FOLDS  folds of the reference (default 3)
+    COUNTS  cells (default), or simulated: what queries are compared with, as bundle.counts says
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trust import grades
+from trust import grades, pipeline
 from trust.delivered import Learned, deliver_pair, learn_reference
 from trust.pairs import Pair, pairs
 from trust.pipeline import KEPT, Run, run
@@ -77,11 +78,12 @@ def same_reference(pair: Pair) -> Pair:
 def main() -> None:
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    data, out, half, seeds, folds = [*sys.argv[1:], *["development", "0", "3"][len(sys.argv) - 3 :]]
+    data, out, half, seeds, folds, counts = [*sys.argv[1:], *["development", "0", "3", "cells"][len(sys.argv) - 3 :]]
+    pipeline.SIMULATED = counts == "simulated"
     for seed in map(int, seeds.split(",")):
         for pair in (pair for pair in pairs() if pair.half == half):
             started = time.monotonic()
-            folder = KEPT if seed == 0 else None
+            folder = KEPT if seed == 0 and counts == "cells" else None
             found = run(data, pair, seed, int(folds), folder)
             with contextlib.redirect_stdout(io.StringIO()):
                 reference = same_reference(pair)

@@ -18,6 +18,7 @@ import pandas as pd
 import scanpy as sc
 from scipy import sparse
 
+from refatlas.evaluate.simulated_counts import simulated_counts
 from refatlas.models.interface import JobContext
 from refatlas.models.linear import Linear
 from refatlas.prepare.folds import plan_fold
@@ -36,6 +37,8 @@ N_GENES = 2000
 # Pairs of seed 0 are kept here between runs; delete it after a change of what they hold.
 KEPT = Path(tempfile.gettempdir()) / "trust_runs"
 K = 50
+# Whether queries are compared with simulated counts (bundle.counts), not with those of cells.
+SIMULATED = False
 
 
 @dataclass
@@ -113,7 +116,8 @@ def fit(counts: ad.AnnData) -> Fitted:
     """Return the baseline fitted to a reference."""
     model = Linear.fit(counts, SETTINGS, JobContext())
     latent = model.latent(counts)
-    return Fitted(counts, model, index_cells(latent, counts.obs["label"], 0), latent)
+    compared = simulated_counts(counts, latent, 0) if SIMULATED else counts
+    return Fitted(compared, model, index_cells(latent, counts.obs["label"], 0), latent)
 
 
 def map_cells(fitted: Fitted, counts: ad.AnnData, hide: bool = False) -> Mapped:

@@ -17,6 +17,8 @@ from fault_server import file_server
 from refatlas.io.fingerprints import sha256_of
 
 ABOUT = {"name": "small", "version": "1.2", "license": "CC0-1.0", "authors": ["A. Author"], "not_for": "real cells"}
+# Bundles with the counts of a sample are in the other two.
+ABOUT |= {"counts": "simulated"}
 CONFIG = {
     "models": {"linear": {"type": "linear"}},
     "evaluation": {"folds": 1},
@@ -112,6 +114,19 @@ def test_the_bundle_says_what_it_is(archive):
     with tarfile.open(archive) as tar:
         assert set(tar.getnames()) == {"bundle.json", "README.md", *manifest["files"]}
     assert not [name for name in manifest["files"] if name.endswith("counts.h5ad")]
+
+
+def test_it_has_no_counts_of_a_cell(made, archive, tmp_path):
+    with tarfile.open(archive) as tar:
+        members = [name for name in tar.getnames() if name.endswith(".h5ad")]
+        tar.extractall(tmp_path, members, filter="data")
+    assert members
+    own = {row.tobytes() for row in ad.read_h5ad(made / "results/reference/counts.h5ad").X.toarray()}
+    for name in members:
+        rows = ad.read_h5ad(tmp_path / name).X.toarray()
+        assert rows.sum() > 0
+        assert not any(row.tobytes() in own for row in rows), name
+    assert "counts of single cells | none" in (archive.parent / "README.md").read_text()
 
 
 def test_nothing_in_it_names_a_folder_of_the_machine_that_made_it(made, archive):

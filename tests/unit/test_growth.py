@@ -26,8 +26,8 @@ def cells_of(counts: ad.AnnData) -> pd.DataFrame:
     return table.rename_axis("cell")
 
 
-@pytest.fixture
-def grown(tmp_path, monkeypatch):
+@pytest.fixture(params=[False, True], ids=["sample", "simulated"])
+def grown(tmp_path, monkeypatch, request):
     """Files of an atlas of 60 cells that 200 cells of a query have joined, 100 of which are drawn."""
     monkeypatch.setattr(query_match, "MAX_CELLS", 100)
     reference, query = counts_of("a", 60, 0), counts_of("q", 200, 1)
@@ -50,7 +50,14 @@ def grown(tmp_path, monkeypatch):
     paths = (str(tmp_path / name) for name in ("q_cells.parquet", "q.h5ad", "check.json"))
     work = tmp_path / "work"
     work.mkdir()
-    return files, grow(work, {"q": QueryFiles(*paths, space, space)}, files, "cells.parquet", "sample.h5ad", 0)
+    queries = {"q": QueryFiles(*paths, space, space)}
+    found = grow(work, queries, files, "cells.parquet", "sample.h5ad", 0, simulated=request.param)
+    own = read_counts(queries["q"].counts)
+    joined = read_counts(found["reference/grown_sample.h5ad"])
+    joined = joined[joined.obs_names.isin(own.obs_names)]
+    same = (joined.X != own[joined.obs_names].X).nnz == 0
+    assert same != request.param
+    return files, found
 
 
 def test_the_sample_keeps_its_cells_and_has_no_more_of_the_query_than_are_drawn(grown):

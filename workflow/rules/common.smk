@@ -209,10 +209,12 @@ MATCHED_MODELS = list(MODELS) if len(LABELLED_DATASETS) > 1 else []
 # new annotation trains again only what reads labels.
 CELLS = "labelled_cells.parquet" if RELABELLED else "cells.parquet"
 COUNTS = "labelled_counts.h5ad" if RELABELLED else "counts.h5ad"
-# The cells of these counts that the jobs of a query read.
+# The cells of these counts that the jobs of a query read; or counts simulated from them, so that no cell's own leave the
+# place where the atlas was made.
+SIMULATED = (ATLAS or CONFIG["bundle"])["counts"] == "simulated"
 SAMPLES = {
-    "counts.h5ad": "sample.h5ad",
-    "labelled_counts.h5ad": "labelled_sample.h5ad",
+    name: name.replace("counts", "simulated" if SIMULATED else "sample")
+    for name in ("counts.h5ad", "labelled_counts.h5ad")
 }
 FOLDS = folds(CONFIG["evaluation"])
 # Labels are calibrated on the folds that hide no label.
@@ -360,21 +362,28 @@ def counts_of_model(wildcards):
     return COUNTS if reads_labels(MODELS[wildcards.model]["type"]) else "counts.h5ad"
 
 
+def read_by_queries(split, counts=COUNTS):
+    """The counts of a reference that its queries read: of the atlas, a sample of cells; of a fold, which has one query, all."""
+    sample = split == "reference" or SIMULATED
+    return f"<results>/{split}/{SAMPLES[counts] if sample else counts}"
+
+
 def sampled(counts):
-    """A function that returns the sample of the reference that a {query} is mapped onto; of a fold, which has one query, all of these counts."""
+    """A function that returns the counts that a {query} is mapped with, of those that this function names."""
+    return lambda w: read_by_queries(reference_of(w.query), counts(w))
 
-    def path(wildcards):
-        found = counts(wildcards) if callable(counts) else counts
-        split = reference_of(wildcards.query)
-        return f"<results>/{split}/{SAMPLES[found] if split == 'reference' else found}"
 
-    return path
+def simulated_from(split):
+    """The latent space in which cells are alike, if their counts are simulated."""
+    latent = f"<results>/{split}/models/{BASELINE}/latent.parquet"
+    return {"latent": latent} if SIMULATED else {}
 
 
 def matched_with(wildcards):
     """The counts that a {query} is matched with."""
     split = reference_of(wildcards.query)
-    return f"<results>/{split}/{MATCHED_COUNTS if split == 'reference' else COUNTS}"
+    grown = ATLAS and ATLAS.get("grown")
+    return f"<results>/reference/{MATCHED_COUNTS}" if grown else read_by_queries(split)
 
 
 def if_labelled(**paths):

@@ -113,7 +113,7 @@ rule describe_query:
     input:
         model="<results>/queries/{name}/models/{model}/model.pt",
         counts="<results>/queries/{name}/counts.h5ad",
-        reference=f"<results>/reference/{SAMPLES[COUNTS]}",
+        reference=read_by_queries("reference"),
     output:
         tables=directory("<results>/queries/{name}/models/{model}/tables"),
     log:

@@ -69,7 +69,7 @@ rule hold_out:
 # What a type looks like that the reference lacks: each label is hidden in turn from the matched baseline alone.
 rule hide_labels:
     input:
-        reference=f"<results>/evaluation/{{fold}}/{COUNTS}",
+        reference=read_by_queries("evaluation/{fold}"),
         held_out=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
         cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/{CELLS}",
     output:
@@ -150,7 +150,7 @@ rule measure_held_out:
         delivered=f"<results>/evaluation/{{fold}}/{HELD_OUT}/delivered.parquet",
         cells=f"<results>/evaluation/{{fold}}/{HELD_OUT}/{CELLS}",
         counts=f"<results>/evaluation/{{fold}}/{HELD_OUT}/counts.h5ad",
-        reference=f"<results>/evaluation/{{fold}}/{COUNTS}",
+        reference=read_by_queries("evaluation/{fold}"),
         baseline=f"<results>/evaluation/{{fold}}/models/{BASELINE}/model.pt",
     output:
         measures=f"<results>/evaluation/{{fold}}/{HELD_OUT}/measures.json",

@@ -6,7 +6,7 @@
 rule prepare_query:
     input:
         # The names of the reference's proteins, which a query's are matched to.
-        reference="<results>/reference/sample.h5ad" if WITH_PROTEINS else [],
+        reference=read_by_queries("reference", "counts.h5ad") if WITH_PROTEINS else [],
         files=lambda w: files_of(query_row(w.name)),
         genes="<results>/reference/genes.parquet",
     output:
@@ -188,7 +188,7 @@ rule assess_query:
         **of_matched("<results>/queries/{name}"),
         cells="<results>/queries/{name}/cells.parquet",
         counts="<results>/queries/{name}/counts.h5ad",
-        reference=f"<results>/reference/{SAMPLES[COUNTS]}",
+        reference=read_by_queries("reference"),
         baseline=f"<results>/reference/models/{BASELINE}/model.pt",
     output:
         delivered="<results>/queries/{name}/delivered.parquet",

@@ -66,15 +66,17 @@ rule describe_reference:
 # Once per reference: the cells whose counts every query reads.
 rule sample_reference:
     input:
+        **simulated_from("reference"),
         counts="<results>/reference/counts.h5ad",
     output:
-        sample="<results>/reference/sample.h5ad",
+        sample=read_by_queries("reference", "counts.h5ad"),
     log:
         "<logs>/sample_reference/counts.log",
     benchmark:
         "<benchmarks>/sample_reference/counts.tsv"
     group:
-        shared("prepare_reference")
+        # Simulated counts wait for the baseline, which waits for the counts.
+        shared(None if SIMULATED else "prepare_reference")
     conda:
         "../../envs/refatlas.yaml"
     resources:
@@ -90,9 +92,10 @@ rule sample_reference:
 # With the labels of the annotation and the label map.
 use rule sample_reference as sample_labelled_reference with:
     input:
+        **simulated_from("reference"),
         counts="<results>/reference/labelled_counts.h5ad",
     output:
-        sample="<results>/reference/labelled_sample.h5ad",
+        sample=read_by_queries("reference", "labelled_counts.h5ad"),
     log:
         "<logs>/sample_reference/labelled_counts.log",
     benchmark:
@@ -100,6 +103,32 @@ use rule sample_reference as sample_labelled_reference with:
     group:
         # None: it waits for the clusters, which wait for the counts.
         shared(None)
+
+
+# Held-out cells are compared with what queries are compared with.
+if SIMULATED:
+
+    use rule sample_reference as sample_fold with:
+        input:
+            **simulated_from("evaluation/{fold}"),
+            counts="<results>/evaluation/{fold}/counts.h5ad",
+        output:
+            sample="<results>/evaluation/{fold}/simulated.h5ad",
+        log:
+            "<logs>/sample_reference/{fold}/counts.log",
+        benchmark:
+            "<benchmarks>/sample_reference/{fold}/counts.tsv"
+
+    use rule sample_reference as sample_labelled_fold with:
+        input:
+            **simulated_from("evaluation/{fold}"),
+            counts="<results>/evaluation/{fold}/labelled_counts.h5ad",
+        output:
+            sample="<results>/evaluation/{fold}/labelled_simulated.h5ad",
+        log:
+            "<logs>/sample_reference/{fold}/labelled_counts.log",
+        benchmark:
+            "<benchmarks>/sample_reference/{fold}/labelled_counts.tsv"
 
 
 # Once per reference: every query reads it.

@@ -113,7 +113,7 @@ rule write_reference_page:
     input:
         unpack(shown_of_reference),
         shown="<results>/reference/shown.parquet",
-        sample=f"<results>/reference/{SAMPLES[COUNTS]}",
+        sample=read_by_queries("reference"),
     output:
         page="<results>/report/reference.html",
     log:

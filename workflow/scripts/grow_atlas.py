@@ -25,7 +25,8 @@ def main(smk) -> None:
         for query, paths in by_name_and_kind(i, "cells", "counts", "check").items()
     }
     with TemporaryDirectory(dir=Path(out.archive).parent, prefix=".grow.") as work:
-        changed = grow(Path(work), queries, files, p.cells, p.sample, p.seed)
+        simulated = p.atlas["counts"] == "simulated"
+        changed = grow(Path(work), queries, files, p.cells, p.sample, p.seed, simulated=simulated)
         content = {name: Path(path) for name, path in {**files, **changed}.items()}
         manifest = grown_manifest(p.atlas, content, p.rows, p.version, p.cells)
         card = model_card(manifest)

@@ -12,9 +12,11 @@ import pandas as pd
 from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import MATCHED_SAMPLE
 from refatlas.errors import InputError, listed
+from refatlas.evaluate.simulated_counts import simulated_counts
 from refatlas.io.atomic import read_json, write_table
 from refatlas.io.cell_tables import label_columns
 from refatlas.io.model_counts import read_counts
+from refatlas.models.registry import BASELINE
 from refatlas.transfer.hierarchy import hierarchy
 from refatlas.transfer.query_match import matched_rows
 from refatlas.transfer.recorded_rows import DRAWS
@@ -71,7 +73,14 @@ def joining_cells(path: str, query: str, parents: pd.DataFrame) -> pd.DataFrame:
 
 
 def grow(
-    work: Path, queries: Mapping[str, QueryFiles], files: Mapping[str, str], cells: str, sample: str, seed: int
+    work: Path,
+    queries: Mapping[str, QueryFiles],
+    files: Mapping[str, str],
+    cells: str,
+    sample: str,
+    seed: int,
+    *,
+    simulated: bool,
 ) -> dict[str, str]:
     """Write the files of an atlas that change when queries join it, and return their paths by name in the bundle.
 
@@ -82,6 +91,7 @@ def grow(
         cells: name of a dataset's table of cells with the final labels.
         sample: name of the sample of counts that queries are matched with.
         seed: of all draws.
+        simulated: whether the counts in it are simulated, as those of the queries then are.
     """
     datasets = [
         path for name, path in files.items() if name.startswith("reference/datasets/") and name.endswith(f"/{cells}")
@@ -95,7 +105,7 @@ def grow(
     for model in models:
         found |= _grown_model(work, model, queries, joined, files, labels, seed)
     target = work / "reference" / MATCHED_SAMPLE
-    _grown_sample(files[f"reference/{sample}"], queries, joined, target, seed)
+    _grown_sample(files[f"reference/{sample}"], queries, joined, target, seed, simulated)
     return found | {f"reference/{MATCHED_SAMPLE}": str(target)}
 
 
@@ -145,7 +155,12 @@ def _written(work: Path, name: str, table: pd.DataFrame) -> str:
 
 
 def _grown_sample(
-    path: str, queries: Mapping[str, QueryFiles], joined: Mapping[str, pd.DataFrame], target: Path, seed: int
+    path: str,
+    queries: Mapping[str, QueryFiles],
+    joined: Mapping[str, pd.DataFrame],
+    target: Path,
+    seed: int,
+    simulated: bool,
 ) -> None:
     """Write the sample of counts with voting cells of the queries among those that a query is matched with.
 
@@ -153,12 +168,14 @@ def _grown_sample(
     """
     sample, parts = read_counts(path), []
     for query, paths in queries.items():
-        counts, cells = read_counts(paths.counts), joined[query]
-        voting = cells.loc[counts.obs_names, "label"].notna().to_numpy()
-        part = counts[voting].copy()
+        part, cells = read_counts(paths.counts), joined[query]
         columns = [column for column in sample.obs if column != "batch" and column in cells]
-        part.obs = part.obs[["batch"]].join(cells.loc[part.obs_names, columns].dropna(axis=1, how="all"))
-        parts.append(part)
+        batches: Any = part.obs[["batch"]]
+        part.obs = batches.join(cells.loc[part.obs_names, columns].dropna(axis=1, how="all"))
+        if simulated:
+            latent = pd.read_parquet(paths.latents[BASELINE]).loc[part.obs_names]
+            part = simulated_counts(part, latent.to_numpy(), seed)
+        parts.append(part[part.obs["label"].notna().to_numpy()].copy())
     whole = ad.concat([sample, *parts], join="outer", merge="first", uns_merge="first")
     draws: dict[str, Any] = dict(sample.uns[DRAWS])
     rows = np.concatenate([draws["matched"], np.arange(sample.n_obs, whole.n_obs)])

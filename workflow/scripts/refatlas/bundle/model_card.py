@@ -8,6 +8,7 @@ from refatlas.bundle.manifest import Manifest
 
 # By the setting bundle.counts.
 COUNTS = {
+    "simulated": "none: queries are compared with counts that were simulated, each from the profile of five cells",
     "sample": "of a sample of cells (20,000 at most of the datasets), which queries are compared with; selected genes",
     "all": "of all cells, selected genes",
 }

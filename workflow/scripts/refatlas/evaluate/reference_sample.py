@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from refatlas.evaluate.query_measures import measured_rows
+from refatlas.evaluate.simulated_counts import simulated_counts
 from refatlas.io.atomic import atomic_path
 from refatlas.io.model_counts import read_counts
 from refatlas.io.row_reader import take_rows
@@ -27,7 +28,7 @@ OF_JOBS: dict[str, Draw] = {
 }
 
 
-def write_sample(counts: str | Path, path: str | Path, seed: int) -> int:
+def write_sample(counts: str | Path, path: str | Path, seed: int, latent: str | None = None) -> int:
     """Write the sample of a reference as h5ad, and return its number of cells.
 
     It has the cells of all draws and one of each batch and label, in the reference's order; uns["draws"] has the
@@ -37,6 +38,7 @@ def write_sample(counts: str | Path, path: str | Path, seed: int) -> int:
         counts: path of the reference's counts.
         path: of the new file.
         seed: seed of all draws.
+        latent: path of a latent space of the reference, if its cells are to have simulated counts.
     """
     reference = read_counts(counts, True)
     obs: Any = reference.obs
@@ -50,6 +52,8 @@ def write_sample(counts: str | Path, path: str | Path, seed: int) -> int:
         obsm={name: np.asarray(values)[rows] for name, values in reference.obsm.items()},
         uns={**reference.uns, DRAWS: {name: np.searchsorted(rows, found) for name, found in drawn.items()}},
     )
+    if latent:
+        sample = simulated_counts(sample, pd.read_parquet(latent).loc[sample.obs_names].to_numpy(), seed)
     with atomic_path(path) as part:
         sample.write_h5ad(part, compression="gzip")
     return len(rows)
