@@ -52,6 +52,7 @@ def read_participants(
     """
     wanted = list(dict.fromkeys([contrast["condition"], contrast["sample"], *columns]))
     tables, notes, lacking = [], [], {}
+    values: set[str] = set()
     for name, source in sources.items():
         own = open_row(source.row).cells if set(wanted) - set(KNOWN_COLUMNS) else pd.DataFrame(index=source.cells.index)
         missing = [column for column in wanted if column not in KNOWN_COLUMNS and column not in own]
@@ -60,6 +61,7 @@ def read_participants(
             continue
         notes += _shadow_notes(name, own, wanted)
         table = _columns_of(name, source, own, wanted)
+        values |= set(table[contrast["condition"]].dropna())
         tables.append(table[table[contrast["condition"]].isin(groups_of(contrast))])
         notes += _other_notes(name, table[contrast["condition"]], contrast)
     if not tables:
@@ -67,7 +69,7 @@ def read_participants(
             f"no file has all columns of the contrast ({listed(map(repr, wanted))}): {'; '.join(lacking.values())};"
             " correct the names, or add the columns by a table of metadata in the sheet"
         )
-    _require_groups(tables, notes, contrast)
+    _require_groups(values, contrast)
     notes = [f"left out: {text}" for text in lacking.values()] + notes
     return _categories(_complete_cells(pd.concat(tables), wanted)), notes
 
@@ -104,16 +106,12 @@ def _other_notes(name: str, condition: pd.Series, contrast: Mapping[str, Any]) -
     return notes + ([f"{name}: cells of other groups take no part: {listed(others)}"] if others else [])
 
 
-def _require_groups(tables: list[pd.DataFrame], notes: list[str], contrast: Mapping[str, Any]) -> None:
-    column = contrast["condition"]
-    present = {value for table in tables for value in table[column]}
+def _require_groups(values: set[str], contrast: Mapping[str, Any]) -> None:
     for group in groups_of(contrast):
-        if group not in present:
-            others = [note for note in notes if "of other groups" in note]
+        if group not in values:
             raise InputError(
-                f"groups: no cell has {group!r} in column {column!r}; its values are"
-                f" {listed(sorted(map(repr, present)), 20)}{'; ' if others else ''}{'; '.join(others)}; correct the"
-                " name of the group"
+                f"groups: no cell has {group!r} in column {contrast['condition']!r}; its values are"
+                f" {listed(sorted(map(repr, values)), 20)}; correct the name of the group"
             )
 
 
