@@ -131,7 +131,11 @@ def test_a_formula_may_transform_and_quote(source):
     ("columns", "settings", "message"),
     [
         ({"donor": [1]}, {}, r"no file has all columns of the contrast \('disease', 'donor'\): a lacks 'disease'"),
-        (FOUR, {"groups": ["sick", "well"]}, r"groups: no cell has 'sick' in column 'disease'; its values are 'well'"),
+        (
+            FOUR,
+            {"groups": ["sick", "well"]},
+            r"groups: no cell has 'sick' in column 'disease'; its values are 'ill', 'well'",
+        ),
         ({**FOUR, "donor": [1, 2, None, 4]}, {}, r"1 cells of the two groups have no value in column 'donor' \(a:c2\)"),
         ({**FOUR, "donor": [1, 1, 3, 4]}, {}, r"group 'ill' has 1 sample by column 'donor' \(1\); need 2"),
         (

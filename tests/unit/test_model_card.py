@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refatlas.bundle.facts import cells_facts, held_out_facts, hidden_facts, integration_facts, weak_labels
+from refatlas.bundle.facts import (
+    cells_facts,
+    criticism_facts,
+    held_out_facts,
+    hidden_facts,
+    integration_facts,
+    weak_labels,
+)
 from refatlas.bundle.growth import joining_cells
 from refatlas.bundle.model_card import NOT_MEASURED, model_card
 from refatlas.errors import InputError
@@ -101,6 +108,26 @@ def test_a_card_has_what_was_measured_and_says_what_was_not(cells, tables, tmp_p
     assert "| kbet | not measured |" in card
     assert "No label was hidden from the models" in card
     assert "none given: ask the authors" in card
+
+
+def test_a_card_has_the_checks_of_training_cells_and_their_range_in_held_out_batches(cells, tmp_path):
+    key = {"model": "scvi", "features": "rna"}
+    measures = {"cv_gene_correlation": 0.7, "coverage_80": 0.81, "reconstruction": 300.0, "kl": 12.0}
+    rows = [{"split": "reference", "cells": "training", "batch": "all", **measures}]
+    rows += [
+        {"split": f"fold_{i}", "cells": "held-out", "batch": batch, **measures, "reconstruction": 300.0 + 10 * i}
+        for i in (1, 2)
+        for batch in ("all", f"a:{i}")
+    ]
+    table = pd.DataFrame([key | row for row in rows])
+    table.assign(zero_fraction_error=0.02, fold_change_correlation=np.nan).to_csv(tmp_path / "c.csv", index=False)
+    facts = cells_facts(cells) | criticism_facts(tmp_path / "c.csv") | {"integration": {}, "hidden": {}}
+    card = model_card(manifest(facts))
+    assert "## Posterior predictive checks of scvi" in card
+    assert "| reconstruction loss of a cell, in nats | 300.000 | 310.000 to 320.000 (2 batches) |" in card
+    assert (
+        "| fold changes between labels: correlation of observed and replicated | not measured | not measured |" in card
+    )
 
 
 def test_a_card_without_folds_claims_nothing(cells):
