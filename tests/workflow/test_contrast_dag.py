@@ -5,7 +5,7 @@ import pytest
 from conftest import planned, small_counts, snakemake, write_sheets
 
 CONTRAST = {"condition": "cell_type", "groups": ["A", "B"]}
-RULES = {"plan_contrast", "compare_conditions", "write_contrast_page"}
+RULES = {"plan_contrast", "compare_conditions", "compare_abundance", "write_contrast_page"}
 LINEAR = {"models": {"linear": {"type": "linear"}}, "evaluation": {"folds": 0}}
 
 

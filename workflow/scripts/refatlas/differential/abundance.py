@@ -1,9 +1,9 @@
 """Which labels grow or shrink between the groups of a contrast: the composition of samples.
 
-Counts of cells by sample and label are compared by linear models on transformed proportions with moderated variances
-(propeller: Phipson 2022; limma: Smyth 2004), on two scales. Of the shares, one label that grows makes all others
-fall. Relative to the other labels (centred log-ratios whose effects are centred at the median over labels: LinDA,
-Zhou 2022), it does not, as long as fewer than half of the labels change.
+Counts of cells by sample and label are compared by linear models on two scales, with moderated variances (limma: Smyth
+2004). Of the shares (arcsine of the square root, as propeller: Phipson 2022), one label that grows makes all others
+fall. Relative to the other labels (centred log-ratios, whose effects are centred at the median over labels; LinDA, Zhou
+2022, takes the mode), it does not, as long as fewer than half of the labels change.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,18 @@ from refatlas.differential.participants import groups_of
 from refatlas.errors import InputError
 from refatlas.io.labels_csv import read_labels
 
-# Added to every number of cells, so that none is zero; as propeller does.
+# Added to every number of cells, so that the logarithm of none is of zero.
 PSEUDOCOUNT = 0.5
 # Labels of fewer cells by sample, on average, are too rare: their zeros would decide.
 MIN_MEAN_CELLS = 1.0
+# Fewer labels do not show how the variance depends on the number of cells.
+MIN_TREND = 4
 # With fewer samples of a group, only large changes are found.
 FEW_SAMPLES = 4
 ASSIGNED, LOW_QUALITY, UNLABELLED = "assigned", "low_quality", "(unlabelled)"
 TOO_RARE = "fewer cells than one a sample"
+TEST_COLUMNS = ["share_statistic", "share_p_value", "share_fdr"]
+TEST_COLUMNS += ["relative_log2_ratio", "relative_statistic", "relative_p_value", "relative_fdr"]
 ALONE = "no other label has enough cells to compare it with"
 
 
@@ -81,9 +85,25 @@ def query_categories(path: str, cells: pd.DataFrame, status: str) -> pd.Series:
     return table["label"].where(has_label, "(" + table["status"] + ")")
 
 
+def read_categories(
+    datasets: Mapping[str, Mapping[str, str]], queries: Mapping[str, Mapping[str, str]], status: str
+) -> pd.Series:
+    """Return the category of the cells of all files, indexed by cell.
+
+    Args:
+        datasets: by name, path of dataset_cells.
+        queries: by name, paths of query_cells and query_labels.
+        status: of the contrast.
+    """
+    found = [reference_categories(pd.read_parquet(paths["dataset_cells"])) for paths in datasets.values()]
+    for paths in queries.values():
+        found.append(query_categories(paths["query_labels"], pd.read_parquet(paths["query_cells"]), status))
+    return pd.concat(found)
+
+
 def count_categories(
     cells: pd.DataFrame, categories: pd.Series, samples: pd.DataFrame, contrast: Mapping[str, Any]
-) -> np.ndarray | pd.DataFrame:
+) -> pd.DataFrame:
     """Return the numbers of cells: one row for each of `samples`, one column a category.
 
     Args:
@@ -118,23 +138,26 @@ def compare_abundance(counts: pd.DataFrame, samples: pd.DataFrame, contrast: Map
             f"{have} samples have min_cells ({contrast['min_cells']}) cells whose quality suffices; need {MIN_SAMPLES}"
             " of each group to compare the abundance of labels: lower min_cells, or add samples"
         )
-    tests = test_labels(used.to_numpy(), fit_design(own, contrast))
+    tests = abundance_tests(used.to_numpy(), fit_design(own, contrast))
     shares = used.div(used.sum(axis=1), axis=0)
     of_groups = [shares[(own[contrast["condition"]] == group).to_numpy()] for group in groups_of(contrast)]
+    test, control = (part.mean().to_numpy() for part in of_groups)
     labels = pd.DataFrame(
         {
             "label": used.columns,
             "n_cells": used.sum().to_numpy(),
-            "test_share": of_groups[0].mean().to_numpy(),
-            "control_share": of_groups[1].mean().to_numpy(),
             "test_samples": len(of_groups[0]),
             "control_samples": len(of_groups[1]),
+            "test_share": test,
+            "control_share": control,
+            # A difference, whose sign flips exactly with the groups; missing for a label that a group lacks.
+            "share_log2_ratio": _log2(test) - _log2(control),
         }
     )
     return Abundance(labels.join(tests), _long(counts, samples, enough, contrast), _notes(sizes, samples[~enough]))
 
 
-def test_labels(counts: np.ndarray, design: Design) -> pd.DataFrame:
+def abundance_tests(counts: np.ndarray, design: Design) -> pd.DataFrame:
     """Return the tests of both scales, one row a label; missing for labels that are too rare.
 
     Args:
@@ -142,53 +165,74 @@ def test_labels(counts: np.ndarray, design: Design) -> pd.DataFrame:
         design: of the samples.
 
     Returns:
-        share_log2_odds_ratio, share_statistic, share_p_value, share_fdr; relative_log2_ratio, relative_statistic,
-        relative_p_value, relative_fdr; left_out (why; "" if it was tested). Above 0: more in the test group.
+        share_statistic, share_p_value, share_fdr; relative_log2_ratio, relative_statistic, relative_p_value,
+        relative_fdr; left_out (why; "" if it was tested). Above 0: more in the test group.
     """
     rare = counts.mean(axis=0) < MIN_MEAN_CELLS
     reason = np.where(rare, TOO_RARE, "" if (~rare).sum() > 1 else ALONE)
     tested = reason == ""
-    found = pd.DataFrame(index=range(counts.shape[1]))
-    scales = (("share", "log2_odds_ratio", share_effects), ("relative", "log2_ratio", relative_effects))
-    for scale, effect, function in scales:
-        columns = np.full((4, len(reason)), np.nan)
-        if tested.any():
-            columns[:, tested] = _tests(function(counts, tested, design))
-        names = [f"{scale}_{name}" for name in (effect, "statistic", "p_value", "fdr")]
-        found[names] = columns.T
+    found = pd.DataFrame(np.nan, index=range(counts.shape[1]), columns=TEST_COLUMNS)
+    if tested.any():
+        share, relative = share_effects(counts, tested, design), relative_effects(counts, tested, design)
+        columns = [*_tests(share), relative.effect / np.log(2), *_tests(relative)]
+        found.loc[tested, TEST_COLUMNS] = np.column_stack(columns)
     return found.assign(left_out=reason)
 
 
 def share_effects(counts: np.ndarray, tested: np.ndarray, design: Design) -> Moderated:
-    """Return the moderated tests of the logits of the shares of all cells (propeller), of the tested labels."""
-    more = counts + PSEUDOCOUNT
-    shares = more / more.sum(axis=1, keepdims=True)
-    return moderated_tests(special.logit(shares[:, tested]), design)
+    """Return moderated tests of the tested labels' shares of all cells: of the arcsine of their square root."""
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    return moderated_tests(np.arcsin(np.sqrt(shares[:, tested])), design)
 
 
 def relative_effects(counts: np.ndarray, tested: np.ndarray, design: Design) -> Moderated:
-    """Return the moderated tests of centred log-ratios of the tested labels, against the median of their effects."""
-    logs = np.log(counts[:, tested] + PSEUDOCOUNT)
-    found = moderated_tests(logs - logs.mean(axis=1, keepdims=True), design)
-    return found._replace(effect=found.effect - np.median(found.effect))
+    """Return moderated tests of centred log-ratios of the tested labels, against the median of their effects.
+
+    The variance depends on the number of cells: see `moderated_tests`. The centred log-ratios have the variance of a
+    mean over labels in them; that of a median is greater by π / 2.
+    """
+    own = counts[:, tested]
+    logs = np.log(own + PSEUDOCOUNT)
+    found = moderated_tests(logs - logs.mean(axis=1, keepdims=True), design, own.mean(axis=0))
+    of_median = (np.pi / 2 - 1) * np.median(found.standard_error**2) / own.shape[1]
+    return found._replace(
+        effect=found.effect - np.median(found.effect), standard_error=np.sqrt(found.standard_error**2 + of_median)
+    )
 
 
-def moderated_tests(values: np.ndarray, design: Design) -> Moderated:
+def moderated_tests(values: np.ndarray, design: Design, sizes: np.ndarray | None = None) -> Moderated:
     """Return the effects of a design by least squares, with variances that are moderated over labels.
 
     Args:
         values: shape (n_samples, n_labels).
         design: of the samples.
+        sizes: mean number of cells of each label, if the variance falls with it: variances are then shrunk to a power
+            of it between 0 (as between donors) and -1 (as of counting); None shrinks them to one value.
     """
     matrix = design.matrix.to_numpy()
     coefficients = np.linalg.lstsq(matrix, values, rcond=None)[0]
     freedom = len(matrix) - matrix.shape[1]
     variances = ((values - matrix @ coefficients) ** 2).sum(axis=0) / freedom
-    variances, prior = moderated_variances(variances, freedom)
+    expected = np.ones_like(variances) if sizes is None else _trend(variances, sizes)
+    moderated, prior = moderated_variances(variances / expected, freedom)
     unscaled = design.contrast @ np.linalg.inv(matrix.T @ matrix) @ design.contrast
     # Never more freedom than all labels have together.
     total = min(freedom + prior, freedom * values.shape[1])
-    return Moderated(design.contrast @ coefficients, np.sqrt(variances * unscaled), total)
+    return Moderated(design.contrast @ coefficients, np.sqrt(moderated * expected * unscaled), total)
+
+
+def _trend(variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return what variances are expected to be by the sizes, up to a factor."""
+    log_sizes = np.log(sizes) - np.log(sizes).mean()
+    spread = log_sizes @ log_sizes
+    if len(sizes) < MIN_TREND or not spread > 0 or not (variances > 0).any():
+        return np.ones_like(variances)
+    return np.exp(log_sizes * np.clip(log_sizes @ _logs(variances) / spread, -1, 0))
+
+
+def _logs(variances: np.ndarray) -> np.ndarray:
+    """Return logarithms; a variance of zero has none, and gets limma's limit."""
+    return np.log(np.maximum(variances, 1e-5 * np.median(variances[variances > 0])))
 
 
 def moderated_variances(variances: np.ndarray, freedom: int) -> tuple[np.ndarray, float]:
@@ -203,9 +247,7 @@ def moderated_variances(variances: np.ndarray, freedom: int) -> tuple[np.ndarray
     """
     if len(variances) < 2 or not (variances > 0).any():
         return variances, 0.0
-    # A variance of zero has no logarithm; limma's limit.
-    logs = np.log(np.maximum(variances, 1e-5 * np.median(variances[variances > 0])))
-    logs = logs - special.digamma(freedom / 2) + np.log(freedom / 2)
+    logs = _logs(variances) - special.digamma(freedom / 2) + np.log(freedom / 2)
     excess = logs.var(ddof=1) - special.polygamma(1, freedom / 2)
     if excess <= 0:
         return np.full_like(variances, np.exp(logs.mean())), np.inf
@@ -220,19 +262,21 @@ def _trigamma_inverse(value: float) -> float:
     return optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high, xtol=1e-12 * low, rtol=1e-12)
 
 
+def _log2(shares: np.ndarray) -> np.ndarray:
+    return np.log2(shares, out=np.full_like(shares, np.nan), where=shares > 0)
+
+
 def _tests(found: Moderated) -> np.ndarray:
-    """Return effect (base 2), statistic, p-value and FDR over labels, shape (4, n_labels)."""
+    """Return statistic, p-value and FDR over labels, shape (3, n_labels)."""
     # Labels whose values do not vary at all do not differ.
     statistic = np.divide(
         found.effect, found.standard_error, out=np.zeros_like(found.effect), where=found.standard_error > 0
     )
     p_value = 2 * stats.t.sf(np.abs(statistic), found.freedom)
-    return np.stack([found.effect / np.log(2), statistic, p_value, stats.false_discovery_control(p_value)])
+    return np.stack([statistic, p_value, stats.false_discovery_control(p_value)])
 
 
-def _long(
-    counts: pd.DataFrame, samples: pd.DataFrame, enough: pd.Series, contrast: Mapping[str, Any]
-) -> pd.DataFrame:
+def _long(counts: pd.DataFrame, samples: pd.DataFrame, enough: pd.Series, contrast: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row for each sample, group and label."""
     keys = [contrast["sample"], contrast["condition"]]
     sizes = counts.sum(axis=1)
