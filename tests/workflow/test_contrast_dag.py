@@ -36,6 +36,12 @@ def test_a_contrast_of_the_reference_waits_for_no_query_and_no_model(project):
     assert set(jobs) == {"scan_dataset", "plan_contrast", "compare_conditions"}
 
 
+def test_abundance_of_the_reference_needs_no_counts(project):
+    write(project, {"contrasts": {"one": {**CONTRAST, "cells": "reference"}}})
+    jobs = planned(snakemake(project, "--dry-run", "results/differential/one/abundance.csv"))
+    assert set(jobs) == {"scan_dataset", "plan_contrast", "compare_abundance"}
+
+
 @pytest.mark.parametrize(
     ("contrast", "config", "message"),
     [
