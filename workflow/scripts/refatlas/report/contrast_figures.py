@@ -95,10 +95,12 @@ def plot_abundance(labels: pd.DataFrame, samples: pd.DataFrame, contrast: Mappin
     ax.set_xlim(0, 1.05 * highest)
     ticks = [x for x in (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1) if x <= 1.05 * highest]
     ax.set_xticks(ticks, [f"{x:.0%}" for x in ticks])
-    ax.set_xlabel("share of the cells of a sample (square-root scale)")
+    ax.set_xlabel(
+        "share of the cells of a sample (square-root scale); bars: means\n"
+        f"* differs relative to the other labels, FDR {ALPHA:.0%}"
+    )
     ax.grid(axis="y", color="#eceef0", linewidth=0.5)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8)
-    figure.suptitle(f"* differs relative to the other labels, FDR {ALPHA:.0%}; bars are means", fontsize=8)
     return figure
 
 
