@@ -2,9 +2,12 @@
 
     python measurements/contrasts.py DATA null|planted|interferon
     python measurements/contrasts.py DATA cost N_CELLS
+    python measurements/contrasts.py DATA abundance N_SIMULATIONS
 
 DATA is the folder of the test data. Each prints a table; `cost` repeats the cells of eight donors until there are
-N_CELLS, writes them to a temporary file, and prints seconds and peak memory of a process that reads it.
+N_CELLS, writes them to a temporary file, and prints seconds and peak memory of a process that reads it. `abundance`
+compares tests of the abundance of labels on simulated samples, without and with a label that is doubled, and then shows
+the one that refatlas takes on the eight donors.
 """
 
 import multiprocessing
@@ -12,15 +15,18 @@ import resource
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse, special, stats
 
 from refatlas.config.contrasts import complete_contrasts, gene_set_file
+from refatlas.differential import abundance
 from refatlas.differential.comparison import Comparison, compare_labels, label_samples
+from refatlas.differential.design import Design
 from refatlas.differential.gene_sets import gene_set_table
 from refatlas.differential.participants import Source
 from refatlas.differential.plan import plan_contrast
@@ -143,6 +149,136 @@ def show_interferon(data: Path, folder: Path) -> None:
     print(" ".join(found.genes.sort_values("p_value").head(20)["symbol"]))
 
 
+# Mean shares of the labels of simulated samples; how much they vary between samples: Dirichlet, and log-normal.
+SHARES = np.array([0.35, 0.2, 0.15, 0.1, 0.08, 0.06, 0.04, 0.02])
+CONCENTRATION, DEVIATION = 60, 0.3
+REMOVED = 0.7
+
+
+def simulated(
+    random: np.random.Generator, n: int, label: int = 0, factor: float = 1, kind: str = "dirichlet"
+) -> tuple[np.ndarray, Design]:
+    """Return numbers of cells of 2 n samples, every other one of the test group, in which a label is multiplied.
+
+    Samples differ in their shares: Dirichlet-multinomial counts, or log-normal ones whose variance is the same for all
+    labels. The other labels keep their numbers, and their shares fall.
+    """
+    test = np.arange(2 * n) % 2
+    counts = []
+    for is_test in test:
+        if kind == "dirichlet":
+            cells = random.gamma(CONCENTRATION * SHARES)
+        else:
+            cells = SHARES * np.exp(random.normal(0, DEVIATION, len(SHARES)))
+        cells[label] *= factor if is_test else 1
+        counts.append(random.multinomial(random.integers(500, 2500), cells / cells.sum()))
+    matrix = pd.DataFrame({"Intercept": 1.0, "test": test.astype(float)})
+    return np.array(counts), Design(matrix, np.array([0.0, 1.0]))
+
+
+def p_of_logit_shares(counts: np.ndarray, design: Design) -> np.ndarray:
+    more = counts + 0.5
+    logits = special.logit(more / more.sum(axis=1, keepdims=True))
+    return p_of(abundance.moderated_tests(logits, design))
+
+
+def p_of_clr(counts: np.ndarray, design: Design) -> np.ndarray:
+    logs = np.log(counts + 0.5)
+    return p_of(abundance.moderated_tests(logs - logs.mean(axis=1, keepdims=True), design))
+
+
+def p_of_deseq(counts: np.ndarray, design: Design) -> np.ndarray:
+    """Negative binomial, median-of-ratios size factors; one mean dispersion, since a few labels make no trend."""
+    from pydeseq2.dds import DeseqDataSet
+    from pydeseq2.ds import DeseqStats
+
+    names = [f"s{i}" for i in range(len(counts))]
+    table = pd.DataFrame(counts, index=names, columns=[f"l{i}" for i in range(counts.shape[1])])
+    matrix = design.matrix.set_axis(names)
+    kept = {"size_factors_fit_type": "poscounts", "fit_type": "mean", "refit_cooks": False, "n_cpus": 1}
+    with warnings.catch_warnings():
+        # That dispersions are all near their mean, in many of the simulations.
+        warnings.simplefilter("ignore")
+        fitted = DeseqDataSet(counts=table, metadata=matrix, design=matrix, quiet=True, **kept)
+        fitted.deseq2()
+        tested = DeseqStats(
+            fitted, contrast=design.contrast, cooks_filter=False, independent_filter=False, quiet=True, n_cpus=1
+        )
+        tested.summary()
+    return tested.results_df["pvalue"].fillna(1).to_numpy()
+
+
+def p_of(found: abundance.Moderated) -> np.ndarray:
+    return 2 * stats.t.sf(np.abs(found.effect / found.standard_error), found.freedom)
+
+
+TESTS = {
+    "shares, logit": p_of_logit_shares,
+    "shares, arcsine": lambda c, d: p_of(abundance.share_effects(c, np.ones(c.shape[1], bool), d)),
+    "CLR": p_of_clr,
+    "CLR, median": lambda c, d: p_of(abundance.relative_effects(c, np.ones(c.shape[1], bool), d)),
+    "DESeq2": p_of_deseq,
+}
+
+
+def show_simulations(n_simulations: int, seed: int = 0) -> None:
+    """Print, for each test: p < 0.05 among unchanged labels, runs that find the label, runs with a false label."""
+    rows = []
+    for kind in ("dirichlet", "log-normal"):
+        for n in (2, 4, 8):
+            for label, factor in ((0, 1), (0, 2), (3, 2)):
+                random = np.random.default_rng(seed)
+                found: dict[str, list] = {name: [] for name in TESTS}
+                changed = (np.arange(len(SHARES)) == label) & (factor != 1)
+                for i in range(n_simulations):
+                    counts, design = simulated(random, n, label, factor, kind)
+                    for name, test in TESTS.items():
+                        # A twentieth of the runs: a fit takes a tenth of a second.
+                        if test is p_of_deseq and i % 20:
+                            continue
+                        p = test(counts, design)
+                        called = stats.false_discovery_control(p) < 0.05
+                        found[name].append([(p[~changed] < 0.05).mean(), called[changed].any(), called[~changed].any()])
+                planted_share = SHARES[label] if factor != 1 else 0
+                rows += [[kind, n, planted_share, name, *np.mean(own, axis=0)] for name, own in found.items()]
+    columns = ["samples", "n_a_group", "doubled_share", "test", "p_below_0.05", "power", "any_false"]
+    print(pd.DataFrame(rows, columns=columns).round(3).to_string(index=False))
+
+
+def donor_abundance(counts: ad.AnnData, folder: Path, swapped: bool = False) -> abundance.Abundance:
+    """Return the abundance of labels in the two halves of the donors."""
+    path = folder / "cells.h5ad"
+    counts.write_h5ad(path)
+    row = {**ROW, "path": str(path)}
+    found = scan_file(open_row(row), "a", row, NO_LIMITS, [])
+    given = {**HALVES, "groups": HALVES["groups"][::-1] if swapped else HALVES["groups"]}
+    contrast = complete_contrasts({"contrasts": {"c": given}, "gene_sets": None})["contrasts"]["c"]
+    cells, samples, _ = plan_contrast("c", {"a": Source(row, found.cells, False)}, contrast)
+    categories = abundance.reference_categories(found.cells)
+    return abundance.compare_abundance(
+        abundance.count_categories(cells, categories, samples, contrast), samples, contrast
+    )
+
+
+def without_cells(counts: ad.AnnData, label: str, seed: int = 0) -> ad.AnnData:
+    """Return cells of which REMOVED of one label's are taken away in the odd half of the donors."""
+    own = ((counts.obs["cell_type"] == label) & (counts.obs["half"] == "odd")).to_numpy()
+    removed = own & (np.random.default_rng(seed).random(len(own)) < REMOVED)
+    return counts[~removed].copy()
+
+
+def show_abundance(data: Path, folder: Path, n_simulations: int) -> None:
+    show_simulations(n_simulations)
+    counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
+    print("null", donor_abundance(counts, folder).labels.round(4).to_string(index=False), sep="\n")
+    for label in counts.obs["cell_type"].cat.categories:
+        found = donor_abundance(without_cells(counts, label), folder).labels.set_index("label")
+        own = found.loc[label]
+        for scale in ("relative", "share"):
+            others = found.index[(found[f"{scale}_fdr"] < 0.05) & (found.index != label)]
+            print(f"{label} thinned, {scale}: FDR {own[f'{scale}_fdr']:.2g}; others called: {list(others)}")
+
+
 def show_cost(data: Path, folder: Path, n_cells: int) -> None:
     counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
     rows = np.resize(np.arange(counts.n_obs), n_cells)
@@ -178,6 +314,7 @@ def main(arguments: list[str]) -> None:
     data, what = Path(arguments[0]), arguments[1]
     with tempfile.TemporaryDirectory() as folder:
         shown = {"null": show_null, "planted": show_planted, "interferon": show_interferon, "cost": show_cost}
+        shown["abundance"] = show_abundance
         shown[what](data, Path(folder), *map(int, arguments[2:]))
 
 

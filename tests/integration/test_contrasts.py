@@ -11,7 +11,17 @@ import pytest
 from conftest import REPO, planned, snakemake, write_sheets
 
 sys.path.insert(0, str(REPO / "measurements"))
-from contrasts import MONOCYTES, N_PLANTED, PLANTED, compared, halves, planted, split_samples
+from contrasts import (
+    MONOCYTES,
+    N_PLANTED,
+    PLANTED,
+    compared,
+    donor_abundance,
+    halves,
+    planted,
+    split_samples,
+    without_cells,
+)
 
 NULL = "B cells"
 HALVES = {"condition": "half", "groups": ["even", "odd"]}
@@ -80,6 +90,18 @@ def test_interferon_programs_come_first_in_stimulated_monocytes(real, tmp_path):
     assert {"ISG15", "IFIT1", "IFIT3"} <= set(found.genes.sort_values("p_value")["symbol"][:20])
 
 
+def test_abundance_finds_a_thinned_label_and_nothing_without_an_effect(real, tmp_path):
+    counts = halves(ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad")))
+    found = donor_abundance(counts, tmp_path).labels
+    assert len(found) == 8
+    assert not (found[["share_fdr", "relative_fdr"]] < 0.05).any(axis=None)
+    for label in (NULL, PLANTED):
+        found = donor_abundance(without_cells(counts, label), tmp_path).labels.set_index("label")
+        assert found.index[found["relative_fdr"] < 0.05].tolist() == [label]
+        # 70 % of the cells are gone in the control group.
+        assert found.loc[label, "relative_log2_ratio"] == pytest.approx(-np.log2(0.3), abs=0.5)
+
+
 @pytest.fixture(scope="module")
 def run(real, tmp_path_factory):
     """A finished contrast of a reference, which needs no model; the labels of a query would."""
@@ -108,6 +130,18 @@ def test_a_run_compares_within_labels_and_names_what_is_left_out(run):
     assert (home / "volcano.png").stat().st_size > 10_000
 
 
+def test_a_run_counts_the_cells_of_all_samples(run):
+    home = run / "results/differential/halves"
+    samples = pd.read_csv(home / "abundance_samples.csv")
+    cells = pd.read_parquet(run / "results/reference/datasets/r/cells.parquet")
+    assert samples["n_cells"].sum() == cells["keep"].sum()
+    assert samples.groupby("batch")["share"].sum().to_numpy() == pytest.approx(1)
+    labels = pd.read_csv(home / "abundance.csv")
+    assert labels["label"].tolist() == [NULL, "Megakaryocytes"]
+    assert (labels["relative_p_value"] > 0.05).all()
+    assert (home / "abundance.png").stat().st_size > 10_000
+
+
 def test_the_page_says_what_was_compared(run):
     from report_browser import check_page, chromium
 
@@ -115,6 +149,7 @@ def test_the_page_says_what_was_compared(run):
     text = page.read_text()
     assert "even against odd" in text
     assert "samples have 20 cells" in text
+    assert 'id="abundance"' in text
     with chromium() as browser:
         check_page(browser, page)
 

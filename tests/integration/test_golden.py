@@ -30,7 +30,7 @@ NOT_COMPARED |= {"publish_huggingface", "publish_zenodo"}
 # Of runs that ask for terms of the Cell Ontology: test_ontology.py.
 NOT_COMPARED |= {"find_terms"}
 # Of runs that ask for contrasts: test_contrasts.py.
-NOT_COMPARED |= {"plan_contrast", "compare_conditions", "write_contrast_page"}
+NOT_COMPARED |= {"plan_contrast", "compare_conditions", "compare_abundance", "write_contrast_page"}
 # Of runs that check models: test_criticism.py and test_criticized_models.py.
 NOT_COMPARED |= {"criticize_reference", "criticize_query", "collect_criticism", "write_criticism_page"}
 # Of runs that ask for expression by a model: test_counterfactual_run.py.

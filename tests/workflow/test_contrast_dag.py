@@ -5,7 +5,7 @@ import pytest
 from conftest import planned, small_counts, snakemake, write_sheets
 
 CONTRAST = {"condition": "cell_type", "groups": ["A", "B"]}
-RULES = {"plan_contrast", "compare_conditions", "write_contrast_page"}
+RULES = {"plan_contrast", "compare_conditions", "compare_abundance", "write_contrast_page"}
 LINEAR = {"models": {"linear": {"type": "linear"}}, "evaluation": {"folds": 0}}
 
 
@@ -34,6 +34,12 @@ def test_a_contrast_of_the_reference_waits_for_no_query_and_no_model(project):
     write(project, {"contrasts": {"one": {**CONTRAST, "cells": "reference"}}})
     jobs = planned(snakemake(project, "--dry-run", "results/differential/one/summary.json"))
     assert set(jobs) == {"scan_dataset", "plan_contrast", "compare_conditions"}
+
+
+def test_abundance_of_the_reference_needs_no_counts(project):
+    write(project, {"contrasts": {"one": {**CONTRAST, "cells": "reference"}}})
+    jobs = planned(snakemake(project, "--dry-run", "results/differential/one/abundance.csv"))
+    assert set(jobs) == {"scan_dataset", "plan_contrast", "compare_abundance"}
 
 
 @pytest.mark.parametrize(

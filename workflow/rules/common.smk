@@ -467,7 +467,7 @@ def contrast_pages():
     return expand("<results>/report/contrasts/{contrast}.html", contrast=CONTRASTS)
 
 
-def of_compared(datasets=None, queries=None):
+def of_compared(datasets=None, queries=None, with_files=True):
     """A function that returns a file of each kind, dataset and query of a {contrast}, with those that its rows name."""
 
     def files(wildcards):
@@ -492,7 +492,11 @@ def of_compared(datasets=None, queries=None):
                     for kind, name in queries.items()
                 },
             ),
-            "files": [file for row in rows for file in files_of(row)],
+            **(
+                {"files": [file for row in rows for file in files_of(row)]}
+                if with_files
+                else {}
+            ),
         }
 
     return files

@@ -1,5 +1,6 @@
 # in:  the users' files, for the conditions and samples of cells and the counts of all their genes; the labels of cells
-# out: what differs between conditions within each label, by pseudobulk (results/differential/CONTRAST), and a page in the report;
+# out: what differs between conditions within each label, by pseudobulk, and which labels have more or fewer cells
+#      (results/differential/CONTRAST), and a page in the report;
 #      included only if the configuration names contrasts
 
 
@@ -90,8 +91,49 @@ rule compare_conditions:
         "../scripts/compare_conditions.py"
 
 
+# Over all cells, labelled or not: their numbers alone, without the users' files.
+rule compare_abundance:
+    input:
+        unpack(
+            of_compared(
+                datasets={"cells": CELLS},
+                queries={"cells": "cells.parquet", "labels": "labels.csv"},
+                with_files=False,
+            )
+        ),
+        cells="<results>/differential/{contrast}/cells.parquet",
+        design="<results>/differential/{contrast}/design.csv",
+    output:
+        labels="<results>/differential/{contrast}/abundance.csv",
+        samples="<results>/differential/{contrast}/abundance_samples.csv",
+        notes="<results>/differential/{contrast}/abundance.json",
+        figure=report(
+            "<results>/differential/{contrast}/abundance.png",
+            caption="../report/abundance.rst",
+            category="Contrasts",
+            labels={"contrast": "{contrast}", "figure": "abundance"},
+        ),
+    log:
+        "<logs>/compare_abundance/{contrast}.log",
+    benchmark:
+        "<benchmarks>/compare_abundance/{contrast}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1000, per_input_mb=20),
+        runtime=minutes(30),
+    params:
+        revision=revision("compare_abundance"),
+        contrast=lambda w: CONTRASTS[w.contrast],
+    script:
+        "../scripts/compare_abundance.py"
+
+
 rule write_contrast_page:
     input:
+        abundance="<results>/differential/{contrast}/abundance.csv",
+        abundance_notes="<results>/differential/{contrast}/abundance.json",
+        abundance_figure="<results>/differential/{contrast}/abundance.png",
         genes="<results>/differential/{contrast}/genes.csv",
         samples="<results>/differential/{contrast}/samples.csv",
         enrichment="<results>/differential/{contrast}/enrichment.csv",

@@ -29,7 +29,7 @@ def main(smk) -> None:
     write_table(found.samples, smk.output.samples)
     write_table(found.enrichment, smk.output.enrichment)
     save_figure(plot_volcanos(found.genes, contrast), smk.output.volcano)
-    save_figure(plot_ma(found.genes), smk.output.ma)
+    save_figure(plot_ma(found.genes, contrast), smk.output.ma)
     write_json(summarize(name, contrast, read_json(i.notes), found.labels), smk.output.summary)
 
 

@@ -1,6 +1,6 @@
 """Writes the page of a contrast in the report.
 
-in:  what compare_conditions wrote
+in:  what compare_conditions and compare_abundance wrote
 out: a page
 """
 

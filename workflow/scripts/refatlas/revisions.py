@@ -54,6 +54,7 @@ REVISIONS = {
     "run_mapqc": 1,
     "plan_contrast": 1,
     "compare_conditions": 1,
+    "compare_abundance": 1,
     "write_contrast_page": 1,
     "embed_query": 1,
     "update_hierarchy": 1,

@@ -62,6 +62,17 @@ def read_inputs(
     return found
 
 
+def read_planned(cells: str, design: str, contrast: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the cells and the samples of a contrast.
+
+    Args:
+        cells, design: paths of what plan_contrast wrote.
+        contrast: its settings.
+    """
+    samples = pd.read_csv(design, dtype=str, keep_default_na=False)
+    return pd.read_parquet(cells), samples.astype(dict.fromkeys(contrast["continuous"], float))
+
+
 def compare(
     name: str,
     files: list[LabelledFile],
@@ -84,9 +95,7 @@ def compare(
     Raises:
         InputError: see `label_samples` and `compare_labels`.
     """
-    planned = pd.read_parquet(cells)
-    samples = pd.read_csv(design, dtype=str, keep_default_na=False)
-    samples = samples.astype(dict.fromkeys(contrast["continuous"], float))
+    planned, samples = read_planned(cells, design, contrast)
     sets = gene_set_table(gene_sets) if gene_sets else None
     with of_contrast(name):
         table, numbers = label_samples(planned, pd.concat([file.labels for file in files]), samples, contrast)

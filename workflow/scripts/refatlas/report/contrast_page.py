@@ -17,11 +17,15 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
     """Return the values that the page's template shows.
 
     Args:
-        files: paths of genes, samples, enrichment, summary, volcano and ma, by kind.
+        files: paths of genes, samples, enrichment, summary, volcano, ma, abundance, abundance_notes and
+            abundance_figure, by kind.
     """
     summary = read_json(files["summary"])
     genes, sets = read_csv(files["genes"]), read_csv(files["enrichment"])
     samples = pd.read_csv(files["samples"], dtype={summary["sample"]: str, summary["condition"]: str, "label": str})
+    abundance = (
+        read_csv(files["abundance"]).fillna({"left_out": ""}).sort_values(["relative_p_value", "label"], kind="stable")
+    )
     left = samples[~samples["used"]]
     return {
         "summary": summary,
@@ -30,6 +34,9 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
         "left_samples": left[["label", summary["sample"], summary["condition"], "n_cells"]].to_numpy().tolist(),
         "genes": {label: _rows(genes, label, "p_value", N_GENES) for label in shown_labels(genes)},
         "sets": {label: _rows(sets, label, "fdr", N_SETS) for label in shown_labels(genes)} if len(sets) else {},
+        "abundance": abundance.to_dict("records"),
+        "abundance_notes": read_json(files["abundance_notes"])["notes"],
+        "abundance_figure": embed_png(files["abundance_figure"]),
         "volcano": embed_png(files["volcano"]),
         "ma": embed_png(files["ma"]),
     }
