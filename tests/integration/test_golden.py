@@ -29,6 +29,8 @@ NOT_COMPARED |= {"write_bundle", "unpack_atlas", "grow_atlas", "fetch_file", "ma
 NOT_COMPARED |= {"publish_huggingface", "publish_zenodo"}
 # Of runs that ask for terms of the Cell Ontology: test_ontology.py.
 NOT_COMPARED |= {"find_terms"}
+# Of runs with a model of type embedding: test_embedding_run.py.
+NOT_COMPARED |= {"read_embedding"}
 # Of runs that ask for contrasts: test_contrasts.py.
 NOT_COMPARED |= {"plan_contrast", "compare_conditions", "compare_abundance", "write_contrast_page"}
 # Of runs that check models: test_criticism.py and test_criticized_models.py.

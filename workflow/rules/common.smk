@@ -252,6 +252,10 @@ PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 PRETRAINED_WITH_PROTEINS = [
     m for m in PRETRAINED if MODEL_TYPES[MODELS[m]["type"]].needs_proteins
 ]
+# Models whose latent space was made elsewhere.
+EMBEDDINGS = [
+    m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].made_elsewhere
+]
 # Models whose replicated counts are compared with the cells', and how many.
 CRITICISM = dict(CONFIG.get("criticism", {}))
 CRITICIZED = CRITICISM.pop("models", [])
@@ -822,6 +826,24 @@ def start_of(wildcards):
     return (
         {"base": f"<results>/{wildcards.split}/models/{base}/model.pt"} if base else {}
     )
+
+
+def known_embeddings(wildcards):
+    """The embeddings of a model's reference cells; none of other models, nor with an atlas bundle, which has the latent space alone."""
+    if ATLAS or wildcards.model not in EMBEDDINGS:
+        return {}
+    return of_datasets(embedding=f"embeddings/{wildcards.model}.parquet")
+
+
+def embeddings_of_query(wildcards):
+    """The embedding of a {query}, which are cells of datasets if a fold holds them out; none of other models."""
+    if wildcards.model not in EMBEDDINGS:
+        return {}
+    if not wildcards.query.startswith("queries/"):
+        return known_embeddings(wildcards)
+    return {
+        "embedding:query": f"<results>/{wildcards.query}/embeddings/{wildcards.model}.parquet"
+    }
 
 
 def setting_files_of(wildcards):

@@ -64,6 +64,7 @@ rule check_query_labels:
 
 rule map_query:
     input:
+        unpack(embeddings_of_query),
         model=of_reference("models/{model}/model.pt"),
         reference=sampled(counts_of_model),
         query="<results>/{query}/counts.h5ad",

@@ -12,9 +12,11 @@ import time
 from refatlas.io.atomic import write_json, write_table
 from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import read_counts
+from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
 from refatlas.models.cell_fit import fit_table, with_neighborhood_shift
 from refatlas.models.checkpoints import open_checkpoints
+from refatlas.models.embedding import attach_embedding
 from refatlas.models.interface import JobContext
 from refatlas.models.mapping import classifier_table, mapping_facts
 from refatlas.models.model_files import load_model, save_model
@@ -31,6 +33,8 @@ def main(smk) -> None:
     # Of the reference, at most some 20,000 cells are read.
     reference_counts = read_counts(smk.input.reference, MODEL_TYPES[kind].from_disk)
     counts = read_counts(smk.input.query)
+    if MODEL_TYPES[kind].made_elsewhere:
+        attach_embedding(counts, list(by_name(smk.input, "embedding").values()))
     require_same_genes(reference_counts, counts)
     reference = load_model(kind, smk.input.model, reference_counts)
     started = time.monotonic()
@@ -44,9 +48,16 @@ def main(smk) -> None:
     if smk.wildcards.model == BASELINE:
         fit = with_neighborhood_shift(fit, reference, reference_counts, counts, latent, seed, smk.threads)
     write_table(fit, out.fit)
-    moved = masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), seed)
+    moved = _moved_by_missing_genes(kind, reference, reference_counts, counts, seed)
     write_json({**mapping_facts(reference, mapped, counts, seconds), "masking_shift": moved}, out.mapping)
     checkpoints.remove()
+
+
+def _moved_by_missing_genes(kind, reference, reference_counts, counts, seed):
+    """Return the masking shift; 0 where the latent space was made elsewhere, of genes that are not known here."""
+    if MODEL_TYPES[kind].made_elsewhere:
+        return 0.0
+    return masking_shift(reference, reference_counts, counts.var["measured"].to_numpy(), seed)
 
 
 if "snakemake" in globals():

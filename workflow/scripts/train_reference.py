@@ -13,10 +13,13 @@ from refatlas.io.atomic import write_table, write_text
 from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import read_counts
 from refatlas.io.row_reader import on_disk
+from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
 from refatlas.models.checkpoints import open_checkpoints
+from refatlas.models.embedding import attach_embedding
 from refatlas.models.interface import JobContext
 from refatlas.models.model_files import save_model
+from refatlas.models.registry import MODEL_TYPES
 from refatlas.models.training import fit_reference, require_labels, require_proteins, training_report
 from refatlas.resources import stays_on_disk
 
@@ -26,6 +29,8 @@ def main(smk) -> None:
     kind, gpus = settings["type"], settings.get("gpus", 1)
     allowed = "never" if gpus > 1 else smk.params.from_disk
     counts = read_counts(files.counts, stays_on_disk(name, kind, files.counts, allowed, smk.resources.mem_mb // gpus))
+    if MODEL_TYPES[kind].made_elsewhere:
+        attach_embedding(counts, list(by_name(files, "embedding").values()))
     # Other cells are held out where counts are read from disk.
     identity = {**settings, "from_disk": on_disk(counts.X)}
     checkpoints = open_checkpoints(out.model, identity, seed, files, smk.resources.checkpoint_seconds)

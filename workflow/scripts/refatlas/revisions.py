@@ -10,6 +10,7 @@ REVISIONS = {
     "scan_dataset": 1,
     "prepare_query": 1,
     "read_pretrained": 1,
+    "read_embedding": 1,
     "plan_fold": 1,
     "select_genes": 1,
     "build_reference": 1,

@@ -46,7 +46,8 @@ def open_anndata(group: Any, path: str, layer: str | None, counts_only: bool, ge
     proteins: dict[str, Callable[[], pd.DataFrame]] = {
         key: partial(_obsm_table, group, path, key, cells.index) for key in group.get("obsm", ())
     }
-    file = CountFile(path, choice.location, cells, genes, rows, choice.notes, proteins, choice.places)
+    spaces: dict[str, Callable[[], np.ndarray]] = {key: partial(_space, group, key) for key in group.get("obsm", ())}
+    file = CountFile(path, choice.location, cells, genes, rows, choice.notes, proteins, choice.places, spaces)
     return split_features(file, kind_column(genes), genes.index, genome)
 
 
@@ -121,6 +122,12 @@ def _with_shared(cells: pd.DataFrame, shared: pd.DataFrame, rna: str, path: str)
 
 def _dense(values: Any) -> np.ndarray:
     return values.toarray() if sparse.issparse(values) else np.asarray(values)
+
+
+def _space(group: Any, key: str) -> np.ndarray:
+    """Return an obsm as an array."""
+    stored = read_element(group["obsm"][key])
+    return stored.to_numpy() if isinstance(stored, pd.DataFrame) else _dense(stored)
 
 
 def _obsm_table(group: Any, path: str, key: str, cells: pd.Index) -> pd.DataFrame:

@@ -30,6 +30,8 @@ class CountFile:
         notes: how the file was read.
         proteins: what a protein_key may name. Each value is a function that reads a table of
             counts, indexed by cell, with one column per protein.
+        spaces: embeddings of the cells, by their name in obsm. Each value is a function that reads one, shape
+            (n_cells, n_dimensions).
         places: the matrices that were looked at, each with its location, n_genes, mean_counts (of
             the sampled cells), taken and why.
     """
@@ -42,6 +44,7 @@ class CountFile:
     notes: list[str] = field(default_factory=list)
     proteins: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     places: list[dict[str, Any]] = field(default_factory=list)
+    spaces: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         lines = [f"CountFile {self.path}", f"  {len(self.cells):,} cells × {len(self.genes):,} genes"]
@@ -72,9 +75,20 @@ class CountFile:
         Raises:
             InputError: it cannot be read.
         """
+        return self._read(self.proteins[key])
+
+    def read_space(self, key: str) -> np.ndarray:
+        """Return an embedding of the cells, shape (n_cells, n_dimensions).
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self._read(self.spaces[key])
+
+    def _read[T](self, reader: Callable[[], T]) -> T:
         try:
             with watchdog():
-                return self.proteins[key]()
+                return reader()
         except (InputError, MemoryError):
             raise
         except Exception as error:

@@ -33,6 +33,7 @@ class ModelType:
             them.
         decodes: whether counts can be drawn from it, and normalised expression, also as if cells were of another
             batch.
+        made_elsewhere: whether its latent space is read from the users' files.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools whose saved models can be used instead of training, or None.
         files: settings that name a file, as "section.name"; a named file is an input of training.
@@ -49,6 +50,7 @@ class ModelType:
     multi_gpu: bool = False
     has_tables: bool = False
     decodes: bool = False
+    made_elsewhere: bool = False
     init_from: str | None = None
     pretrained: str | None = None
     files: tuple[str, ...] = ()
@@ -91,6 +93,7 @@ MODEL_TYPES = {
         init_from="scvi",
         pretrained="SCANVI",
     ),
+    "embedding": ModelType("refatlas.models.embedding:Embedding", uses_gpu=False, from_disk=True, made_elsewhere=True),
     "expimap": ModelType(
         "refatlas.models.expimap:ExpiMap", scarches_settings.EXPIMAP, has_tables=True, files=("model.gmt",)
     ),

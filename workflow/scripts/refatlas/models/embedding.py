@@ -1,0 +1,165 @@
+"""A latent space that was made elsewhere, by a foundation model, Harmony or anything else, as one more model.
+
+Nothing is trained. Its cells are placed where the users' files say, and all else is as for other models: labels by its
+neighbours, scores on held-out batches, calibration, UMAP and clusters. So it is compared with them on the same cells.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from refatlas.errors import InputError
+from refatlas.models.interface import JobContext, Settings, SettingsSchema, Training
+from refatlas.models.typed_counts import cell_column, count_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+# Where the counts that this type gets have the embedding.
+EMBEDDING = "embedding"
+# Inverse strength of the penalty of the regression of expression on the embedding, by cell.
+PENALTY = 1e-3
+
+
+class Embedding:
+    """Type embedding: deterministic, without a GPU.
+
+    Attributes:
+        arrays: mean (n_dimensions,), axes (n_latent, n_dimensions), and the regression of log-normalised expression on
+            the latent space, coef (n_latent + 1, n_genes), whose last row is the intercept; batches.
+        training: a record without epochs.
+    """
+
+    settings: ClassVar[SettingsSchema] = {
+        "model": {
+            "key": {
+                "description": "its name in obsm of every dataset and query, such as X_uce",
+                "type": "string",
+                "minLength": 1,
+                "default": EMBEDDING,
+            },
+            "n_latent": {
+                "description": "principal components that are kept of an embedding with more dimensions",
+                "type": "integer",
+                "minimum": 2,
+                "default": 50,
+            },
+            "max_cells": {
+                "description": "most reference cells that PCA and regression are fitted to",
+                "type": "integer",
+                "minimum": 100,
+                "default": 50000,
+            },
+        },
+    }
+
+    def __init__(self, arrays: dict[str, np.ndarray], training: Training | None = None) -> None:
+        self.arrays = arrays
+        self.training = training or Training()
+
+    @classmethod
+    def fit(cls, counts: "AnnData", settings: Settings, job: JobContext, base: Any = None) -> "Embedding":
+        """Return the rotation of an embedding, and the regression of expression on it."""
+        from refatlas.io.row_reader import take_rows
+        from refatlas.prepare.normalization import log_normalized
+
+        model, random = settings["model"], np.random.default_rng(job.seed)
+        drawn = np.sort(random.permutation(counts.n_obs)[: model["max_cells"]])
+        values = embedding_of(counts)
+        mean, axes = _rotation(values[drawn], model["n_latent"], job.seed)
+        latent = (values[drawn] - mean) @ axes.T
+        with_one = np.column_stack([latent, np.ones(len(drawn))])
+        x = log_normalized(take_rows(counts.X, drawn))
+        squares = with_one.T @ with_one
+        penalty = PENALTY * len(drawn) * np.diag([*latent.var(axis=0), 0.0])
+        arrays = {
+            "mean": mean,
+            "axes": axes,
+            "coef": np.linalg.lstsq(squares + penalty, (x.T @ with_one).T, rcond=None)[0],
+            "batches": np.unique(cell_column(counts, "batch").to_numpy(dtype=str)),
+        }
+        note = f"{values.shape[1]} dimensions of {model['key']}, of which {len(axes)} are kept; nothing was trained"
+        return cls(arrays, Training(notes=[note]))
+
+    @classmethod
+    def load(cls, file: Path, counts: "AnnData | None" = None) -> "Embedding":
+        """Return the model saved in a file; loading runs no code of the file."""
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(dict(arrays))
+
+    def save(self, file: Path) -> None:
+        """Write the model's arrays to one file, atomically."""
+        from refatlas.io.atomic import atomic_path
+
+        arrays: dict[str, Any] = self.arrays
+        with atomic_path(str(file)) as part, part.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+    def latent(self, counts: "AnnData") -> np.ndarray:
+        """Return the embedding, rotated and without its last components, shape (n_cells, n_latent), float32."""
+        found: np.ndarray = ((embedding_of(counts) - self.arrays["mean"]) @ self.arrays["axes"].T).astype(np.float32)
+        return found
+
+    def map_query(self, counts: "AnnData", settings: Settings, job: JobContext) -> "Embedding":
+        """Return the same model, which knows the query's batches too.
+
+        Raises:
+            InputError: the query's embedding has another number of dimensions.
+        """
+        found, wanted = embedding_of(counts).shape[1], len(self.arrays["mean"])
+        if found != wanted:
+            raise InputError(
+                f"the embedding of the query has {found} dimensions, and that of the reference {wanted}; compute both"
+                " by the same model"
+            )
+        batches = np.union1d(self.arrays["batches"], cell_column(counts, "batch").to_numpy(dtype=str))
+        return Embedding({**self.arrays, "batches": batches}, Training(notes=["as it was computed elsewhere"]))
+
+    def predict(self, counts: "AnnData") -> "pd.DataFrame | None":
+        """Return None: there is no classifier."""
+        return None
+
+    def expected(self, counts: "AnnData") -> np.ndarray:
+        """Return what a linear regression on the embedding says of each cell, shape (n_cells, n_genes).
+
+        Values are counts at the cell's own depth.
+        """
+        coef = self.arrays["coef"]
+        values = np.expm1(np.clip(self.latent(counts) @ coef[:-1] + coef[-1], 0, None))
+        depth = np.asarray(count_matrix(counts).sum(axis=1))
+        expected: np.ndarray = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12) * depth
+        return expected
+
+    def batches(self) -> list[str]:
+        """Return the batches that the model knows."""
+        return [str(b) for b in self.arrays["batches"]]
+
+
+def embedding_of(counts: "AnnData") -> np.ndarray:
+    """Return the embedding of cells, shape (n_cells, n_dimensions)."""
+    return np.asarray(counts.obsm[EMBEDDING], dtype=np.float64)
+
+
+def attach_embedding(counts: "AnnData", paths: list[str]) -> None:
+    """Add the embedding of cells to their counts, in place.
+
+    Args:
+        counts: of cells.
+        paths: of tables of embeddings, cells × dimensions, that together have all of them.
+    """
+    import pandas as pd
+
+    tables = [table[table.index.isin(counts.obs_names)] for table in map(pd.read_parquet, paths)]
+    counts.obsm[EMBEDDING] = pd.concat(tables).loc[counts.obs_names].to_numpy(dtype=np.float32)
+
+
+def _rotation(values: np.ndarray, n_latent: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of an embedding and the axes that are kept; all of its own if these are not too many."""
+    from sklearn.decomposition import PCA
+
+    if values.shape[1] <= n_latent:
+        return values.mean(axis=0), np.eye(values.shape[1])
+    pca = PCA(min(n_latent, len(values) - 1), svd_solver="randomized", random_state=seed).fit(values)
+    return pca.mean_, pca.components_
