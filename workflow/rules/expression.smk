@@ -85,7 +85,6 @@ rule normalize_expression:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        gpu=1,
         mem_mb=scaled_mem_mb(base=4000, per_input_mb=0.5),
         runtime=minutes(60, per_input_mb=2, of="counts"),
     params:
@@ -129,7 +128,6 @@ rule predict_counterfactual:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        gpu=1,
         mem_mb=scaled_mem_mb(base=4000, per_input_mb=2),
         runtime=minutes(60, per_input_mb=8, of="counts"),
     params:
@@ -161,7 +159,6 @@ rule check_counterfactual:
     conda:
         "../../envs/refatlas.yaml"
     resources:
-        gpu=1,
         mem_mb=scaled_mem_mb(base=4000, per_input_mb=2),
         runtime=minutes(240),
     params:

@@ -5,7 +5,6 @@ out: error.csv, one row per label that was hidden
 """
 
 from refatlas.evaluate.counterfactual import PROBE, labelled_cells, read_both
-from refatlas.evaluate.hidden_effect import checked_labels, drawn_cells, measured_errors
 from refatlas.io.atomic import read_csv, write_table
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
@@ -13,6 +12,8 @@ from refatlas.models.interface import JobContext
 
 
 def main(smk) -> None:
+    from refatlas.evaluate.hidden_effect import checked_labels, drawn_cells, measured_errors
+
     i, p, ends = smk.input, smk.params, (smk.params.pair["from"], smk.params.pair["to"])
     tables = read_both(by_name(i, "dataset_cells").values(), i.get("query_cells"), i.get("delivered"))
     labels = checked_labels(read_csv(i.support), p.checks)

@@ -6,11 +6,12 @@ out: an h5ad: X normalised expression for 10,000 counts a cell, float32; uns["re
 
 from refatlas.io.atomic import read_json
 from refatlas.jobs.run import run_job
-from refatlas.models.expression import Decoder
-from refatlas.models.expression_file import write_normalized
 
 
 def main(smk) -> None:
+    from refatlas.models.expression import Decoder
+    from refatlas.models.expression_file import write_normalized
+
     genes = read_json(smk.input.check)["genes"]
     decoder = Decoder(smk.input.model, smk.input.counts, smk.params.n_samples, smk.params.seed)
     n_cells = write_normalized(smk.output.cells, decoder, smk.input.counts, genes, {"model": smk.params.model})

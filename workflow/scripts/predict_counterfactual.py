@@ -8,14 +8,15 @@ out: expression.h5ad (X: as of the other batch; layer normalized: as of their ow
 """
 
 from refatlas.evaluate.counterfactual import PROBE, labelled_cells, latent_rows, read_both, support_table
-from refatlas.evaluate.counterfactual_file import write_counterfactual
 from refatlas.io.atomic import read_json, write_table
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
-from refatlas.models.expression import Decoder
 
 
 def main(smk) -> None:
+    from refatlas.evaluate.counterfactual_file import write_counterfactual
+    from refatlas.models.expression import Decoder
+
     i, p, pair = smk.input, smk.params, smk.params.pair
     ends = (pair["from"], pair["to"])
     cells = labelled_cells(

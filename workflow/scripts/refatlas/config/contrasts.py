@@ -7,7 +7,6 @@ from typing import Any
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import require_name, require_plain_path, validate
 from refatlas.errors import InputError, listed
-from refatlas.models.gene_programs import BUNDLED, read_gmt
 
 REACTOME = "reactome"
 
@@ -58,6 +57,9 @@ def _check_gene_sets(path: str) -> None:
             f"{where}: no file {path!r} (from {os.getcwd()}); give the path of a GMT file, {REACTOME}, or null"
         )
     try:
+        # Not at the top: planning without contrasts needs no numpy.
+        from refatlas.models.gene_programs import read_gmt
+
         read_gmt(path)
     except InputError as error:
         raise InputError(str(error).replace("model.gmt", where, 1)) from None
@@ -65,6 +67,8 @@ def _check_gene_sets(path: str) -> None:
 
 def gene_set_file(section: dict[str, Any]) -> str | None:
     """Return the path of the GMT file of the section `differential`; None where enrichment is not asked for."""
+    from refatlas.models.gene_programs import BUNDLED
+
     return str(BUNDLED) if section["gene_sets"] == REACTOME else section["gene_sets"]
 
 
