@@ -87,7 +87,7 @@ def trained(tmp_path_factory):
 
 
 def skip_if_other_genes(baseline: Path) -> None:
-    """Skip the test where the processor decides otherwise between a few nearly tied genes: all else follows from them."""
+    """Skip the test where the processor orders a few nearly tied genes otherwise: all else follows from them."""
     found = compare("baseline", baseline, TOLERANCES["baseline"], {"select_genes"})
     few = [line for line in found if (n := re.search(r"\((\d+) values", line)) and int(n[1]) <= FEW_VALUES]
     if few and not RECORDING:
