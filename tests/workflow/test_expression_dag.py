@@ -4,7 +4,7 @@ import pytest
 
 from conftest import planned, small_counts, snakemake, write_sheets
 
-RULES = {"check_expression", "normalize_expression", "normalize_reference_expression"}
+RULES = {"check_expression", "normalize_expression"}
 RULES |= {"predict_counterfactual", "check_counterfactual", "write_expression_page"}
 
 
@@ -30,7 +30,7 @@ def test_the_section_adds_its_own_jobs_alone(write):
     jobs = planned(snakemake(write(normalized=True, counterfactual=pairs), "--dry-run"))
     assert set(jobs) - set(without) == RULES
     assert {rule: n for rule, n in jobs.items() if rule not in RULES} == without
-    assert (jobs["predict_counterfactual"], jobs["check_counterfactual"], jobs["normalize_expression"]) == (2, 2, 1)
+    assert (jobs["predict_counterfactual"], jobs["check_counterfactual"], jobs["normalize_expression"]) == (2, 2, 2)
 
 
 def test_a_batch_of_no_dataset_is_refused_at_planning(write):

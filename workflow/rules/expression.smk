@@ -74,17 +74,22 @@ rule check_expression:
 rule normalize_expression:
     input:
         check="<results>/expression/check.json",
-        model=f"<results>/queries/{{name}}/{SPACE}/model.pt",
-        counts="<results>/queries/{name}/counts.h5ad",
+        model=f"<results>/{{source}}/{SPACE}/model.pt",
+        counts=lambda w: counts_of_end(
+            w.source.removeprefix("queries/") if w.source != "reference" else None
+        ),
     output:
-        cells="<results>/expression/queries/{name}.h5ad",
+        cells="<results>/expression/{source}.h5ad",
     log:
-        "<logs>/normalize_expression/queries/{name}.log",
+        "<logs>/normalize_expression/{source}.log",
     benchmark:
-        "<benchmarks>/normalize_expression/queries/{name}.tsv"
+        "<benchmarks>/normalize_expression/{source}.tsv"
+    wildcard_constraints:
+        source="reference|queries/[^/]+",
     conda:
         "../../envs/refatlas.yaml"
     resources:
+        gpu=1,
         mem_mb=scaled_mem_mb(base=4000, per_input_mb=0.5),
         runtime=minutes(60, per_input_mb=2, of="counts"),
     params:
@@ -94,19 +99,6 @@ rule normalize_expression:
         seed=CONFIG["seed"],
     script:
         "../scripts/normalize_expression.py"
-
-
-use rule normalize_expression as normalize_reference_expression with:
-    input:
-        check="<results>/expression/check.json",
-        model=f"<results>/reference/{SPACE}/model.pt",
-        counts=f"<results>/reference/{COUNTS_OF_EXPRESSION}",
-    output:
-        cells="<results>/expression/reference.h5ad",
-    log:
-        "<logs>/normalize_expression/reference.log",
-    benchmark:
-        "<benchmarks>/normalize_expression/reference.tsv"
 
 
 rule predict_counterfactual:
@@ -128,6 +120,7 @@ rule predict_counterfactual:
     conda:
         "../../envs/refatlas.yaml"
     resources:
+        gpu=1,
         mem_mb=scaled_mem_mb(base=4000, per_input_mb=2),
         runtime=minutes(60, per_input_mb=8, of="counts"),
     params:
@@ -159,6 +152,7 @@ rule check_counterfactual:
     conda:
         "../../envs/refatlas.yaml"
     resources:
+        gpu=1,
         mem_mb=scaled_mem_mb(base=4000, per_input_mb=2),
         runtime=minutes(240),
     params:

@@ -4,14 +4,13 @@ Nothing is trained. Its cells are placed where the users' files say, and all els
 neighbours, scores on held-out batches, calibration, UMAP and clusters. So it is compared with them on the same cells.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from refatlas.errors import InputError
+from refatlas.models.array_model import ArrayModel, at_depth, batches_of, drawn_rows
 from refatlas.models.interface import JobContext, Settings, SettingsSchema, Training
-from refatlas.models.typed_counts import cell_column, count_matrix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +22,7 @@ EMBEDDING = "embedding"
 PENALTY = 1e-3
 
 
-class Embedding:
+class Embedding(ArrayModel):
     """Type embedding: deterministic, without a GPU.
 
     Attributes:
@@ -55,18 +54,14 @@ class Embedding:
         },
     }
 
-    def __init__(self, arrays: dict[str, np.ndarray], training: Training | None = None) -> None:
-        self.arrays = arrays
-        self.training = training or Training()
-
     @classmethod
     def fit(cls, counts: "AnnData", settings: Settings, job: JobContext, base: Any = None) -> "Embedding":
         """Return the rotation of an embedding, and the regression of expression on it."""
         from refatlas.io.row_reader import take_rows
         from refatlas.prepare.normalization import log_normalized
 
-        model, random = settings["model"], np.random.default_rng(job.seed)
-        drawn = np.sort(random.permutation(counts.n_obs)[: model["max_cells"]])
+        model = settings["model"]
+        drawn = drawn_rows(counts.n_obs, model["max_cells"], job.seed)
         values = embedding_of(counts)
         mean, axes = _rotation(values[drawn], model["n_latent"], job.seed)
         latent = (values[drawn] - mean) @ axes.T
@@ -78,24 +73,10 @@ class Embedding:
             "mean": mean,
             "axes": axes,
             "coef": np.linalg.lstsq(squares + penalty, (x.T @ with_one).T, rcond=None)[0],
-            "batches": np.unique(cell_column(counts, "batch").to_numpy(dtype=str)),
+            "batches": batches_of(counts),
         }
         note = f"{values.shape[1]} dimensions of {model['key']}, of which {len(axes)} are kept; nothing was trained"
         return cls(arrays, Training(notes=[note]))
-
-    @classmethod
-    def load(cls, file: Path, counts: "AnnData | None" = None) -> "Embedding":
-        """Return the model saved in a file; loading runs no code of the file."""
-        with np.load(file, allow_pickle=False) as arrays:
-            return cls(dict(arrays))
-
-    def save(self, file: Path) -> None:
-        """Write the model's arrays to one file, atomically."""
-        from refatlas.io.atomic import atomic_path
-
-        arrays: dict[str, Any] = self.arrays
-        with atomic_path(str(file)) as part, part.open("wb") as stream:
-            np.savez(stream, **arrays)
 
     def latent(self, counts: "AnnData") -> np.ndarray:
         """Return the embedding, rotated and without its last components, shape (n_cells, n_latent), float32."""
@@ -114,8 +95,7 @@ class Embedding:
                 f"the embedding of the query has {found} dimensions, and that of the reference {wanted}; compute both"
                 " by the same model"
             )
-        batches = np.union1d(self.arrays["batches"], cell_column(counts, "batch").to_numpy(dtype=str))
-        return Embedding({**self.arrays, "batches": batches}, Training(notes=["as it was computed elsewhere"]))
+        return self.with_batches_of(counts, "as it was computed elsewhere")
 
     def predict(self, counts: "AnnData") -> "pd.DataFrame | None":
         """Return None: there is no classifier."""
@@ -127,14 +107,7 @@ class Embedding:
         Values are counts at the cell's own depth.
         """
         coef = self.arrays["coef"]
-        values = np.expm1(np.clip(self.latent(counts) @ coef[:-1] + coef[-1], 0, None))
-        depth = np.asarray(count_matrix(counts).sum(axis=1))
-        expected: np.ndarray = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12) * depth
-        return expected
-
-    def batches(self) -> list[str]:
-        """Return the batches that the model knows."""
-        return [str(b) for b in self.arrays["batches"]]
+        return at_depth(self.latent(counts) @ coef[:-1] + coef[-1], counts)
 
 
 def embedding_of(counts: "AnnData") -> np.ndarray:
