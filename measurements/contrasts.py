@@ -109,6 +109,7 @@ def split_samples(counts: ad.AnnData, n: int = 4, seed: int = 0) -> ad.AnnData:
 
 
 def show_null(data: Path, folder: Path) -> None:
+    """Print how many genes and gene sets differ between two halves of the control donors."""
     counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
     found = compared(counts, folder, **HALVES)
     rows = []
@@ -124,6 +125,7 @@ def show_null(data: Path, folder: Path) -> None:
 
 
 def show_planted(data: Path, folder: Path) -> None:
+    """Print which planted genes are found, and which others are called."""
     counts, signs = planted(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
     found = compared(counts, folder, **HALVES)
     print(found.labels.to_string(index=False))
@@ -139,6 +141,7 @@ def show_planted(data: Path, folder: Path) -> None:
 
 
 def show_interferon(data: Path, folder: Path) -> None:
+    """Print the gene sets and genes of stimulated against control monocytes."""
     counts = split_samples(ad.read_h5ad(data / "kang_ctrl_stim_1975c_6998g.h5ad"))
     groups = {"condition": "condition", "groups": ["stimulated", "control"], "sample": "part"}
     # The file's batches are the two conditions.
@@ -177,12 +180,14 @@ def simulated(
 
 
 def p_of_logit_shares(counts: np.ndarray, design: Design) -> np.ndarray:
+    """Return p-values of the logit of shares, with moderated variances."""
     more = counts + 0.5
     logits = special.logit(more / more.sum(axis=1, keepdims=True))
     return p_of(abundance.moderated_tests(logits, design))
 
 
 def p_of_clr(counts: np.ndarray, design: Design) -> np.ndarray:
+    """Return p-values of centred log-ratios, with moderated variances."""
     logs = np.log(counts + 0.5)
     return p_of(abundance.moderated_tests(logs - logs.mean(axis=1, keepdims=True), design))
 
@@ -209,6 +214,7 @@ def p_of_deseq(counts: np.ndarray, design: Design) -> np.ndarray:
 
 
 def p_of(found: abundance.Moderated) -> np.ndarray:
+    """Return the two-sided p-values of moderated tests."""
     return 2 * stats.t.sf(np.abs(found.effect / found.standard_error), found.freedom)
 
 
@@ -268,6 +274,7 @@ def without_cells(counts: ad.AnnData, label: str, seed: int = 0) -> ad.AnnData:
 
 
 def show_abundance(data: Path, folder: Path, n_simulations: int) -> None:
+    """Print the tests of abundance on simulated samples, and on donors without and with cells taken away."""
     show_simulations(n_simulations)
     counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
     print("null", donor_abundance(counts, folder).labels.round(4).to_string(index=False), sep="\n")
@@ -280,6 +287,7 @@ def show_abundance(data: Path, folder: Path, n_simulations: int) -> None:
 
 
 def show_cost(data: Path, folder: Path, n_cells: int) -> None:
+    """Print time and memory of a contrast of so many cells."""
     counts = halves(ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad"))
     rows = np.resize(np.arange(counts.n_obs), n_cells)
     obs = counts.obs.iloc[rows].set_axis([f"c{i}" for i in range(n_cells)])
@@ -305,12 +313,14 @@ def measure_cost(path: Path) -> None:
 
 
 def report(what: str, wall: float, cpu: float) -> None:
+    """Print what has passed since these readings of the clocks, and the peak memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds, of_cpu = time.perf_counter() - wall, time.process_time() - cpu
     print(f"{what}: {seconds:.1f} s, {of_cpu:.1f} s of CPU, peak {peak:.0f} MB")
 
 
 def main(arguments: list[str]) -> None:
+    """Run one of the measurements."""
     data, what = Path(arguments[0]), arguments[1]
     with tempfile.TemporaryDirectory() as folder:
         shown = {"null": show_null, "planted": show_planted, "interferon": show_interferon, "cost": show_cost}
