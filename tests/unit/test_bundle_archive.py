@@ -36,6 +36,7 @@ def manifest_of(files, **keys):
         "settings": {},
         "datasets": {},
         "labels": {},
+        "counts": "sample",
         "files": checksums_of(files),
         **keys,
     }

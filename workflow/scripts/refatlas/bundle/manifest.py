@@ -20,7 +20,7 @@ FORMAT = 1
 MANIFEST, CARD, ARCHIVE = "bundle.json", "README.md", "atlas.tar"
 # The sample of counts that queries are matched with, once queries have joined the atlas.
 MATCHED_SAMPLE = "grown_sample.h5ad"
-REQUIRED = ("format", "refatlas", "name", "version", "settings", "datasets", "labels", "files")
+REQUIRED = ("format", "refatlas", "name", "version", "settings", "datasets", "labels", "counts", "files")
 # What a run with a bundle may set itself: how files are read and what is written. The rest was measured with the atlas.
 OWN_KEYS = (
     "atlas",
