@@ -104,8 +104,8 @@ class Recorder:
 
 
 def warmup_epochs(settings: Settings) -> int:
-    """Return over how many epochs the weight of the KL term grows, from a training section."""
-    return round(settings["kl_warmup"] * settings["max_epochs"])
+    """Return over how many epochs the weight of the KL term grows, from a training section; 0 where it cannot grow."""
+    return round(settings.get("kl_warmup", 0.0) * settings["max_epochs"])
 
 
 def with_max_epochs(settings: Settings, n_cells: int) -> Settings:

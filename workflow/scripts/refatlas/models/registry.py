@@ -26,6 +26,7 @@ class ModelType:
         uses_gpu: whether training and mapping ask for a GPU.
         needs_labels: whether the reference must have labels.
         needs_proteins: whether some of the reference's cells must have proteins.
+        needs_systems: whether the sheets must name the system (such as the species) of datasets and queries.
         has_classifier: whether a mapped model gives label probabilities of its own.
         from_disk: whether it trains on counts that stay in their file.
         multi_gpu: whether it can train on more than one GPU at a time.
@@ -45,6 +46,7 @@ class ModelType:
     uses_gpu: bool = True
     needs_labels: bool = False
     needs_proteins: bool = False
+    needs_systems: bool = False
     has_classifier: bool = False
     from_disk: bool = False
     multi_gpu: bool = False
@@ -112,6 +114,13 @@ MODEL_TYPES = {
         has_tables=True,
         decodes=True,
         pretrained="TOTALVI",
+    ),
+    "drvi": ModelType("refatlas.models.drvi:DisentangledVI", scvi_settings.DRVI, from_disk=True, decodes=True),
+    "sysvi": ModelType(
+        "refatlas.models.sysvi:SystemVI",
+        scvi_settings.SYSVI,
+        needs_systems=True,
+        mapping_sections=("surgery", "systems"),
     ),
 }
 

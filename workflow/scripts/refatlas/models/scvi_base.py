@@ -88,8 +88,8 @@ class ScviToolsModel:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
         return latent_of(self.model, self.registered(counts))
 
-    def query_model(self, counts: AnnData) -> Any:
-        """Return an untrained model of scvi-tools with weights for the query's batches."""
+    def query_model(self, counts: AnnData, settings: Settings) -> Any:
+        """Return an untrained model of scvi-tools with weights for the query's batches; most types read no setting."""
         return self.scvi_class.load_query_data(counts, self.model)
 
     def map_query(self, counts: AnnData, settings: Settings, job: JobContext) -> Self:
@@ -98,7 +98,7 @@ class ScviToolsModel:
         This one does not change.
         """
         device = start_training(job)
-        mapped = self.query_model(self.registered(counts))
+        mapped = self.query_model(self.registered(counts), settings)
         mapped.is_trained_ = True
         before = latent_of(mapped, mapped.adata)
         mapped.is_trained_ = False

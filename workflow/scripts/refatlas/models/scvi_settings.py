@@ -87,3 +87,59 @@ TOTALVI = {
     "surgery": training(max_epochs=200, batch_size=256, lr=4e-3, patience=20, kl_warmup=0.0),
     "outputs": TOTALVI_OUTPUTS,
 }
+# Defaults of scvi-tools, except for the number of epochs; over all of them the weight of the KL term grows.
+DRVI = {
+    "model": {
+        **network(n_latent=32, dropout_rate=0.1),
+        "n_layers": {**VAE["n_layers"], "default": 1},
+        "gene_likelihood": {
+            "description": "distribution of counts; pnb is nb with mean and dispersion in logarithms",
+            "enum": ["pnb", "nb", "zinb", "poisson"],
+            "default": "pnb",
+        },
+        "split_aggregation": {
+            "description": "how what the dimensions of the latent space say of a gene is put together",
+            "enum": ["logsumexp", "mean"],
+            "default": "logsumexp",
+        },
+    },
+    "train": training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=1.0),
+    "surgery": training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0),
+}
+
+
+def _without_warmup(section: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return a training section of SysVI, which scvi-tools trains with the whole KL term from the first epoch."""
+    kept = {name: setting for name, setting in section.items() if name != "kl_warmup"}
+    return {**kept, "cycle_weight": CYCLE_WEIGHT}
+
+
+CYCLE_WEIGHT = {
+    "description": (
+        "weight of the cycle loss: how far a cell may move in the latent space when it is decoded as of another system"
+        " and encoded again"
+    ),
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "default": 2.0,
+}
+SYSVI = {
+    "model": {
+        **network(n_latent=15, dropout_rate=0.1),
+        "n_hidden": {**VAE["n_hidden"], "default": 256},
+        "prior": {
+            "description": "prior of the latent space: a mixture learned with the model (VampPrior), or one normal",
+            "enum": ["vamp", "standard_normal"],
+            "default": "vamp",
+        },
+        "n_prior_components": {
+            "description": "components of the VampPrior",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1000,
+            "default": 5,
+        },
+    },
+    "train": _without_warmup(training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.0)),
+    "surgery": _without_warmup(training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0)),
+}

@@ -36,6 +36,8 @@ LOSSES = (
     "reconstruction_loss_validation",
     "kl_local_train",
     "kl_local_validation",
+    "cycle_loss_train",
+    "cycle_loss_validation",
 )
 
 
@@ -111,6 +113,9 @@ def train(model: Any, settings: Settings, stage: str, on_reference: bool, job: J
 def _train_arguments(model: Any, settings: Settings, on_reference: bool, validated: bool) -> dict[str, Any]:
     """Return the arguments of a model's train(), without callbacks."""
     plan = {"lr": settings["lr"], "n_epochs_kl_warmup": warmup_epochs(settings) or None}
+    if "cycle_weight" in settings:
+        # Of SysVI, whose train() sets the warm-up itself.
+        plan = {"lr": settings["lr"], "z_distance_cycle_weight": settings["cycle_weight"]}
     if not on_reference:
         plan["weight_decay"] = 0.0
     arguments = {
