@@ -99,7 +99,7 @@ from refatlas.config.settings import (
     require_outside,
     tree_settings,
 )
-from refatlas.config.sheets import load_sheets
+from refatlas.config.sheets import load_sheets, take_systems
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import fingerprints, require_not_in_future
 from refatlas.io.formats import input_files
@@ -142,6 +142,7 @@ try:
         fetched=FETCHED,
         datasets=ATLAS and ATLAS["datasets"],
     )
+    SYSTEMS = take_systems(DATASETS, QUERIES)
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
     )
@@ -412,10 +413,19 @@ def settings_of(wildcards, *left_out):
         for key, value in MODELS[wildcards.model].items()
         if key not in left_out
     }
+    if MODEL_TYPES[settings["type"]].needs_systems:
+        settings["systems"] = systems_of(wildcards)
     if wildcards.get("split", wildcards.get("query", "")).startswith("evaluation/"):
         settings.pop("pretrained", None)
         return limit_epochs(settings, CONFIG["evaluation"])
     return settings
+
+
+def systems_of(wildcards):
+    """The systems of the datasets that a model trains on, or of the one {query} that is mapped: other queries change no mapping. Of held-out cells, the model knows them."""
+    name = wildcards.get("query", "").removeprefix("queries/")
+    names = [name] if "query" in wildcards.keys() else DATASETS
+    return {name: SYSTEMS[name] for name in names if name in SYSTEMS}
 
 
 def fold_of(wildcards):

@@ -125,8 +125,8 @@ def require_possible(config: Mapping[str, Any], labelled: bool, atlas: bool) -> 
 def check_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return the sections `model` and `train` of an scVI like a model, for short trainings on two batches.
 
-    scANVI starts from a scVI, its own or that of init_from; of totalVI, whose training is another, only the size of
-    the network is taken.
+    scANVI starts from a scVI, its own or that of init_from; of totalVI and DRVI, whose training is another, only the
+    size of the network is taken, and the distribution of counts where scVI has it.
 
     Args:
         config: with all defaults. model: of the section `expression`.
@@ -139,7 +139,15 @@ def check_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     training = dict(settings[given]) if given else defaults
     most = config["expression"]["check_epochs"]
     training["max_epochs"] = min(training["max_epochs"] or most, most)
-    return {"model": settings["model"], "train": training}
+    return {"model": _as_scvi(settings["model"]), "train": training}
+
+
+def _as_scvi(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the section `model` of a scVI of the same size; pnb is its nb, in logarithms."""
+    known = MODEL_TYPES["scvi"].settings_schema()["model"]
+    found = {name: value for name, value in model.items() if name in known}
+    allowed = known["gene_likelihood"]["enum"]
+    return found | {"gene_likelihood": found["gene_likelihood"] if found["gene_likelihood"] in allowed else "nb"}
 
 
 def _scvi_training() -> dict[str, dict[str, Any]]:

@@ -279,6 +279,11 @@ def models_with_proteins(config: dict[str, Any]) -> list[str]:
     return [name for name, settings in config["models"].items() if MODEL_TYPES[settings["type"]].needs_proteins]
 
 
+def models_with_systems(config: dict[str, Any]) -> list[str]:
+    """Return the names of the models whose type needs the systems of datasets and queries."""
+    return [name for name, settings in config["models"].items() if MODEL_TYPES[settings["type"]].needs_systems]
+
+
 def check_writable(folder: str) -> None:
     """Raise an InputError if a folder that may not exist yet cannot be made or written to."""
     place = Path(folder).resolve()

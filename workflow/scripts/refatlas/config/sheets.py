@@ -9,7 +9,7 @@ from typing import Any
 
 from refatlas.config.addresses import Address, address_key, check_sha256, is_address, parse_address, safe_address
 from refatlas.config.schema_files import load_schema
-from refatlas.config.settings import models_with_proteins
+from refatlas.config.settings import models_with_proteins, models_with_systems
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.formats import is_readable_path, require_readable
@@ -65,7 +65,17 @@ def load_sheets(
         )
     _check_label_levels(datasets, reference)
     _check_proteins(config, datasets)
+    _check_systems(config, datasets, queries)
     return datasets, queries
+
+
+def take_systems(datasets: Rows, queries: Rows) -> dict[str, str]:
+    """Return the system of each dataset and query that has one, and take it out of their rows, in place.
+
+    Rows are params of the rules that read files: no file is read again when a system is named.
+    """
+    rows = {**datasets, **queries}
+    return {name: row.pop("system") for name, row in rows.items() if "system" in row}
 
 
 def load_sheet(
@@ -271,6 +281,8 @@ def _reading_options(row: dict[str, str], where: str, config: dict[str, Any]) ->
         options["round"] = True
     if _wants_listed_cells(row, where):
         options["listed_cells"] = True
+    if row.get("system"):
+        options["system"] = row["system"]
     if config["genes"].get("previous_symbols"):
         options["previous_symbols"] = True
     return options
@@ -314,6 +326,35 @@ def _check_proteins(config: dict[str, Any], datasets: Rows) -> None:
             f"config: models: {models[0]}: type {config['models'][models[0]]['type']} needs proteins, and no dataset"
             f" in {config['reference']} has any; set protein_key for at least one, or leave the model out"
         )
+
+
+def _check_systems(config: dict[str, Any], datasets: Rows, queries: Rows) -> None:
+    """Raise an InputError if a model needs the systems of datasets and queries, and a row lacks one that it can use."""
+    models = models_with_systems(config)
+    if not models:
+        return
+    where = f"config: models: {models[0]}: type {config['models'][models[0]]['type']}"
+    # An atlas bundle has no sheet of its datasets: its models know their systems.
+    reference = {} if config["atlas"] else datasets
+    for kind, rows in (("reference", reference), ("queries", queries)):
+        if missing := [name for name, row in rows.items() if "system" not in row]:
+            raise InputError(
+                f"{where} needs the system, such as the species, of each dataset and query, and {listed(missing)} in"
+                f" {config[kind]} has none; fill in the column system"
+            )
+    known = sorted({row["system"] for row in reference.values()})
+    if reference and len(known) < 2:
+        raise InputError(
+            f"{where} brings systems together, and all datasets in {config['reference']} are of {listed(known)}; name"
+            " at least two in the column system, or use type scvi"
+        )
+    for name, row in queries.items():
+        if reference and row["system"] not in known:
+            raise InputError(
+                f"{config['queries']}: query {name!r} is of the system {shown(repr(row['system']))}, and the reference"
+                f" has cells of {listed(known)} alone; {where} can map no other: correct the column system, or add a"
+                " dataset of it"
+            )
 
 
 def _check_growth(config: dict[str, Any], queries: Rows) -> None:

@@ -122,6 +122,7 @@ MODEL_TYPES = {
         needs_systems=True,
         mapping_sections=("surgery", "systems"),
     ),
+    "peakvi": ModelType("refatlas.models.peakvi:PeakVI", scvi_settings.PEAKVI),
 }
 
 

@@ -143,3 +143,24 @@ SYSVI = {
     "train": _without_warmup(training(max_epochs=None, batch_size=128, lr=1e-3, patience=15, kl_warmup=0.0)),
     "surgery": _without_warmup(training(max_epochs=100, batch_size=128, lr=1e-3, patience=10, kl_warmup=0.0)),
 }
+
+
+def _square_root(setting: dict[str, Any], of: str) -> dict[str, Any]:
+    """Return a setting of a size that is chosen by another one if it is null."""
+    return {
+        **setting,
+        "description": f"{setting['description']}; null takes the square root of {of}",
+        "type": ["integer", "null"],
+        "default": None,
+    }
+
+
+PEAKVI = {
+    "model": {
+        **network(n_latent=20, dropout_rate=0.1),
+        "n_latent": _square_root(VAE["n_latent"], "n_hidden"),
+        "n_hidden": _square_root(VAE["n_hidden"], "the number of peaks"),
+    },
+    "train": training(max_epochs=None, batch_size=128, lr=1e-4, patience=50, kl_warmup=0.1),
+    "surgery": training(max_epochs=200, batch_size=128, lr=1e-4, patience=20, kl_warmup=0.0),
+}

@@ -128,7 +128,10 @@ def _train_arguments(model: Any, settings: Settings, on_reference: bool, validat
         "accelerator": "gpu" if torch.cuda.is_available() else "cpu",
         **devices(),
     }
-    if "n_epochs_kl_warmup" in inspect.signature(model.train).parameters:
+    if isinstance(model, scvi.model.PEAKVI):
+        # Its train() has arguments of its own in place of the plan's settings.
+        arguments |= {**plan, "early_stopping": False}
+    elif "n_epochs_kl_warmup" in inspect.signature(model.train).parameters:
         arguments |= _totalvi_arguments(model, settings, plan, on_reference, validated)
     sampled = {}
     if isinstance(model, scvi.model.SCANVI):

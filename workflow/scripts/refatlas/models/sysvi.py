@@ -5,6 +5,7 @@ within it. What a cell looks like in another system, encoded again, must come to
 is by surgery, of batches of a known system.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -89,7 +90,10 @@ class SystemVI(ScviToolsModel):
                     " be mapped by sysvi if the reference has cells of its system: correct the column system"
                 )
         systems = self.model.systems_ | given
-        query = self.scvi_class.load_query_data(with_systems(counts, systems, known), self.model)
+        with warnings.catch_warnings():
+            # The VampPrior is that of the reference: where the query's begins does not matter.
+            warnings.filterwarnings("ignore", message="The maximum index in pseudoinputs_data_indices")
+            query = self.scvi_class.load_query_data(with_systems(counts, systems, known), self.model)
         query.systems_, query.module.n_latent = systems, self.model.module.n_latent
         train_new_weights_only(query.module, self.model.module)
         return query
@@ -166,7 +170,7 @@ def train_new_weights_only(query: torch.nn.Module, reference: torch.nn.Module) -
             parameter.data *= 1 - new
         parameter.requires_grad_(bool(new.any()) and not name.startswith("prior."))
         if parameter.requires_grad:
-            parameter.register_hook(lambda gradient, new=new: gradient * new)
+            parameter.register_hook(lambda gradient, new=new: gradient * new.to(gradient.device))
 
 
 @torch.inference_mode()
