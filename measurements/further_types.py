@@ -1,11 +1,11 @@
 """Compares drvi and sysvi with scvi: labels of queries by weighted neighbours, after the same number of epochs.
 
 usage: .venv/bin/python measurements/further_types.py CASE DATA [EPOCHS [EVERY]]
-    CASE    kang: six of eight donors of PBMC as reference, donors 1039 and 107 as one query; of sysvi, three donors each
-                are taken for a system, which they are not
+    CASE    kang: six of eight donors of PBMC as reference, donors 1039 and 107 as one query; for sysvi, three donors
+                each are taken for a system, which they are not
             species: human pancreas and one strain of mouse, without the labels of the mouse, as reference; the other
-                strain as query, whose labels are those of the human cells that are nearest. Also scvi of human cells alone
-            atac: see simulated_peaks; three donors of PBMC as reference, donor 107 as query
+                strain as query, whose labels are those of the nearest human cells. Also scvi of human cells alone
+            atac: the same cells as peaks, which are simulated: see simulated_peaks
     DATA    folder of kang_ctrl_8donors_1287g.h5ad, baron_human_1021c_20125g.h5ad and baron_mouse_988c_14877g.h5ad
     EPOCHS  of training and of surgery (default 30)
     EVERY   use every so many-th cell of the reference (default 1: all)
@@ -26,7 +26,7 @@ from refatlas.models.registry import MODEL_TYPES
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.weighted_knn import weighted_knn_table
 
-JOB = JobContext(threads=2)
+JOB = JobContext()
 N_GENES, K = 2000, 15
 
 
@@ -125,7 +125,9 @@ def scores(reference: ad.AnnData, query: ad.AnnData, kind: str, epochs: int, sys
         "training s": trained - started,
         "surgery s": ended - trained,
         "accuracy": (truth[seen] == found[seen]).mean(),
-        "macro-F1": f1_score(truth[seen], found[seen], average="macro", labels=sorted(set(truth[seen])), zero_division=0),
+        "macro-F1": f1_score(
+            truth[seen], found[seen], average="macro", labels=sorted(set(truth[seen])), zero_division=0
+        ),
         "reference moved": moved,
     }
 
@@ -134,7 +136,7 @@ def main() -> None:
     if len(sys.argv) < 3 or sys.argv[1] not in CASES:
         sys.exit(__doc__)
     case, data = sys.argv[1], Path(sys.argv[2])
-    epochs, every = (int(value) for value in [*sys.argv[3:], "30", "1"][:2]) if len(sys.argv) < 5 else map(int, sys.argv[3:5])
+    epochs, every = (int(sys.argv[i]) if len(sys.argv) > i else default for i, default in ((3, 30), (4, 1)))
     reference, query, systems = CASES[case](data, every)
     human = reference.obs["batch"].astype(str).str.startswith("human")
     reference.obs["known"] = human if case == "species" else True

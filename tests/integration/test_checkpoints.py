@@ -73,6 +73,8 @@ def few_epochs(kind: str, tmp_path) -> dict:
                 "batch_size": 64,
                 "patience": 2 if kind == "totalvi" else 20,
             }
+    if MODEL_TYPES[kind].needs_systems:
+        settings["systems"] = {"b1": "a", "b2": "b", "q": "b"}
     return settings
 
 
@@ -104,6 +106,9 @@ def losses(model) -> pd.DataFrame:
         ("scpoli", 10, "train: 4"),
         ("expimap", 4, "train: 4"),
         ("trvae", 4, "train: 4"),
+        ("drvi", 4, "drvi: 4"),
+        ("sysvi", 4, "sysvi: 4"),
+        ("peakvi", 4, "peakvi: 4"),
     ],
 )
 def test_training_and_mapping_that_continue_end_as_those_without_a_break(

@@ -1,7 +1,7 @@
 """trVAE, expiMap and scPoli on real blood, with few epochs: surgery holds, labels stay away,
 programs and prototypes say what they should.
 
-scvi, scanvi and linear go through the same test of surgery.
+scvi, scanvi, drvi, sysvi, peakvi and linear go through the same test of surgery.
 """
 
 import subprocess
@@ -21,9 +21,12 @@ from refatlas.models.registry import MODEL_TYPES
 from refatlas.prepare.normalization import log_normalized
 
 OURS = ("scpoli", "expimap", "trvae")
+FURTHER = ("drvi", "sysvi", "peakvi")
 JOB = JobContext()
 EPOCHS = {"pretrain": 10, "train": 12, "surgery": 4}
 DONORS, QUERY = ("101", "1015", "1016"), "107"
+# For sysvi: the donors as if they were of two systems.
+SYSTEMS = {"101": "a", "1015": "a", "1016": "b", QUERY: "b"}
 
 
 def few_epochs(kind: str, **sections) -> dict:
@@ -31,7 +34,10 @@ def few_epochs(kind: str, **sections) -> dict:
     settings = one_epoch(kind)
     for name, n_epochs in EPOCHS.items():
         if name in settings:
-            settings[name]["max_epochs"] = n_epochs
+            # Its decoder takes ten times as long.
+            settings[name]["max_epochs"] = min(n_epochs, 3) if kind == "drvi" else n_epochs
+    if MODEL_TYPES[kind].needs_systems:
+        settings["systems"] = SYSTEMS
     return {
         name: {**part, **sections.get(name, {})} if isinstance(part, dict) else part for name, part in settings.items()
     }
@@ -77,7 +83,7 @@ def mapped(donors):
     return of
 
 
-@pytest.mark.parametrize("kind", [*OURS, "scvi", "scanvi", "linear"])
+@pytest.mark.parametrize("kind", [*OURS, *FURTHER, "scvi", "scanvi", "linear"])
 def test_surgery_moves_the_query_and_not_the_reference(mapped, donors, kind):
     """Also: it leaves the reference's model alone, knows the batches of both, and gives finite
     expectations of the query's own depth.
@@ -98,6 +104,41 @@ def test_surgery_moves_the_query_and_not_the_reference(mapped, donors, kind):
     assert np.median(expected.sum(axis=1) / depth) == pytest.approx(1, abs=1e-3 if kind in OURS else 0.2)
 
 
+@pytest.mark.parametrize("kind", FURTHER)
+def test_surgery_changes_the_weights_of_new_batches_alone(mapped, kind):
+    before, after = (model.model.module.state_dict() for model in mapped(kind))
+    assert set(before) == set(after)
+    for name, weights in before.items():
+        assert (after[name][tuple(slice(0, size) for size in weights.shape)] == weights).all(), name
+    extended = [name for name in before if after[name].shape != before[name].shape]
+    assert all(after[name].shape[-1] == before[name].shape[-1] + 1 for name in extended)
+    assert {"encoder", "decoder"} <= {part for part in ("encoder", "decoder") for name in extended if part in name}
+
+
+def test_a_query_of_an_unknown_system_is_refused(mapped, donors):
+    settings = {**few_epochs("sysvi"), "systems": {QUERY: "c"}}
+    with pytest.raises(InputError, match="'107' is of the system 'c', and the model knows a, b alone"):
+        mapped("sysvi")[0].map_query(donors[1].copy(), settings, JOB)
+    with pytest.raises(InputError, match="the system of 107 is not known; name it in the column system"):
+        mapped("sysvi")[0].map_query(donors[1].copy(), {**settings, "systems": {}}, JOB)
+
+
+def test_a_system_without_cells_in_a_fold_can_be_mapped(donors):
+    """The fold holds out all batches of a system, which the sheets name."""
+    reference, query, _ = donors
+    settings = {**few_epochs("sysvi", train={"max_epochs": 1}), "systems": {**SYSTEMS, QUERY: "c"}}
+    model = MODEL_TYPES["sysvi"].load_class().fit(reference[::6].copy(), settings, JOB)
+    changed = model.map_query(query.copy(), {**settings, "systems": {}}, JOB)
+    assert np.array_equal(changed.latent(reference[:50].copy()), model.latent(reference[:50].copy()))
+    assert changed.training.mean_shift > 0
+
+
+def test_one_system_is_refused(donors):
+    settings = {**few_epochs("sysvi"), "systems": dict.fromkeys(SYSTEMS, "a")}
+    with pytest.raises(InputError, match="all datasets are of a; name at least two in the column system"):
+        MODEL_TYPES["sysvi"].load_class().fit(donors[0].copy(), settings, JOB)
+
+
 @pytest.mark.parametrize("kind", OURS)
 def test_expected_counts_follow_the_counts_of_the_query(mapped, donors, kind):
     query = donors[1]
@@ -106,22 +147,24 @@ def test_expected_counts_follow_the_counts_of_the_query(mapped, donors, kind):
 
 
 def test_saved_models_are_the_same_in_a_fresh_process(mapped, donors, tmp_path):
-    """And their files hold plain values alone: another way to load them is not tried."""
+    """And the files of scArches' types hold plain values alone: another way to load them is not tried."""
     query = donors[1][:50].copy()
     query.write_h5ad(tmp_path / "query.h5ad")
-    for kind in OURS:
-        mapped(kind)[1].save(tmp_path / f"{kind}.pt")
+    for kind in (*OURS, *FURTHER):
+        # That of scvi-tools has the name of its folder.
+        (tmp_path / kind).mkdir()
+        mapped(kind)[1].save(tmp_path / kind / "model.pt")
     script = (
         "import sys, anndata, numpy, pathlib; sys.path.insert(0, sys.argv[1]);"
         " from refatlas.models.registry import MODEL_TYPES;"
         " counts = anndata.read_h5ad('query.h5ad')\nfor kind in sys.argv[2:]:\n    model ="
-        " MODEL_TYPES[kind].load_class().load(pathlib.Path(kind + '.pt'), counts)\n    numpy.savez(kind,"
+        " MODEL_TYPES[kind].load_class().load(pathlib.Path(kind) / 'model.pt', counts)\n    numpy.savez(kind,"
         " latent=model.latent(counts), expected=model.expected(counts))"
     )
     subprocess.run(
-        [sys.executable, "-c", script, REPO / "workflow/scripts", *OURS], cwd=tmp_path, check=True, capture_output=True
+        [sys.executable, "-c", script, REPO / "workflow/scripts", *OURS, *FURTHER], cwd=tmp_path, check=True, capture_output=True
     )
-    for kind in OURS:
+    for kind in (*OURS, *FURTHER):
         with np.load(tmp_path / f"{kind}.npz") as found:
             assert found["latent"] == pytest.approx(mapped(kind)[1].latent(query.copy()), abs=1e-5)
             assert found["expected"] == pytest.approx(mapped(kind)[1].expected(query.copy()), rel=1e-3, abs=1e-3)

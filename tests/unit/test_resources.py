@@ -42,7 +42,9 @@ def test_machine_has_memory():
 
 
 def test_types_that_train_from_disk_are_known():
-    assert {kind for kind, known in MODEL_TYPES.items() if known.from_disk} == {"linear", "scvi", "scanvi", "embedding"}
+    assert {kind for kind, known in MODEL_TYPES.items() if known.from_disk} == {
+        *("linear", "scvi", "scanvi", "drvi", "embedding"),
+    }
 
 
 def test_memory_is_set_in_the_config(config):

@@ -13,6 +13,7 @@ from refatlas.config.settings import models_with_proteins, models_with_systems
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.formats import is_readable_path, require_readable
+from refatlas.models.registry import MODEL_TYPES
 
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
@@ -66,6 +67,7 @@ def load_sheets(
     _check_label_levels(datasets, reference)
     _check_proteins(config, datasets)
     _check_systems(config, datasets, queries)
+    _check_peaks(config, {} if config["atlas"] else datasets)
     return datasets, queries
 
 
@@ -281,6 +283,8 @@ def _reading_options(row: dict[str, str], where: str, config: dict[str, Any]) ->
         options["round"] = True
     if _wants_listed_cells(row, where):
         options["listed_cells"] = True
+    if _wants_peaks(row.get("features", ""), where):
+        options["features"] = "peaks"
     if row.get("system"):
         options["system"] = row["system"]
     if config["genes"].get("previous_symbols"):
@@ -292,6 +296,12 @@ def _is_yes(word: str, where: str) -> bool:
     if word.casefold() not in YES + NO:
         raise InputError(f"{where} is {shown(repr(word))}; write true or false")
     return word.casefold() in YES
+
+
+def _wants_peaks(word: str, where: str) -> bool:
+    if word.casefold() not in ("", "genes", "peaks"):
+        raise InputError(f"{where}: features is {shown(repr(word))}; write genes (or nothing), or peaks")
+    return word.casefold() == "peaks"
 
 
 def _wants_listed_cells(row: dict[str, str], where: str) -> bool:
@@ -325,6 +335,16 @@ def _check_proteins(config: dict[str, Any], datasets: Rows) -> None:
         raise InputError(
             f"config: models: {models[0]}: type {config['models'][models[0]]['type']} needs proteins, and no dataset"
             f" in {config['reference']} has any; set protein_key for at least one, or leave the model out"
+        )
+
+
+def _check_peaks(config: dict[str, Any], datasets: Rows) -> None:
+    models = [name for name, settings in config["models"].items() if MODEL_TYPES[settings["type"]].needs_peaks]
+    if models and (missing := [name for name, row in datasets.items() if row.get("features") != "peaks"]):
+        raise InputError(
+            f"config: models: {models[0]}: type {config['models'][models[0]]['type']} is of peaks of open chromatin,"
+            f" and {listed(missing)} in {config['reference']} is read for its genes; write peaks in the column features,"
+            " or leave the model out"
         )
 
 

@@ -1,7 +1,9 @@
 """What the features of a file are: genes, proteins, peaks, hashtags, guides and others, in any spelling."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import numpy as np
@@ -89,6 +91,8 @@ NAMED = {
         r"|^intergenic[_\-]region[_\-]|^genomic[_\-]?control[_\-]?\d|^(?:system[_\-]?control|falsecode|negprb)\d+$"
     ),
 }
+# The kind of features that are counts, while a file is opened: all readers end in `split_features`.
+_TAKEN: ContextVar[str] = ContextVar("taken features", default=GENES)
 # Below this share of genes, a file of peaks or proteins has no gene expression: what is left are controls.
 MIN_GENE_SHARE = 0.1
 
@@ -148,8 +152,20 @@ def _are_kinds(kinds: pd.Series, sure: bool) -> bool:
     return sure or bool(sizes[known].sum() > sizes.sum() / 2)
 
 
+@contextmanager
+def taking_peaks(wanted: bool) -> Iterator[None]:
+    """Let files that are opened in the block give their peaks as counts in place of their genes, if that is wanted."""
+    token = _TAKEN.set(PEAKS if wanted else GENES)
+    try:
+        yield
+    finally:
+        _TAKEN.reset(token)
+
+
 def split_features(file: CountFile, kinds: pd.Series | None, names: pd.Index, genome: str | None = None) -> CountFile:
     """Return a file with only its genes as counts; every other kind of feature becomes proteins.
+
+    Within `taking_peaks`, peaks are in the place of genes.
 
     Args:
         file: changed in place.
@@ -168,6 +184,8 @@ def split_features(file: CountFile, kinds: pd.Series | None, names: pd.Index, ge
         written = meanings = pd.Series(GENES, index=range(file.rows.shape[1]))
     if (meanings == GENES).all():
         written = meanings = _named_kinds(file, names)
+    if _TAKEN.get() == PEAKS:
+        meanings = _with_peaks_for_genes(file, meanings)
     _require_genes(file, written, meanings)
     return take_genome(_without_others(file, written, meanings, names), genome)
 
@@ -203,6 +221,21 @@ def _named_kinds(file: CountFile, names: pd.Index) -> pd.Series:
     return kinds
 
 
+def _with_peaks_for_genes(file: CountFile, meanings: pd.Series) -> pd.Series:
+    """Return the kinds with genes and peaks exchanged.
+
+    Raises:
+        InputError: there are no peaks.
+    """
+    if PEAKS not in set(meanings):
+        raise InputError(
+            f"{file.path}: the sheet asks for peaks (column features), and {file.location} holds none, but"
+            f" {listed(f'{kind} ({n:,} features)' for kind, n in meanings.value_counts().items())}, such as"
+            f" {listed(file.genes.index, 2)}; name peaks as chr1:1000-1500, or write 'Peaks' as their feature_types"
+        )
+    return meanings.replace({GENES: PEAKS, PEAKS: GENES})
+
+
 def _require_genes(file: CountFile, written: pd.Series, meanings: pd.Series) -> None:
     is_gene = meanings == GENES
     others = written[~is_gene].value_counts()
@@ -213,6 +246,7 @@ def _require_genes(file: CountFile, written: pd.Series, meanings: pd.Series) -> 
     raise InputError(
         f"{file.path}: {file.location} holds {found}{left}, such as {listed(file.genes.index[~is_gene], 2)}, and no"
         " gene expression; give the file with the counts of genes"
+        + (", or write peaks in the column features of the sheet" if PEAKS in set(meanings) else "")
     )
 
 

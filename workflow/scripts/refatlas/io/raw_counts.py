@@ -13,6 +13,7 @@ from typing import Any
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.anndata_counts import open_anndata, open_mudata
 from refatlas.io.count_file import CountFile
+from refatlas.io.feature_kinds import taking_peaks
 from refatlas.io.file_kind import file_kind, refusal, unreadable_error
 from refatlas.io.folder_counts import find_counts, is_zarr
 from refatlas.io.hdf5_kind import hdf5_kind, is_loom, tenx_groups
@@ -45,6 +46,7 @@ def open_row(row: Mapping[str, Any], counts_only: bool = False) -> CountFile:
         genome=row.get("genome"),
         rounding=bool(row.get("round")),
         listed_cells=listed_cells,
+        peaks=row.get("features") == "peaks",
     )
 
 
@@ -57,6 +59,7 @@ def open_counts(
     genome: str | None = None,
     rounding: bool = False,
     listed_cells: bool = False,
+    peaks: bool = False,
 ) -> CountFile:
     """Return the counts of a file, opened but not read.
 
@@ -71,13 +74,14 @@ def open_counts(
         genome: the genome to take, of a file with several.
         rounding: round estimated counts.
         listed_cells: leave out cells that the metadata do not list.
+        peaks: take peaks of open chromatin in place of genes.
 
     Raises:
         InputError: the file is unreadable, of no known format, empty, or has no such layer.
     """
     path, chooses = str(path), bool(metadata and listed_cells)
     try:
-        with watchdog():
+        with watchdog(), taking_peaks(peaks):
             file = _open(path, layer, counts_only and not chooses, genome)
     except (InputError, MemoryError):
         raise

@@ -25,7 +25,7 @@ MINIBATCH, LARGEST, SMALLEST = 512, 4096, 64
 
 
 class Decoder:
-    """Decodes cells by a trained model of type scvi, scanvi or totalvi.
+    """Decodes cells by a trained model of type scvi, scanvi, drvi or totalvi.
 
     Args:
         file: model.pt, of the reference or of a query.

@@ -27,6 +27,7 @@ class ModelType:
         needs_labels: whether the reference must have labels.
         needs_proteins: whether some of the reference's cells must have proteins.
         needs_systems: whether the sheets must name the system (such as the species) of datasets and queries.
+        needs_peaks: whether its features are peaks of open chromatin, and not genes.
         has_classifier: whether a mapped model gives label probabilities of its own.
         from_disk: whether it trains on counts that stay in their file.
         multi_gpu: whether it can train on more than one GPU at a time.
@@ -47,6 +48,7 @@ class ModelType:
     needs_labels: bool = False
     needs_proteins: bool = False
     needs_systems: bool = False
+    needs_peaks: bool = False
     has_classifier: bool = False
     from_disk: bool = False
     multi_gpu: bool = False
@@ -122,7 +124,7 @@ MODEL_TYPES = {
         needs_systems=True,
         mapping_sections=("surgery", "systems"),
     ),
-    "peakvi": ModelType("refatlas.models.peakvi:PeakVI", scvi_settings.PEAKVI),
+    "peakvi": ModelType("refatlas.models.peakvi:PeakVI", scvi_settings.PEAKVI, needs_peaks=True),
 }
 
 

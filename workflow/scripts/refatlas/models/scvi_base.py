@@ -88,7 +88,7 @@ class ScviToolsModel:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
         return latent_of(self.model, self.registered(counts))
 
-    def query_model(self, counts: AnnData, settings: Settings) -> Any:
+    def query_model(self, counts: AnnData, settings: Settings | None = None) -> Any:
         """Return an untrained model of scvi-tools with weights for the query's batches; most types read no setting."""
         return self.scvi_class.load_query_data(counts, self.model)
 

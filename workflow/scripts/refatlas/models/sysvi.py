@@ -74,7 +74,7 @@ class SystemVI(ScviToolsModel):
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
         return latent_of(self.model, self._prepared(counts))
 
-    def query_model(self, counts: AnnData, settings: Settings) -> Any:
+    def query_model(self, counts: AnnData, settings: Settings | None = None) -> Any:
         """Return an untrained model of scvi-tools with weights for the query's batches.
 
         The setting `systems` has the system of the query.
@@ -82,7 +82,7 @@ class SystemVI(ScviToolsModel):
         Raises:
             InputError: it is missing, or the reference knows no such system.
         """
-        given, known = settings.get("systems", {}), self._systems()
+        given, known = (settings or {}).get("systems", {}), self._systems()
         for name, system in given.items():
             if system not in known:
                 raise InputError(

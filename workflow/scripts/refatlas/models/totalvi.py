@@ -53,7 +53,7 @@ class TotalVI(ScviToolsModel):
         """Return the batches that the model knows, without those of hidden proteins."""
         return [batch for batch in super().batches() if not batch.endswith(HIDDEN)]
 
-    def query_model(self, counts: AnnData, settings: Settings) -> Any:
+    def query_model(self, counts: AnnData, settings: Settings | None = None) -> Any:
         """Return an untrained model of scvi-tools with weights for the query's batches."""
         measured = measured_proteins(counts).any(axis=1)
         with skip_library_sizes():
