@@ -162,7 +162,10 @@ def test_saved_models_are_the_same_in_a_fresh_process(mapped, donors, tmp_path):
         " latent=model.latent(counts), expected=model.expected(counts))"
     )
     subprocess.run(
-        [sys.executable, "-c", script, REPO / "workflow/scripts", *OURS, *FURTHER], cwd=tmp_path, check=True, capture_output=True
+        [sys.executable, "-c", script, REPO / "workflow/scripts", *OURS, *FURTHER],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
     )
     for kind in (*OURS, *FURTHER):
         with np.load(tmp_path / f"{kind}.npz") as found:

@@ -343,8 +343,8 @@ def _check_peaks(config: dict[str, Any], datasets: Rows) -> None:
     if models and (missing := [name for name, row in datasets.items() if row.get("features") != "peaks"]):
         raise InputError(
             f"config: models: {models[0]}: type {config['models'][models[0]]['type']} is of peaks of open chromatin,"
-            f" and {listed(missing)} in {config['reference']} is read for its genes; write peaks in the column features,"
-            " or leave the model out"
+            f" and {listed(missing)} in {config['reference']} is read for its genes; write peaks in the column"
+            " features, or leave the model out"
         )
 
 
