@@ -8,7 +8,7 @@ usage: .venv/bin/python measurements/further_types.py CASE DATA [EPOCHS [EVERY]]
             atac: the same cells as peaks, which are simulated: see simulated_peaks
     DATA    folder of kang_ctrl_8donors_1287g.h5ad, baron_human_1021c_20125g.h5ad and baron_mouse_988c_14877g.h5ad
     EPOCHS  of training and of surgery (default 30)
-    EVERY   use every so many-th cell of the reference (default 1: all)
+    EVERY   use every so many-th cell (default 1: all)
 """
 
 import sys
@@ -57,7 +57,7 @@ def kang(data: Path, every: int) -> tuple[ad.AnnData, ad.AnnData, dict[str, str]
     held = batch.isin(["1039", "107"]).to_numpy()
     donors = sorted(set(batch[~held]))
     systems = {donor: f"part{i % 2}" for i, donor in enumerate(donors)} | {"1039": "part0", "107": "part1"}
-    return found[~held][::every].copy(), found[held].copy(), systems
+    return found[~held][::every].copy(), found[held][::every].copy(), systems
 
 
 def species(data: Path, every: int) -> tuple[ad.AnnData, ad.AnnData, dict[str, str]]:
@@ -80,7 +80,7 @@ def species(data: Path, every: int) -> tuple[ad.AnnData, ad.AnnData, dict[str, s
     chosen.obs["species"] = chosen.obs["batch"].astype(str).str.split(":").str[0]
     sc.pp.highly_variable_genes(chosen, flavor="seurat_v3", n_top_genes=N_GENES, batch_key="species", span=1.0)
     keep = chosen.var["highly_variable"].to_numpy()
-    reference, query = reference[:, keep].copy(), parts[1][held][:, reference.var_names[keep]].copy()
+    reference, query = reference[:, keep].copy(), parts[1][held][::every, reference.var_names[keep]].copy()
     for part in (reference, query):
         part.var["measured"] = True
     reference.obs["batch"] = reference.obs["batch"].astype("category")
@@ -101,7 +101,7 @@ def simulated_peaks(data: Path, every: int) -> tuple[ad.AnnData, ad.AnnData, dic
 
 
 CASES = {"kang": kang, "species": species, "atac": simulated_peaks}
-TYPES = {"kang": ("scvi", "drvi", "sysvi"), "species": ("scvi", "sysvi"), "atac": ("scvi", "peakvi")}
+TYPES = {"kang": ("scvi", "sysvi", "drvi"), "species": ("scvi", "sysvi"), "atac": ("scvi", "peakvi")}
 
 
 def scores(reference: ad.AnnData, query: ad.AnnData, kind: str, epochs: int, systems: dict[str, str]) -> dict:
@@ -120,7 +120,7 @@ def scores(reference: ad.AnnData, query: ad.AnnData, kind: str, epochs: int, sys
     truth, found = query.obs["label"].astype(str).to_numpy(), found.astype(str).to_numpy()
     seen = np.isin(truth, labels.unique())
     moved = np.abs(mapped.latent(reference[::10].copy()) - model.latent(reference[::10].copy())).max()
-    return {
+    row = {
         "model": kind,
         "training s": trained - started,
         "surgery s": ended - trained,
@@ -130,6 +130,8 @@ def scores(reference: ad.AnnData, query: ad.AnnData, kind: str, epochs: int, sys
         ),
         "reference moved": moved,
     }
+    print(row, flush=True)
+    return row
 
 
 def main() -> None:

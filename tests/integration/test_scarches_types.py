@@ -119,8 +119,10 @@ def test_a_query_of_an_unknown_system_is_refused(mapped, donors):
     settings = {**few_epochs("sysvi"), "systems": {QUERY: "c"}}
     with pytest.raises(InputError, match="'107' is of the system 'c', and the model knows a, b alone"):
         mapped("sysvi")[0].map_query(donors[1].copy(), settings, JOB)
-    with pytest.raises(InputError, match="the system of 107 is not known; name it in the column system"):
-        mapped("sysvi")[0].map_query(donors[1].copy(), {**settings, "systems": {}}, JOB)
+    other = donors[1].copy()
+    other.obs["batch"] = "new"
+    with pytest.raises(InputError, match="the system of new is not known; name it in the column system"):
+        mapped("sysvi")[0].map_query(other, {**settings, "systems": {}}, JOB)
 
 
 def test_a_system_without_cells_in_a_fold_can_be_mapped(donors):
@@ -131,6 +133,16 @@ def test_a_system_without_cells_in_a_fold_can_be_mapped(donors):
     changed = model.map_query(query.copy(), {**settings, "systems": {}}, JOB)
     assert np.array_equal(changed.latent(reference[:50].copy()), model.latent(reference[:50].copy()))
     assert changed.training.mean_shift > 0
+
+
+def test_a_reference_of_one_batch_stays_where_it_is(donors):
+    """Such as that of a fold: the model has no weights of its batch, and gets some by surgery."""
+    reference, query, _ = donors
+    one = reference[(reference.obs["batch"] == "101").to_numpy()][::6].copy()
+    settings = few_epochs("sysvi", train={"max_epochs": 1})
+    model = MODEL_TYPES["sysvi"].load_class().fit(one.copy(), settings, JOB)
+    changed = model.map_query(query.copy(), settings, JOB)
+    assert np.abs(changed.latent(one.copy()) - model.latent(one.copy())).max() < 1e-4
 
 
 def test_one_system_is_refused(donors):

@@ -95,7 +95,8 @@ class SystemVI(ScviToolsModel):
             warnings.filterwarnings("ignore", message="The maximum index in pseudoinputs_data_indices")
             query = self.scvi_class.load_query_data(with_systems(counts, systems, known), self.model)
         query.systems_, query.module.n_latent = systems, self.model.module.n_latent
-        train_new_weights_only(query.module, self.model.module)
+        n_new = len(batches_of_model(query)) - len(self.batches())
+        train_new_weights_only(query.module, self.model.module, n_new)
         return query
 
     def expected(self, counts: AnnData) -> np.ndarray:
@@ -104,7 +105,7 @@ class SystemVI(ScviToolsModel):
 
     def batches(self) -> list[str]:
         """Return the batches that the model knows."""
-        return [str(b) for b in self.model.adata_manager.get_state_registry(COVARIATES).mappings["batch"]]
+        return batches_of_model(self.model)
 
     def _systems(self) -> list[str]:
         """Return the systems that the model knows, in the order of its weights."""
@@ -112,6 +113,11 @@ class SystemVI(ScviToolsModel):
 
     def _prepared(self, counts: AnnData) -> AnnData:
         return with_systems(counts, self.model.systems_, self._systems())
+
+
+def batches_of_model(model: Any) -> list[str]:
+    """Return the batches of a model of scvi-tools, in the order of its weights."""
+    return [str(b) for b in model.adata_manager.get_state_registry(COVARIATES).mappings["batch"]]
 
 
 def require_systems(systems: Mapping[str, str]) -> None:
@@ -152,19 +158,24 @@ def with_systems(counts: AnnData, systems: Mapping[str, str], known: list[str]) 
     )
 
 
-def train_new_weights_only(query: torch.nn.Module, reference: torch.nn.Module) -> None:
-    """Freeze all weights of a model for surgery but those that the reference's model has not.
+def train_new_weights_only(query: torch.nn.Module, reference: torch.nn.Module, n_new: int) -> None:
+    """Freeze all weights of a model for surgery but those of the query's batches.
 
     scvi-tools leaves the weights of all systems and of the reference's batches free, which the query's system, the
     cycle loss and the VampPrior would move, and the latent space of the reference with them.
 
     Args:
-        query: the module of the new model, whose further weights are the last ones. reference: that of the reference.
+        query: the module of the new model, whose further weights are the last ones.
+        reference: that of the reference.
+        n_new: number of the query's batches.
     """
     known = {name: parameter.shape for name, parameter in reference.named_parameters()}
     for name, parameter in query.named_parameters():
         new = torch.ones_like(parameter)
         new[tuple(slice(0, size) for size in known[name])] = 0
+        # A single batch had no weights yet: it must go on without.
+        unused = (..., slice(known[name][-1], parameter.shape[-1] - n_new))
+        parameter.data[unused], new[unused] = 0, 0
         if name.startswith("prior."):
             # Cells of the VampPrior are of the reference's batches.
             parameter.data *= 1 - new
