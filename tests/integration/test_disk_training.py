@@ -19,6 +19,7 @@ from refatlas.io import row_reader  # noqa: E402
 from refatlas.io.cell_tables import UNLABELED  # noqa: E402
 from refatlas.io.model_counts import read_counts, write_matrix  # noqa: E402
 from refatlas.models import disk_loader, scvi_base  # noqa: E402
+from refatlas.models.drvi import DisentangledVI  # noqa: E402
 from refatlas.models.interface import JobContext  # noqa: E402
 from refatlas.models.scanvi import ScANVI  # noqa: E402
 from refatlas.models.scvi import ScVI  # noqa: E402
@@ -298,3 +299,11 @@ def test_pools_follow_one_another_while_training(manager, small_blocks):
     assert max(sizes) <= 512
     assert all(len(set(a // 16) & set(b // 16)) <= 1 for a, b in pairwise(pools))
     assert isinstance(disk_loader.data_loader(manager), disk_loader.DiskLoader)
+
+
+def test_drvi_trains_from_disk(kang):
+    counts = read_counts(kang[0], from_disk=True)
+    model = {"n_latent": 4, "n_layers": 1, "n_hidden": 32, "dropout_rate": 0.1, "gene_likelihood": "pnb"}
+    trained = DisentangledVI.fit(counts, {"model": model, "train": {**TRAIN, "max_epochs": 1}}, JOB)
+    assert trained.training.history["elbo_validation"].notna().all()
+    assert trained.latent(counts) == pytest.approx(trained.latent(read_counts(kang[0])), abs=1e-4)
