@@ -347,7 +347,7 @@ LATENT = {"space": {"model.n_latent": [10, 30]}, "trials": 3}
     ("tune", "more", "message"),
     [
         ({"scvy": LATENT}, {}, "config: tune: scvy: is not in models"),
-        ({"linear": LATENT}, {}, "config: tune: linear: type linear has no settings: it is the baseline"),
+        ({"linear": LATENT}, {}, "config: tune: linear: type linear is the baseline that all others are compared with"),
         ({"mine": LATENT}, {"models": {"mine": {"type": "embedding", "model": {"key": "X"}}}}, "made elsewhere"),
         ({"scanvi": LATENT}, {}, "the model starts from 'scvi', whose latent space it keeps; tune that one"),
         ({"m": LATENT}, {"models": {"m": {"type": "scvi", "gpus": 2}}}, "gpus: 2: a trial is trained on one GPU"),

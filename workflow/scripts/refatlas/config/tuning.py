@@ -8,7 +8,7 @@ from refatlas.config.folds import calibration_folds, folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import did_you_mean, validate
 from refatlas.errors import InputError, listed, shown
-from refatlas.models.registry import MODEL_TYPES, settings_schema
+from refatlas.models.registry import BASELINE, MODEL_TYPES, settings_schema
 from refatlas.models.search_space import Space, n_points, with_chosen
 
 # The split that trials are made on, beside the folds of the evaluation: their names begin with fold_ or hide_.
@@ -78,8 +78,8 @@ def _require_trainable(where: str, settings: dict[str, Any]) -> None:
     kind, reason = settings["type"], ""
     if MODEL_TYPES[kind].made_elsewhere:
         reason = f"type {kind} is not trained: its latent space was made elsewhere; leave it out of tune"
-    elif not _sections(kind):
-        reason = f"type {kind} has no settings: it is the baseline that others are compared with; leave it out of tune"
+    elif kind == BASELINE:
+        reason = f"type {kind} is the baseline that all others are compared with; leave it out of tune"
     elif settings.get("pretrained"):
         reason = "the model is pretrained, and nothing is trained; leave it out of tune, or leave pretrained out"
     elif settings.get("init_from"):
