@@ -20,6 +20,8 @@ def test_the_profile_knows_all_rules_that_request_a_gpu(tmp_path):
     rules = {
         re.match(r"(\w+):", rule)[1] for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:] if "gpu=" in rule
     }
+    # A rule that is made of another one has its resources.
+    rules |= {name for base, name in re.findall(r"^use rule (\w+) as (\w+) with:", text, re.MULTILINE) if base in rules}
     settings = filled_in(site_profile(tmp_path, gpu_partition='"gpu"'))["set-resources"]
     assert {setting.split(":")[0] for setting in settings} == rules
 
