@@ -31,7 +31,7 @@ NAMES = {"object": "mapping", "array": "list"}
 
 
 def read_schema(name: str) -> dict:
-    """Return one of the workflow's schemas: config, contrast, reference or queries."""
+    """Return one of the workflow's schemas: config, contrast, tune, reference or queries."""
     return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
 
 
@@ -47,6 +47,7 @@ def parts() -> dict[str, str]:
     found |= {f"config.{name}": definitions(part, f"{name}.") for name, part in sections.items()}
     found |= {f"model.{kind}": definitions(settings_schema(kind), "") for kind in MODEL_TYPES}
     found["contrast"] = definitions(read_schema("contrast"), "")
+    found["tune"] = definitions(read_schema("tune"), "")
     return found | {f"sheet.{name}": definitions(read_schema(name), "") for name in ("reference", "queries")}
 
 

@@ -38,6 +38,8 @@ NOT_COMPARED |= {"criticize_reference", "criticize_query", "collect_criticism", 
 # Of runs that ask for expression by a model: test_counterfactual_run.py.
 NOT_COMPARED |= {"check_expression", "normalize_expression", "predict_counterfactual", "check_counterfactual"}
 NOT_COMPARED |= {"write_expression_page"}
+# Of runs that tune models: test_tuning_run.py.
+NOT_COMPARED |= {"run_trial", "choose_setting", "measure_gain", "write_tuning_page"}
 TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
 # The baseline's results are deterministic up to rounding; trained models also depend on the processor.
 TOLERANCES = {"baseline": 1e-3, "trained": 0.05}

@@ -20,6 +20,8 @@ def test_the_profile_knows_all_rules_that_request_a_gpu(tmp_path):
     rules = {
         re.match(r"(\w+):", rule)[1] for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:] if "gpu=" in rule
     }
+    # A rule that is made of another one has its resources.
+    rules |= {name for base, name in re.findall(r"^use rule (\w+) as (\w+) with:", text, re.MULTILINE) if base in rules}
     settings = filled_in(site_profile(tmp_path, gpu_partition='"gpu"'))["set-resources"]
     assert {setting.split(":")[0] for setting in settings} == rules
 
@@ -32,6 +34,7 @@ def test_every_rule_requests_more_memory_when_it_is_retried():
         if "mem_mb=" in line
     ]
     functions = "scaled_mem_mb", "training_mem_mb", "mapping_mem_mb", "describing_mem_mb", "criticism_mem_mb"
+    functions += ("trial_mem_mb",)
     assert requested
     assert [line for line in requested if not re.fullmatch(rf"mem_mb=({'|'.join(functions)})\(.*\),", line)] == []
 

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 from snakemake.logging import logger
 from snakemake.sourcecache import LocalSourceFile
 
@@ -100,8 +100,10 @@ from refatlas.config.settings import (
     tree_settings,
 )
 from refatlas.config.sheets import load_sheets, take_systems
+from refatlas.config.tuning import SPLIT as TUNING, tuning_folds, tuning_split
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import fingerprints, require_not_in_future
+from refatlas.io.atomic import read_json
 from refatlas.io.formats import input_files
 from refatlas.models.registry import (
     BASELINE,
@@ -120,6 +122,7 @@ from refatlas.resources import (
     minutes_by_type,
     scaled_mem_mb,
     training_mem_mb,
+    trial_mem_mb,
 )
 from refatlas.revisions import revision
 
@@ -220,6 +223,16 @@ SAMPLES = {
 FOLDS = folds(CONFIG["evaluation"])
 # Labels are calibrated on the folds that hide no label.
 CALIBRATION_FOLDS = calibration_folds(FOLDS)
+# Models whose settings are chosen. The batches that they are chosen on calibrate nothing: their labels are too good.
+TUNED, TUNED_ON, JUDGING_FOLD = {}, None, None
+if CONFIG.get("tune"):
+    TUNED_ON, JUDGING_FOLD = tuning_folds(CONFIG["evaluation"])
+    CALIBRATION_FOLDS = [fold for fold in CALIBRATION_FOLDS if fold != TUNED_ON]
+    TUNED = {} if ATLAS else CONFIG["tune"]
+# What trials are made on is prepared like a fold.
+PREPARED_FOLDS = FOLDS
+if TUNED:
+    PREPARED_FOLDS = {**FOLDS, TUNING: tuning_split(CONFIG["evaluation"])}
 # What the tables of scores call the cells of a reference: the atlas, or a fold by its name.
 SPLIT_NAMES = {"reference": "atlas"}
 CONTROLLED = [name for name, row in QUERIES.items() if row["control"]]
@@ -271,7 +284,7 @@ def one_of(names):
 
 
 # Of an atlas bundle, nothing is made but what a query needs.
-MADE_FOLDS = [] if ATLAS else FOLDS
+MADE_FOLDS = [] if ATLAS else PREPARED_FOLDS
 
 
 wildcard_constraints:
@@ -658,6 +671,7 @@ def reported(wildcards):
     return {
         **calibration_of(wildcards),
         **criticism_page(),
+        **tuning_page(),
         **of_datasets(scan="scan.json"),
         **of_queries(summary="<results>/queries/{name}/summary.json"),
         **of_folds(fold="<results>/evaluation/{fold}/fold.json"),
@@ -824,6 +838,57 @@ def processes_of(wildcards):
 def training_gpus_of(wildcards):
     """A GPU for each of these processes."""
     return gpus_of(wildcards) * processes_of(wildcards)
+
+
+def trial_settings(wildcards):
+    """The settings of a tuned model's trials as the configuration has them: those of folds."""
+    return limit_epochs(MODELS[wildcards.model], CONFIG["evaluation"])
+
+
+def trials_of(wildcards):
+    """The trials of a model's settings, by number."""
+    folder = f"<results>/tuning/{wildcards.model}/trials/{{trial}}"
+    numbers = [str(i) for i in range(TUNED[wildcards.model]["trials"])]
+    names = {"trial": "trial.json", "labels": "labels.parquet"}
+    return of_each(
+        numbers, "trial", {kind: f"{folder}/{name}" for kind, name in names.items()}
+    )
+
+
+def list_of_trials():
+    """The numbers of all trials, of the model with most of them."""
+    return [str(i) for i in range(max(entry["trials"] for entry in TUNED.values()))]
+
+
+def chosen_settings(wildcards):
+    """The chosen settings of a model; nothing of a model that is not tuned."""
+    if wildcards.model not in TUNED:
+        return {}
+    try:
+        chosen = checkpoints.choose_setting.get(model=wildcards.model)
+    except IncompleteCheckpointException as error:
+        # Further trials alone train nothing again: once the choice is made, Snakemake asks anew, and compares its content
+        # with what was trained with. Without a choice, the model waits for it.
+        error.targetfile = ancient(error.targetfile)
+        raise
+    return {"tuned": chosen.output.best}
+
+
+def compared_with_defaults(wildcards):
+    """The choice of settings, and labels of held-out cells by the defaults and the chosen ones, unless both are the same."""
+    best = checkpoints.choose_setting.get(model=wildcards.model).output.best
+    found = {"best": best}
+    if read_json(best)["settings"]:
+        held_out = f"<results>/evaluation/{JUDGING_FOLD}/{HELD_OUT}"
+        found["defaults"] = "<results>/tuning/{model}/defaults/labels.parquet"
+        found["tuned"] = f"{held_out}/models/{{model}}/labels.parquet"
+        found["cells"] = f"{held_out}/{CELLS}"
+    return found
+
+
+def tuning_page():
+    """The page of tuning, if models are tuned."""
+    return {"tuning": "<results>/report/tuning.html"} if TUNED else {}
 
 
 def start_of(wildcards):

@@ -26,7 +26,7 @@ rule plan_fold:
     params:
         **({"labels_follow": True} if ANNOTATED_MODEL else {}),
         revision=revision("plan_fold"),
-        fold=lambda w: FOLDS[w.fold],
+        fold=lambda w: PREPARED_FOLDS[w.fold],
         unit=CONFIG["evaluation"]["unit"],
         needs_proteins=bool(models_with_proteins(CONFIG)),
         seed=CONFIG["seed"],

@@ -7,6 +7,7 @@ rule train_reference:
     input:
         unpack(start_of),
         unpack(known_embeddings),
+        unpack(chosen_settings),
         counts=lambda w: f"<results>/{w.split}/{counts_of_model(w)}",
         files=setting_files_of,
     output:

@@ -1,7 +1,7 @@
 """Trains one model on the reference, or takes a pretrained one.
 
 in:  counts.h5ad of the split; for a model with init_from, the model that it starts from; the
-     pretrained model, if the config names one
+     pretrained model, if the config names one; of a tuned model, best.json
 out: model.pt, its checksum and model.json, training.csv (one row per epoch), latent.parquet (of
      every reference cell), training.md (the record, to read)
 """
@@ -20,12 +20,14 @@ from refatlas.models.embedding import attach_embedding
 from refatlas.models.interface import JobContext
 from refatlas.models.model_files import save_model
 from refatlas.models.registry import MODEL_TYPES
+from refatlas.models.search_space import tuned_settings
 from refatlas.models.training import fit_reference, require_labels, require_proteins, training_report
 from refatlas.resources import stays_on_disk
 
 
 def main(smk) -> None:
-    name, settings, seed, files, out = smk.wildcards.model, smk.params.settings, smk.params.seed, smk.input, smk.output
+    name, seed, files, out = smk.wildcards.model, smk.params.seed, smk.input, smk.output
+    settings = tuned_settings(smk.params.settings, files.get("tuned"))
     kind, gpus = settings["type"], settings.get("gpus", 1)
     allowed = "never" if gpus > 1 else smk.params.from_disk
     counts = read_counts(files.counts, stays_on_disk(name, kind, files.counts, allowed, smk.resources.mem_mb // gpus))

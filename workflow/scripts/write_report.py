@@ -25,6 +25,7 @@ def main(smk) -> None:
         transfer_figure=i.transfer_figure,
         provenance=i.provenance,
         criticism=bool(i.get("criticism")),
+        tuning=bool(i.get("tuning")),
     )
     context = index_context(files, smk.params.config, smk.params.left_out, smk.params.get("atlas"))
     write_text(render("index.html.j2", context), smk.output.page)

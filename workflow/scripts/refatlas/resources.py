@@ -132,6 +132,21 @@ def training_mem_mb(models: dict[str, dict], memory: dict[str, Any]) -> Callable
     return mem_mb
 
 
+def trial_mem_mb(models: dict[str, dict], memory: dict[str, Any]) -> Callable:
+    """Return the memory of run_trial: that of a training, and the counts of the held-out cells.
+
+    Args:
+        models: settings by name. memory: the config's `memory`.
+    """
+    train_mb = training_mem_mb(models, memory)
+
+    def mem_mb(wildcards, input, attempt):
+        held_out_mb = math.ceil(COPIES * _counts_mb(input.query))
+        return train_mb(wildcards, input, attempt) + held_out_mb * 2 ** (attempt - 1)
+
+    return mem_mb
+
+
 def mapping_mem_mb(models: dict[str, dict]) -> Callable:
     """Return the memory of map_query: it loads the query's counts, and the reference's where the type needs them."""
 

@@ -141,6 +141,11 @@ def settings_with_atlas(config: dict[str, Any], manifest: Manifest) -> dict[str,
     Raises:
         InputError: the configuration sets what a bundle fixes.
     """
+    if config.get("tune"):
+        raise InputError(
+            "config: tune: the models of an atlas bundle are trained, and their settings cannot change; leave tune out,"
+            " or tune where the atlas is made"
+        )
     if fixed := [key for key in config if key not in OWN_KEYS]:
         raise InputError(
             f"config: {fixed[0]}: the atlas brings it along, because its labels were measured with it; leave it out."

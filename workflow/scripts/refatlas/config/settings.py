@@ -11,6 +11,7 @@ from refatlas.config.criticism import complete_criticism
 from refatlas.config.expression import complete_expression
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
+from refatlas.config.tuning import complete_tuning
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
 from refatlas.config.variants import expand_variants
 from refatlas.errors import InputError, listed
@@ -61,7 +62,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     else:
         del config["differential"]
     complete_expression(config)
-    return complete_criticism(config)
+    return complete_tuning(complete_criticism(config))
 
 
 def _check_start(config: dict[str, Any]) -> None:

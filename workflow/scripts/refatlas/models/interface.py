@@ -145,7 +145,7 @@ class PretrainableModel(Model, Protocol):
 
 
 def train_again_if_not_finite[T: Model](
-    train: Callable[[Settings], T], settings: Settings, checkpoints: Checkpoints
+    train: Callable[[Settings], T], settings: Settings, checkpoints: Checkpoints, again: bool = True
 ) -> T:
     """Return the model that `train(settings)` returns.
 
@@ -153,7 +153,10 @@ def train_again_if_not_finite[T: Model](
 
     Raises:
         InputError: the loss of the second attempt is not finite either.
+        FloatingPointError: the loss is not finite, and there is no second attempt because `again` is false.
     """
+    if not again:
+        return train(settings)
     if checkpoints.attempt == 1:
         try:
             return train(settings)

@@ -48,6 +48,7 @@ def fit_reference(
     counts_file: str,
     base_file: str | None = None,
     pretrained_file: str | None = None,
+    again: bool = True,
 ) -> Model:
     """Return a reference model, trained or pretrained.
 
@@ -60,6 +61,7 @@ def fit_reference(
         counts_file: that the counts were read from, for training on several GPUs.
         base_file: the model that init_from names, or None.
         pretrained_file: the model.pt of scvi-tools that is used instead of training, or None.
+        again: whether to start once more; without it, a loss that is not finite is a FloatingPointError.
 
     Raises:
         InputError: a file or setting is not valid, or the loss is never finite.
@@ -77,21 +79,23 @@ def fit_reference(
         base = load_model(base_type, base_file, shallow_copy(counts)) if base_type and base_file else None
         return model_class.fit(counts, settings, job, base)
 
-    model = train_again_if_not_finite(fit, settings, job.checkpoints)
+    model = train_again_if_not_finite(fit, settings, job.checkpoints, again)
     model.training.notes += job.checkpoints.notes
     return model
 
 
-def map_to_reference(reference: Model, counts: "AnnData", settings: Settings, job: JobContext) -> Model:
+def map_to_reference(
+    reference: Model, counts: "AnnData", settings: Settings, job: JobContext, again: bool = True
+) -> Model:
     """Return a model that a query was mapped to; the counts do not change.
 
-    If the loss is not finite, surgery starts once more with lower learning rates.
+    If the loss is not finite, surgery starts once more with lower learning rates, unless `again` is false.
 
     Raises:
         InputError: the loss is never finite.
     """
     return train_again_if_not_finite(
-        lambda settings: reference.map_query(counts.copy(), settings, job), settings, job.checkpoints
+        lambda settings: reference.map_query(counts.copy(), settings, job), settings, job.checkpoints, again
     )
 
 

@@ -127,19 +127,22 @@ def plan_fold(
 
     Args:
         cells: kept cells of the reference, with batch and label.
-        fold: batches, or fold, n_folds and automatic; hide. As of `config.folds`.
+        fold: batches, or fold, n_folds and automatic; hide. As of `config.folds`. With set_aside, another fold: the
+            batches that it holds out take no part in this one.
         unit: "batch", "dataset" or "auto".
         seed: for the cells of a reference with a single unit.
         labels_follow: whether all cells count as labelled, because an annotation names them, whatever it says. Then
             another annotation changes no fold.
 
     Returns:
-        "train", "held_out" or "left_out" (training cells of the hidden label) for each cell; and
-        held_out, simulated, hidden and n_cells, for fold.json.
+        "train", "held_out" or "left_out" (training cells of the hidden label, and cells set aside) for each cell; and
+        held_out, simulated, hidden and n_cells, for fold.json; with cells set aside, also set_aside.
 
     Raises:
         InputError: the fold cannot be planned, or nothing could be scored.
     """
+    if "set_aside" in fold:
+        return _plan_with_set_aside(cells, fold, unit, seed, labels_follow)
     if labels_follow and fold.get("hide") is None:
         cells = cells.assign(label="any")
     elif "label" not in cells or cells["label"].notna().sum() == 0:
@@ -167,6 +170,36 @@ def plan_fold(
         _require_scorable(cells, roles, held)
     n_cells = {role: int(n) for role, n in roles.value_counts().items()}
     return roles, {"held_out": held, "simulated": bool(simulated), "hidden": hidden, "n_cells": n_cells}
+
+
+def _plan_with_set_aside(
+    cells: pd.DataFrame, fold: dict, unit: str, seed: int, labels_follow: bool
+) -> tuple[pd.Series, dict]:
+    """Return what `plan_fold` returns of a fold with cells that another fold holds out, and that take no part.
+
+    Raises:
+        InputError: either fold cannot be planned, they share cells, or nothing is left to train on or to score.
+    """
+    first = {key: value for key, value in fold.items() if key != "set_aside"}
+    roles, summary = plan_fold(cells, first, unit, seed, labels_follow)
+    others, aside = plan_fold(cells, fold["set_aside"], unit, seed, labels_follow)
+    if (shared := (roles == "held_out") & (others == "held_out")).any() or summary["simulated"] != aside["simulated"]:
+        held = cells.loc[shared, "batch"].unique() if shared.any() else summary["held_out"] + aside["held_out"]
+        raise InputError(
+            f"config: tune: settings are chosen on batches of one fold and judged on those of another, and the folds"
+            f" share {listed(held)}; name folds without batches in common in evaluation.folds"
+        )
+    roles = roles.mask(others == "held_out", "left_out")
+    if not (roles == "train").any():
+        raise InputError(
+            f"config: tune: without {listed(summary['held_out'])}, on which settings are chosen, and"
+            f" {listed(aside['held_out'])}, on which they are judged, no batch is left to train on; tuning needs three"
+            " batches"
+        )
+    if not labels_follow:
+        _require_scorable(cells, roles, summary["held_out"] + aside["held_out"])
+    n_cells = {role: int(n) for role, n in roles.value_counts().items()}
+    return roles, {**summary, "set_aside": aside["held_out"], "n_cells": n_cells}
 
 
 def _require_scorable(cells: pd.DataFrame, roles: pd.Series, held: list[str]) -> None:

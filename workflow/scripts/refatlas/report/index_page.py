@@ -29,6 +29,7 @@ class IndexFiles:
         transfer_figure: transfer.png.
         provenance: provenance.json.
         criticism: whether there is a page of posterior predictive checks.
+        tuning: whether there is a page of tuning.
     """
 
     scans: dict[str, str]
@@ -40,6 +41,7 @@ class IndexFiles:
     transfer_figure: str
     provenance: str
     criticism: bool = False
+    tuning: bool = False
 
 
 def index_context(
@@ -55,6 +57,7 @@ def index_context(
     return {
         "atlas": atlas,
         "criticism": files.criticism,
+        "tuning": files.tuning,
         "datasets": [read_json(path) for path in files.scans.values()],
         "genes": summarize_genes(pd.read_parquet(files.genes)),
         "n_models": len(config["models"]),
