@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import time
 
 import pytest
 
-from refatlas.jobs import fork_server
+from conftest import REPO
+from refatlas.jobs import fork_client, fork_server
 
+RULE = re.compile(r"^(?:rule|use rule|checkpoint) ", flags=re.MULTILINE)
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="jobs are forked on Linux alone")
 SEEN = """
 import json, os, sys
@@ -81,6 +84,13 @@ def test_a_script_that_trains_runs_by_itself(command, tmp_path):
     seen = json.loads(run(command, tmp_path, SEEN, "tmpx.train_reference.py").stdout)
     assert not seen["loaded"]
     assert seen["argv"] == [str(tmp_path / "tmpx.train_reference.py")]
+
+
+def test_no_script_that_may_use_a_gpu_is_forked():
+    rules = [text for file in (REPO / "workflow/rules").glob("*.smk") for text in RULE.split(file.read_text())]
+    scripts = {re.findall(r"scripts/(\w+)\.py", text)[0] for text in rules if "  gpu=" in text}
+    assert "train_reference" in scripts
+    assert scripts - set(fork_client.NOT_FORKED) == set()
 
 
 def test_a_script_runs_by_itself_where_nothing_answers(command, tmp_path):

@@ -3,11 +3,13 @@
 #
 # Only of the Snakemake that a user starts. Where the workflow is a module, the main workflow calls these handlers.
 import logging
+from pathlib import Path
 
 from snakemake.settings.enums import Quietness
 from snakemake.shell import shell
 
 from refatlas.jobs import fork_server
+from refatlas.jobs.fork_client import NOT_FORKED
 from refatlas.jobs.progress import (
     ProgressReport,
     in_terminal,
@@ -43,6 +45,8 @@ def show_progress(text):
 WATCH = JobWatch(show_failure if TERSE else None)
 # One at most; made when the run starts.
 PROGRESS_REPORTS = []
+# Of fewer jobs, the libraries load as soon without the process.
+ENOUGH_TO_FORK = 4
 
 
 def jobs_of(rule):
@@ -71,13 +75,15 @@ def end_progress():
     logger.removeHandler(WATCH)
 
 
-def fork_quick_jobs():
-    """Before the first job: where a first answer is planned on this machine, have its jobs forked from one process that has loaded the libraries, which takes most of the time of small jobs. Not with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
+def fork_jobs():
+    """Before the first job: have the jobs of a run on this machine forked from one process that has loaded the libraries, which takes most of the time of small jobs. Not of a few jobs, with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
     wanted = os.environ.get("REFATLAS_FORK_JOBS") != "0"
-    quick = any(job.rule.name == "deliver_quick" for job in workflow.dag.needrun_jobs())
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
+    forked = [job for job in jobs if Path(job.rule.script).stem not in NOT_FORKED]
+    enough = len(forked) >= ENOUGH_TO_FORK
     alone = all(rule.script or rule.norun for rule in workflow.rules)
     environments = workflow.deployment_settings.deployment_method
-    if wanted and quick and alone and workflow.local_exec and not environments:
+    if wanted and enough and alone and workflow.local_exec and not environments:
         command = fork_server.start()
         if command:
             # Snakemake puts it before the command of a script, in place of its own prefix.
@@ -88,7 +94,7 @@ def fork_quick_jobs():
 
 # Snakemake has one handler of each kind for the whole workflow.
 onstart:
-    fork_quick_jobs()
+    fork_jobs()
     try:
         seconds = progress_seconds()
     except InputError as error:

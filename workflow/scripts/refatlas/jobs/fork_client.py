@@ -4,7 +4,7 @@ usage: python -I -S fork_client.py SOCKET PYTHON SCRIPT
 
 The fork works in place of this process: with its folder, environment and streams; this process ends
 as the fork does, and takes the fork with it when it is killed. Without an answer at SOCKET, and for
-scripts that train models, this process becomes PYTHON SCRIPT itself. It imports nothing but the
+scripts that train or apply models, this process becomes PYTHON SCRIPT itself. It imports nothing but the
 standard library, because it is started for every job.
 """
 
@@ -15,8 +15,18 @@ import socket
 import struct
 import sys
 
-# torch must be loaded with the number of threads of its job.
-NOT_FORKED = ("train_reference", "map_query", "describe_model", "read_pretrained")
+# Scripts that train or apply models: torch must be loaded with the number of threads of its job, and sees its GPU.
+NOT_FORKED = (
+    "train_reference",
+    "run_trial",
+    "map_query",
+    "describe_model",
+    "read_pretrained",
+    "find_model_markers",
+    "normalize_expression",
+    "predict_counterfactual",
+    "check_counterfactual",
+)
 STREAMS = (0, 1, 2)
 STATUS = struct.Struct("!i")
 
