@@ -58,7 +58,15 @@ def test_queries_of_a_bundle_are_checked_where_its_atlas_was(project, tmp_path_f
     monkeypatch.chdir(folder)
     kept = settings_to_keep(complete_config(yaml.safe_load((folder / "config.yaml").read_text())))
     assert kept["criticism"]["models"] == ["scvi"]
-    manifest = {"format": 1, "refatlas": "0.7.0", "name": "small", "version": "1", "title": None, "settings": kept, "counts": "sample"}
+    manifest = {
+        "format": 1,
+        "refatlas": "0.7.0",
+        "name": "small",
+        "version": "1",
+        "title": None,
+        "settings": kept,
+        "counts": "sample",
+    }
     manifest["datasets"] = {name: {"label_keys": ["cell_type"], "protein_key": None} for name in "ab"}
     manifest["labels"] = {"labelled": True, "relabelled": False, "levels": 1, "terms": False}
     other = tmp_path_factory.mktemp("from_bundle")

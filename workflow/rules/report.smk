@@ -109,6 +109,7 @@ rule record_provenance:
             "fold": list(FOLDS),
             **({"contrast": list(CONTRASTS)} if CONTRASTS else {}),
             **({"pair": list(PAIRS)} if EXPRESSION else {}),
+            **({"external": list(EXTERNAL)} if EXTERNAL else {}),
         },
         config=CONFIG,
     script:

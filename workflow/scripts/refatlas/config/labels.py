@@ -28,10 +28,12 @@ def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes.append("labels, confidence and verdict of queries, and held-out folds: they need labels of the reference")
     if config["tree"]["models"]:
         notes.append("trees of labels")
+    if sources := config.get("external_labels"):
+        notes.append(f"labels made elsewhere ({listed(sources)}): they vote for labels of the reference")
     criticism = config.get("criticism", {"models": []})
     checked = [name for name in criticism["models"] if name in models]
     return {
-        **{key: value for key, value in config.items() if key != "criticism" or checked},
+        **{key: value for key, value in config.items() if key != "external_labels" and (key != "criticism" or checked)},
         **({"criticism": {**criticism, "models": checked}} if checked else {}),
         "models": models,
         "deliver": {**config["deliver"], "model": model, "source": "matched"},
