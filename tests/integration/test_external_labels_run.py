@@ -1,4 +1,4 @@
-"""Labels that were made elsewhere join a run: scored, calibrated and pooled, and nothing else is computed again.
+"""Labels that were made elsewhere in a run on real cells: scored, calibrated, pooled if they help, and delivered.
 
 Elsewhere is a logistic regression on a donor who is not in the atlas. Another source has its labels permuted.
 """
@@ -12,7 +12,8 @@ import pytest
 import scanpy as sc
 from sklearn.linear_model import LogisticRegression
 
-from conftest import planned, snakemake, write_sheets
+from conftest import snakemake, write_sheets
+from refatlas.transfer.cross_fitting import HeldOut, calibrate, read_splits
 
 DONORS, QUERY, TEACHER = ("1015", "1256", "1488", "1244"), "107", "1016"
 CONFIG = {
@@ -42,7 +43,7 @@ def log_normalized(cells: ad.AnnData) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def run(real, tmp_path_factory):
-    """The folder of a finished run by the baseline alone; the files have labels that were made elsewhere."""
+    """The folder of a finished run with labels that were made elsewhere."""
     folder = tmp_path_factory.mktemp("external")
     data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
     teacher = data[data.obs["batch"] == TEACHER][::2]
@@ -58,80 +59,86 @@ def run(real, tmp_path_factory):
     query = data[is_query].copy()
     query.obs.loc[query.obs_names[:7], "permuted"] = None
     query.write_h5ad(folder / "q.h5ad")
-    write_sheets(folder, *SHEETS, **CONFIG)
-    snakemake(folder, "--cores", "2", "--", "labels", "results/evaluation/transfer.csv")
-    for name in ("q.csv", "transfer.csv"):
-        source = "queries/q/labels.csv" if name == "q.csv" else "evaluation/transfer.csv"
-        (folder / f"before_{name}").write_bytes((folder / "results" / source).read_bytes())
     write_sheets(folder, *SHEETS, **CONFIG | EXTERNAL)
+    snakemake(folder, "--cores", "2", "--", "labels", "results/evaluation/transfer.csv")
     return folder
 
 
-@pytest.fixture(scope="module")
-def finished(run):
-    """The same folder after a run with these labels, all of it."""
-    snakemake(run, "--cores", "2")
-    return run
+def splits_of(folder, *external: str) -> tuple[list[HeldOut], pd.DataFrame]:
+    """Return the held-out cells of a run with some of the labels made elsewhere, and the reference's cells."""
+    reference = pd.read_parquet(folder / "results/reference/datasets/kang/cells.parquet")
+    labels, files, made = {}, {}, {}
+    for fold in ("fold_1", "fold_2"):
+        held = folder / f"results/evaluation/{fold}/heldout"
+        labels[fold] = {"linear": str(held / "models/linear/labels.parquet")}
+        names = {"labels": "labels.parquet", "measures": "measures.parquet", "agreement": "agreement.json"}
+        files[fold] = {f"matched_{kind}": str(held / "matched" / name) for kind, name in names.items()}
+        files[fold] |= {"cells": str(held / "cells.parquet"), "hidden": str(held / "hidden.parquet")}
+        made[fold] = {name: str(held / f"external/{name}/labels.parquet") for name in external}
+    return read_splits(labels, files, reference, made), reference
 
 
-def scores_of(path) -> pd.DataFrame:
-    table = pd.read_csv(path)
-    table = table[(table["split"] == "folds") & (table["level"] == 1)]
-    return table.set_index(table["model"] + " " + table["source"])
+def accuracy(delivered: dict[str, pd.DataFrame], splits: list[HeldOut]) -> float:
+    right = [(delivered[held.split]["label"] == held.cells["label"])[held.seen] for held in splits]
+    return float(pd.concat(right).mean())
 
 
-def test_they_train_map_and_transfer_nothing_again(run):
-    jobs = planned(snakemake(run, "--dry-run", "--", "labels", "results/evaluation/transfer.csv"))
-    reading = {"read_external_labels": 2, "read_query_external_labels": 2, "match_external_labels": 6}
-    assert {rule: n for rule, n in jobs.items() if rule in reading} == reading
-    follow = {"calibrate", "assess_query", "deliver_labels", "score_transfer", "collect_transfer"}
-    assert set(jobs) - set(reading) - {"labels", "total"} == follow
-
-
-def test_they_are_scored_and_calibrated_on_held_out_batches(finished):
-    scores = scores_of(finished / "results/evaluation/transfer.csv")
-    tool, permuted = scores.loc["tool external"], scores.loc["permuted external"]
-    assert tool["accuracy"] > 0.85
-    assert tool["ece_calibrated"] < 0.06
-    # Before calibration each of its labels is certain.
+def test_they_are_scored_and_calibrated_on_held_out_batches(run):
+    scores = pd.read_csv(run / "results/evaluation/transfer.csv")
+    scores = scores[(scores["split"] == "folds") & (scores["level"] == 1)].set_index("model")
+    scores = scores[scores["source"] == "external"]
+    assert scores.loc["tool", "accuracy"] > 0.85
+    assert scores.loc["tool", "ece_calibrated"] < 0.06
+    # Before calibration, each of these labels is certain.
+    permuted = scores.loc["permuted"]
     assert permuted["ece"] == pytest.approx(1 - permuted["accuracy"], abs=1e-6)
-    assert permuted["ece_calibrated"] < 0.06
     assert permuted["accuracy"] < 0.4
+    found = pd.concat(pd.read_parquet(run / f"results/evaluation/fold_{i}/heldout/sources.parquet") for i in (1, 2))
+    confidence = found[found["source"] == "permuted:external"]["confidence"].mean()
+    assert confidence == pytest.approx(permuted["accuracy"], abs=0.05)
 
 
-def test_permuted_labels_have_little_confidence_and_do_not_hurt(finished):
-    before = scores_of(finished / "before_transfer.csv").loc["delivered all sources"]
-    after = scores_of(finished / "results/evaluation/transfer.csv").loc["delivered all sources"]
-    assert after["accuracy"] > before["accuracy"] - 0.005
-    sources = pd.read_parquet(finished / "results/queries/q/sources.parquet")
-    confidence = sources.groupby("source")["confidence"].mean()
-    assert confidence["permuted:external"] < 0.4
-    assert confidence["tool:external"] > 0.75
+def test_permuted_labels_get_no_weight_and_change_no_label(run):
+    without, reference = splits_of(run)
+    plain = calibrate(without, ["fold_1", "fold_2"], reference, None, 0.1, 0.9)
+    with_permuted, _ = splits_of(run, "permuted")
+    found = calibrate(with_permuted, ["fold_1", "fold_2"], reference, None, 0.1, 0.9)
+    weights = dict(zip(found.parameters["wanted"], found.parameters["weights"], strict=True))
+    assert weights["permuted:external"] == 0
+    for fold, table in plain.delivered.items():
+        assert (found.delivered[fold]["label"] == table["label"]).all()
 
 
-def test_the_query_has_their_labels_and_says_how_many_vote(finished):
-    folder = finished / "results/queries/q"
-    labels, truth = pd.read_csv(folder / "labels.csv"), ad.read_h5ad(finished / "q.h5ad").obs["cell_type"].to_numpy()
-    assert (labels["tool_label"] == truth).mean() > 0.85
+def test_labels_that_know_more_get_weight_and_help(run, tmp_path):
+    splits, reference = splits_of(run, "tool")
+    folds = ["fold_1", "fold_2"]
+    plain = accuracy(calibrate(splits_of(run)[0], folds, reference, None, 0.1, 0.9).delivered, splits)
+    random = np.random.default_rng(0)
+    for held in splits:
+        # The true label in 97 of 100 cells, any other in the rest.
+        codes = pd.Index(held.evidence.labels).get_indexer(held.cells["label"])
+        codes = np.where(
+            random.random(len(codes)) < 0.97, codes, random.integers(0, len(held.evidence.labels), len(codes))
+        )
+        held.evidence.sources["tool:external"] = np.eye(len(held.evidence.labels))[codes]
+    found = calibrate(splits, folds, reference, None, 0.1, 0.9)
+    weights = dict(zip(found.parameters["wanted"], found.parameters["weights"], strict=True))
+    assert weights["tool:external"] == 0.5
+    assert accuracy(found.delivered, splits) > plain + 0.01
+
+
+def test_the_query_has_their_labels_and_says_how_many_vote(run):
+    folder = run / "results/queries/q"
+    labels, truth = pd.read_csv(folder / "labels.csv"), ad.read_h5ad(run / "q.h5ad").obs["cell_type"].to_numpy()
+    assert (labels["tool_label"] == truth).mean() > 0.8
     assert labels["permuted_label"].isna().sum() == 7
-    assert (labels["label"] == truth).mean() > (pd.read_csv(finished / "before_q.csv")["label"] == truth).mean() - 0.005
     votes = json.loads((folder / "external/permuted/votes.json").read_text())
-    assert votes["n_missing"] == 7
-    assert votes["n_votes"] == len(labels) - 7
-    assert {"tool_label", "permuted_confidence"} <= set(ad.read_h5ad(folder / "q.h5ad").obs)
+    assert votes == {"n_cells": len(labels), "n_votes": len(labels) - 7, "n_missing": 7, "left_out": {}, "unknown": {}}
 
 
-def test_the_report_shows_them(finished):
-    page = (finished / "results/report/queries/q.html").read_text()
-    assert "votes of the labels made elsewhere" in page
-    index = (finished / "results/report/index.html").read_text()
-    assert "tool external" in index
-    assert "Suspicion" not in index
-
-
-def test_labels_that_the_reference_lacks_are_refused_by_name(finished):
-    (finished / "names.tsv").write_text("label\tname\nother\t-\n")
-    found = snakemake(finished, "--cores", "2", "--", "results/queries/q/external/tool/labels.parquet", check=False)
+def test_labels_that_the_reference_lacks_are_refused_by_name(run):
+    (run / "names.tsv").write_text("label\tname\nother\t-\n")
+    found = snakemake(run, "--cores", "2", "--", "results/queries/q/external/tool/labels.parquet", check=False)
     text = found.stdout + found.stderr
     assert "have labels that the reference lacks and the map does not name: 'tool: " in text
     assert "set unmapped: no_vote" in text

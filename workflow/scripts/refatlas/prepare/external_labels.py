@@ -104,8 +104,8 @@ def _probabilities(values: np.ndarray, cells: pd.Index, where: str) -> np.ndarra
     wrong = ~(np.isfinite(found) & (found >= 0)).all(axis=1)
     if wrong.any():
         raise InputError(
-            f"{where}: {int(wrong.sum())} cells ({listed(cells[wrong], 3)}) have negative or missing probabilities,"
-            f" such as {shown(found[wrong].min())}; give probabilities, not scores or logarithms; a cell without any may"
+            f"{where}: {int(wrong.sum())} cells ({listed(cells[wrong], 3)}) have negative or missing"
+            f" probabilities, such as {shown(found[wrong].min())}; give probabilities, not scores or logarithms; a cell without any may"
             " have a row of 0 or NaN"
         )
     sums = found.sum(axis=1, keepdims=True)
