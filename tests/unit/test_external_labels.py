@@ -73,12 +73,12 @@ def test_names_of_the_columns_come_from_the_config_or_from_uns(counts, tmp_path)
     [
         (KEY, lambda c: None, r"config: x: .*a.h5ad has no cell column 'tool'; it has batch, cell_type"),
         (KEY, lambda c: c.obs.insert(0, "tool", [""] * 60), "no cell of .* has a label in column 'tool'"),
-        (MATRIX, lambda c: None, "has no 'tool' in obsm; it has none"),
+        (MATRIX, lambda c: None, r"has no 'tool' in obsm; it has none"),
         ({**MATRIX, "labels": ["T"]}, lambda c: c.obsm.update(tool=np.ones((60, 2))), "2 columns, and there are 1"),
         (
             {**MATRIX, "labels": ["T", "B"]},
             lambda c: c.obsm.update(tool=np.tile([-1.0, 2.0], (60, 1))),
-            "60 cells .* have negative or missing probabilities, such as -1.0; give probabilities, not scores",
+            r"60 cells .* have negative or missing probabilities, such as -1.0; give probabilities, not scores",
         ),
         ({**MATRIX, "labels": ["T", "B"]}, lambda c: c.obsm.update(tool=np.zeros((60, 2))), "no cell has any probab"),
     ],
@@ -92,7 +92,7 @@ def test_what_is_no_label_is_refused(counts, tmp_path, settings, change, message
 def test_a_column_that_measures_cells_is_refused(tmp_path):
     counts = small_counts(n_cells=120)
     counts.obs["tool"] = np.arange(120) / 7
-    with pytest.raises(InputError, match="120 different values for 120 cells .* so it names or measures cells"):
+    with pytest.raises(InputError, match=r"120 different values for 120 cells .* so it names or measures cells"):
         read(counts, tmp_path, KEY)
 
 

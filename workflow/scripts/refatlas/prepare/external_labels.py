@@ -37,7 +37,9 @@ def read_external_labels(
     if settings["key"] is not None:
         return pd.DataFrame({"label": _labels(file, settings["key"], unlabeled, where)}, index=cells)
     values, names = _matrix(file, settings["probabilities"], settings["labels"], len(cells), where)
-    return pd.DataFrame(_probabilities(values, cells, where), index=cells, columns=[f"{SHARE}{n}" for n in names])
+    return pd.DataFrame(
+        _probabilities(values, cells, f"{where}: {file.path}"), index=cells, columns=[f"{SHARE}{n}" for n in names]
+    )
 
 
 def _labels(file: CountFile, key: str, unlabeled: list[str], where: str) -> np.ndarray:
@@ -105,8 +107,8 @@ def _probabilities(values: np.ndarray, cells: pd.Index, where: str) -> np.ndarra
     if wrong.any():
         raise InputError(
             f"{where}: {int(wrong.sum())} cells ({listed(cells[wrong], 3)}) have negative or missing"
-            f" probabilities, such as {shown(found[wrong].min())}; give probabilities, not scores or logarithms; a cell without any may"
-            " have a row of 0 or NaN"
+            f" probabilities, such as {shown(np.nanmin(found[wrong]))}; give probabilities, not scores or logarithms; a"
+            " cell without any may have a row of 0 or NaN"
         )
     sums = found.sum(axis=1, keepdims=True)
     shares: np.ndarray = np.divide(found, sums, out=np.zeros_like(found), where=sums > 0).astype(np.float32)
