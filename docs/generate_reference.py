@@ -31,7 +31,7 @@ NAMES = {"object": "mapping", "array": "list"}
 
 
 def read_schema(name: str) -> dict:
-    """Return one of the workflow's schemas: config, contrast, tune, reference or queries."""
+    """Return one of the workflow's schemas: config, contrast, external_labels, tune, reference or queries."""
     return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
 
 
@@ -46,8 +46,7 @@ def parts() -> dict[str, str]:
     found = {"config": definitions(top_level, "")}
     found |= {f"config.{name}": definitions(part, f"{name}.") for name, part in sections.items()}
     found |= {f"model.{kind}": definitions(settings_schema(kind), "") for kind in MODEL_TYPES}
-    found["contrast"] = definitions(read_schema("contrast"), "")
-    found["tune"] = definitions(read_schema("tune"), "")
+    found |= {name: definitions(read_schema(name), "") for name in ("contrast", "external_labels", "tune")}
     return found | {f"sheet.{name}": definitions(read_schema(name), "") for name in ("reference", "queries")}
 
 

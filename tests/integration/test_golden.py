@@ -31,6 +31,8 @@ NOT_COMPARED |= {"publish_huggingface", "publish_zenodo"}
 NOT_COMPARED |= {"find_terms"}
 # Of runs with a model of type embedding: test_embedding_run.py.
 NOT_COMPARED |= {"read_embedding"}
+# Of runs with labels that were made elsewhere: test_external_labels_run.py.
+NOT_COMPARED |= {"read_external_labels", "match_external_labels"}
 # Of runs that ask for contrasts: test_contrasts.py.
 NOT_COMPARED |= {"plan_contrast", "compare_conditions", "compare_abundance", "write_contrast_page"}
 # Of runs that check models: test_criticism.py and test_criticized_models.py.

@@ -78,6 +78,7 @@ from refatlas.config.expression import (
     counterfactual_pairs,
     require_possible,
 )
+from refatlas.config.external_maps import with_maps
 from refatlas.config.folds import (
     HELD_OUT,
     calibration_folds,
@@ -134,7 +135,9 @@ try:
         ATLAS_PATH = atlas_path(atlas_setting(config["atlas"]), may_fetch)
         ATLAS = read_manifest(ATLAS_PATH)
     given = with_hub_models(config, may_fetch)
-    CONFIG = complete_config(settings_with_atlas(given, ATLAS) if ATLAS else given)
+    CONFIG = with_maps(
+        complete_config(settings_with_atlas(given, ATLAS) if ATLAS else given)
+    )
     # Files that are fetched by address are linked from a folder of the results.
     FETCHED = workflow.modifier.modify_path(
         workflow.pathvars.apply("<results>/fetched")
@@ -270,6 +273,8 @@ PRETRAINED_WITH_PROTEINS = [
 EMBEDDINGS = [
     m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].made_elsewhere
 ]
+# Sources of labels that were made elsewhere.
+EXTERNAL = CONFIG.get("external_labels", {})
 # Models whose replicated counts are compared with the cells', and how many.
 CRITICISM = dict(CONFIG.get("criticism", {}))
 CRITICIZED = CRITICISM.pop("models", [])
@@ -707,6 +712,7 @@ def shown_of_query(wildcards):
         names = ("labels.csv", "verdict.json", "sources.json")
         found |= {name.split(".")[0]: f"{query}/{name}" for name in names}
         found["source_labels"] = f"{query}/sources.parquet"
+        found |= votes_of_external(wildcards)
     if LABELLED and CLUSTERED:
         found["novel_groups"] = f"{query}/novel_groups.csv"
         found["novel_cells"] = f"{query}/novel_cells.csv"
@@ -919,6 +925,31 @@ def embeddings_of_query(wildcards):
     return {
         "embedding:query": f"<results>/{wildcards.query}/embeddings/{wildcards.model}.parquet"
     }
+
+
+def of_external(folder):
+    """The votes of each source of labels that were made elsewhere, below a folder of cells."""
+    path = f"{folder}/external/{{external}}/labels.parquet"
+    return of_each(EXTERNAL, "external", {"external": path})
+
+
+def votes_of_external(wildcards):
+    """How many cells of a query vote by each source of labels that were made elsewhere."""
+    path = f"<results>/queries/{wildcards.name}/external/{{external}}/votes.json"
+    return of_each(EXTERNAL, "external", {"votes": path})
+
+
+def reading_of(source):
+    """The settings by which labels that were made elsewhere are read."""
+    return {key: EXTERNAL[source][key] for key in ("key", "probabilities", "labels")}
+
+
+def given_labels(wildcards):
+    """The labels of a {query}'s cells as they were made elsewhere; these are cells of datasets if a fold holds them out."""
+    name = f"external/{wildcards.external}/given.parquet"
+    if not wildcards.query.startswith("queries/"):
+        return of_datasets(given=name)
+    return {"given:query": f"<results>/{wildcards.query}/{name}"}
 
 
 def setting_files_of(wildcards):

@@ -178,6 +178,7 @@ rule score_transfer:
         ),
         **of_datasets(dataset_cells=CELLS),
         **of_matched("<results>/{query}"),
+        **of_external("<results>/{query}"),
         sources="<results>/{query}/sources.parquet",
         delivered="<results>/{query}/delivered.parquet",
         cells=scored_cells,

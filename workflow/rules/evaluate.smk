@@ -100,6 +100,11 @@ rule calibrate:
             for model in MODELS
         },
         **{
+            f"external:{fold}:{source}": f"<results>/evaluation/{fold}/{HELD_OUT}/external/{source}/labels.parquet"
+            for fold in FOLDS
+            for source in EXTERNAL
+        },
+        **{
             key: path
             for fold in FOLDS
             for key, path in of_matched(

@@ -110,6 +110,7 @@ rule record_provenance:
             **({"trial": list_of_trials()} if TUNED else {}),
             **({"contrast": list(CONTRASTS)} if CONTRASTS else {}),
             **({"pair": list(PAIRS)} if EXPRESSION else {}),
+            **({"external": list(EXTERNAL)} if EXTERNAL else {}),
         },
         config=CONFIG,
     script:

@@ -37,7 +37,7 @@ def main(smk) -> None:
     matched = {kind: i[f"matched_{kind}"] for kind in ("labels", "measures", "agreement")}
     learned = read_json(i.calibration) if i.get("calibration") else None
     reference, cells = read_cells(list(by_name(i, "dataset_cells").values()), named=False), pd.read_parquet(i.cells)
-    delivery, sources = combine(models, matched, cells, reference, learned, p.novel, p.source)
+    delivery, sources = combine(models, matched, cells, reference, learned, p.novel, p.source, by_name(i, "external"))
     measures = measure(i.counts, i.reference, cells, delivery.cells, models, i.baseline, p.seed)
     folds, judged = {fold: read_json(path) for fold, path in by_name(i, "measures").items()}, measures
     if i.get("mapqc"):

@@ -19,7 +19,7 @@ def main(smk) -> None:
     i, p = smk.input, smk.params
     reference = read_cells(list(by_name(i, "dataset_cells").values()), named=False)
     files = by_name_and_kind(i, "matched_labels", "matched_measures", "matched_agreement", "hidden", "cells")
-    splits = read_splits(by_two_names(i, "labels"), files, reference)
+    splits = read_splits(by_two_names(i, "labels"), files, reference, by_two_names(i, "external"))
     found = calibrate(splits, p.folds, reference, p.source, p.alpha, p.novel)
     for fold, paths in by_name_and_kind(smk.output, "delivered", "sources").items():
         write_table(found.delivered[fold], paths["delivered"])

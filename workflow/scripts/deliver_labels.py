@@ -23,7 +23,8 @@ def main(smk) -> None:
     i, name = smk.input, smk.wildcards.name
     cells, found = pd.read_parquet(i.cells), read_json(i.verdict)
     require_accepted(name, found, smk.params.stop, i.verdict)
-    tables = {model: pd.read_parquet(path) for model, path in by_name(i, "labels").items()}
+    files = {**by_name(i, "labels"), **by_name(i, "external")}
+    tables = {source: pd.read_parquet(path) for source, path in files.items()}
     trees = {model: pd.read_parquet(path) for model, path in by_name(i, "tree").items()}
     delivered = read_delivered(i.delivered)
     rows = deliverable(cells, delivered, tables, smk.params.min_confidence, smk.params.alpha, found)

@@ -25,7 +25,8 @@ def main(smk) -> None:
     matched = {kind: i[f"matched_{kind}"] for kind in ("labels", "measures")}
     query, delivered = pd.read_parquet(i.cells), read_delivered(i.delivered)
     reference, sources = mark_training_cells(cells, fold), pd.read_parquet(i.sources)
-    found = score_transfer(p.split, p.query, models, matched, query, sources, delivered, reference)
+    external = by_name(i, "external")
+    found = score_transfer(p.split, p.query, models, matched, query, sources, delivered, reference, external)
     for name, table in found.items():
         write_table(table, smk.output[name])
     report_scores(found)

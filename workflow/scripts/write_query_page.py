@@ -2,7 +2,7 @@
 
 in:  the query's h5ad, cells.parquet, counts.h5ad, check.json, figure, mapping.json of each model and
      latent.parquet of the delivered one; its labels.csv, verdict.json, sources.json, sources.parquet, groups of novel
-     cells and scores, where there are any; background.parquet
+     cells, scores and votes of labels made elsewhere, where there are any; background.parquet
 out: {name}.html; summary.json, which the index, the project log and MultiQC read
 """
 
@@ -31,7 +31,7 @@ def main(smk) -> None:
         i.check, i.figure, by_name(i, "mapping"), by_name(i, "tables"), i.get("labels"), i.get("verdict"),
         i.get("sources"), i.get("source_labels"), i.cells,
         {kind: i[kind] for kind in ("novel_groups", "novel_cells", "novel_figure") if i.get(kind)},
-        i.get("known_labels"), (i.scores, i.confusion) if i.get("scores") else (),
+        i.get("known_labels"), (i.scores, i.confusion) if i.get("scores") else (), by_name(i, "votes"),
     )  # fmt: skip
     background, ours = pd.read_parquet(i.background), read_labels(i.labels).columns if i.get("labels") else []
     names = pd.read_parquet(i.cells, columns=["batch"]).index

@@ -11,6 +11,8 @@ REVISIONS = {
     "prepare_query": 1,
     "read_pretrained": 1,
     "read_embedding": 1,
+    "read_external_labels": 1,
+    "match_external_labels": 1,
     "plan_fold": 1,
     "select_genes": 1,
     "build_reference": 1,

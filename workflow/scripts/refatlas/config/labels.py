@@ -30,10 +30,13 @@ def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         notes.append("trees of labels")
     if "tune" in config:
         notes.append("tuning of models")
+    if sources := config.get("external_labels"):
+        notes.append(f"labels made elsewhere ({listed(sources)}): they vote for labels of the reference")
     criticism = config.get("criticism", {"models": []})
     checked = [name for name in criticism["models"] if name in models]
+    left_out = {"tune", "external_labels"} if checked else {"tune", "external_labels", "criticism"}
     return {
-        **{key: value for key, value in config.items() if key != "tune" and (key != "criticism" or checked)},
+        **{key: value for key, value in config.items() if key not in left_out},
         **({"criticism": {**criticism, "models": checked}} if checked else {}),
         "models": models,
         "deliver": {**config["deliver"], "model": model, "source": "matched"},

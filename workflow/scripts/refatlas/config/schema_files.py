@@ -18,7 +18,7 @@ def _read_schema(name: str) -> dict[str, Any]:
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """Return a schema: "config", "contrast", "tune", "reference" or "queries".
+    """Return a schema: "config", "contrast", "external_labels", "tune", "reference" or "queries".
 
     That of the config lists the registered model types. Their settings have schemas of their own:
     see `refatlas.models.registry.settings_schema`.

@@ -9,6 +9,7 @@ from refatlas.config.atlas import atlas_setting
 from refatlas.config.contrasts import complete_contrasts
 from refatlas.config.criticism import complete_criticism
 from refatlas.config.expression import complete_expression
+from refatlas.config.external_labels import complete_external_labels
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.schema_files import load_schema
 from refatlas.config.tuning import complete_tuning
@@ -61,6 +62,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         config["differential"] = complete_contrasts(config["differential"])
     else:
         del config["differential"]
+    complete_external_labels(config, _taken_names(config["models"]))
     complete_expression(config)
     return complete_tuning(complete_criticism(config))
 
@@ -133,6 +135,11 @@ def _check_model_names(models: dict[str, dict[str, Any]]) -> None:
                     f"config: models: the columns of {name!r} in labels.csv would have the names of those of model"
                     f" {base!r}, source {source!r}; rename one of the models"
                 )
+
+
+def _taken_names(models: dict[str, dict[str, Any]]) -> set[str]:
+    """Return the names that no further source of labels can have, as its columns in labels.csv begin with its name."""
+    return {*RESERVED, MATCHED, *models, *(f"{model}_{source}" for model in models for source in SOURCES)}
 
 
 def _check_init_from(name: str, settings: dict[str, Any], models: dict[str, dict[str, Any]]) -> None:

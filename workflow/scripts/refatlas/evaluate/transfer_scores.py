@@ -66,6 +66,7 @@ def score_transfer(
     sources: pd.DataFrame,
     delivered: pd.DataFrame,
     reference: pd.DataFrame,
+    external: Mapping[str, str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Return the scores of all sources of labels of one query.
 
@@ -80,6 +81,8 @@ def score_transfer(
         delivered: its delivered.parquet.
         reference: the reference's cells with label columns; `keep` is true for those that the
             models were trained on.
+        external: of each source of labels made elsewhere, path of labels.parquet. Where such a label is missing, it
+            counts as wrong, with confidence 0.
 
     Returns:
         Tables by name: scores (one row per model, source, level and batch), label_scores (one row
@@ -87,6 +90,7 @@ def score_transfer(
     """
     training = reference[reference["keep"]]
     tables = {model: pd.read_parquet(files["labels"]) for model, files in models.items()}
+    tables |= {name: pd.read_parquet(path) for name, path in (external or {}).items()}
     tables[MATCHED] = pd.read_parquet(matched["labels"])
     measures = {
         model: pd.concat([pd.read_parquet(files[kind]) for kind in ("distance", "fit")], axis=1)
@@ -140,14 +144,14 @@ def _labels_of_model(
     names, calibrated_sources = labels_of_table(table), set(sources["source"])
     for source in table["source"].unique():
         found, shares, name = pick(table, source), probabilities(table, source, names), f"{model}:{source}"
-        calibrated = pick(sources, name)["confidence"] if name in calibrated_sources else None
-        yield SourceLabels(model, source, 1, found, calibrated)
+        calibrated = pick(sources, name)["confidence"].fillna(0.0) if name in calibrated_sources else None
+        yield SourceLabels(model, source, 1, without_gaps(found), calibrated)
         for level, column in enumerate(parents, start=2):
             yield SourceLabels(model, source, level, without_gaps(coarser(shares, parents[column])))
 
 
 def without_gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Return labels with "", which is never a true label, where a label has no coarser parent."""
+    """Return labels with "", which is never a true label, where a label is missing or has no coarser parent."""
     return table.assign(label=table["label"].fillna(""), confidence=table["confidence"].fillna(0.0))
 
 

@@ -47,7 +47,8 @@ def open_anndata(group: Any, path: str, layer: str | None, counts_only: bool, ge
         key: partial(_obsm_table, group, path, key, cells.index) for key in group.get("obsm", ())
     }
     spaces: dict[str, Callable[[], np.ndarray]] = {key: partial(_space, group, key) for key in group.get("obsm", ())}
-    file = CountFile(path, choice.location, cells, genes, rows, choice.notes, proteins, choice.places, spaces)
+    names: dict[str, Callable[[], list[str] | None]] = {key: partial(_space_names, group, key) for key in spaces}
+    file = CountFile(path, choice.location, cells, genes, rows, choice.notes, proteins, choice.places, spaces, names)
     return split_features(file, kind_column(genes), genes.index, genome)
 
 
@@ -128,6 +129,16 @@ def _space(group: Any, key: str) -> np.ndarray:
     """Return an obsm as an array."""
     stored = read_element(group["obsm"][key])
     return stored.to_numpy() if isinstance(stored, pd.DataFrame) else _dense(stored)
+
+
+def _space_names(group: Any, key: str) -> list[str] | None:
+    """Return the names of the columns of an obsm: its own as a data frame, or those in uns; None without any."""
+    stored = read_element(group["obsm"][key])
+    if isinstance(stored, pd.DataFrame):
+        return [str(name) for name in stored.columns]
+    uns = group.get("uns", {})
+    found = [read_element(uns[name]) for name in (f"{key}_names", f"{key}_columns") if name in uns]
+    return [str(name) for name in found[0]] if found and np.ndim(found[0]) == 1 else None
 
 
 def _obsm_table(group: Any, path: str, key: str, cells: pd.Index) -> pd.DataFrame:

@@ -32,6 +32,8 @@ class CountFile:
             counts, indexed by cell, with one column per protein.
         spaces: embeddings of the cells, by their name in obsm. Each value is a function that reads one, shape
             (n_cells, n_dimensions).
+        space_names: names of the columns of these, likewise. Each value is a function that returns None if there are
+            none.
         places: the matrices that were looked at, each with its location, n_genes, mean_counts (of
             the sampled cells), taken and why.
     """
@@ -45,6 +47,7 @@ class CountFile:
     proteins: dict[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     places: list[dict[str, Any]] = field(default_factory=list)
     spaces: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    space_names: dict[str, Callable[[], list[str] | None]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         lines = [f"CountFile {self.path}", f"  {len(self.cells):,} cells × {len(self.genes):,} genes"]
@@ -84,6 +87,14 @@ class CountFile:
             InputError: it cannot be read.
         """
         return self._read(self.spaces[key])
+
+    def names_of_space(self, key: str) -> list[str] | None:
+        """Return the names of the columns of a matrix in obsm; None if it has none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self._read(self.space_names[key])
 
     def _read[T](self, reader: Callable[[], T]) -> T:
         try:

@@ -10,6 +10,7 @@ import yaml
 from refatlas.evaluate.transfer_summary import ALL_FOLDS
 from refatlas.io.atomic import read_csv, read_json
 from refatlas.report.images import embed_png
+from refatlas.transfer.external_labels import EXTERNAL, TOO_GOOD
 
 # Genes that are named in the report.
 N_GENES = 12
@@ -54,6 +55,7 @@ def index_context(
         left_out: what was left out because the reference has no labels, in sentences.
         atlas: name, version, title and digest of the bundle that queries are mapped onto; None without one.
     """
+    transfer = read_csv(files.transfer)
     return {
         "atlas": atlas,
         "criticism": files.criticism,
@@ -64,7 +66,8 @@ def index_context(
         "queries": [read_json(path) for path in files.queries.values()],
         "folds": [{"name": fold, **read_json(path)} for fold, path in files.folds.items()],
         "calibration": summarize_calibration(read_json(files.calibration)) if files.calibration else None,
-        "transfer": transfer_tables(read_csv(files.transfer), list(files.folds)),
+        "transfer": transfer_tables(transfer, list(files.folds)),
+        "too_good": too_good(transfer),
         "transfer_figure": embed_png(files.transfer_figure),
         "left_out": left_out,
         "contrasts": list(config.get("differential", {}).get("contrasts", {})),
@@ -120,6 +123,19 @@ def summarize_calibration(calibration: dict[str, Any]) -> dict[str, Any]:
             )
         ],
     }
+
+
+def too_good(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the labels made elsewhere that are right in nearly all held-out cells, by model and accuracy.
+
+    They may have been made from the labels that they are compared with.
+
+    Args:
+        scores: transfer.csv.
+    """
+    finest = (scores["split"] == ALL_FOLDS["split"]) & (scores["level"] == 1)
+    rows = scores[finest & (scores["source"] == EXTERNAL) & (scores["accuracy"] >= TOO_GOOD)]
+    return rows[["model", "accuracy"]].to_dict("records")
 
 
 def transfer_tables(scores: pd.DataFrame, folds: list[str]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -35,6 +35,7 @@ class QueryFiles:
         novel: novel_groups, novel_cells and novel_figure, where groups of novel cells were searched.
         known_labels: known_labels.json, where there are known labels and an annotation.
         scores: scores.csv and confusion.csv, where there are known labels.
+        votes: votes.json, by source of labels that were made elsewhere.
     """
 
     check: str
@@ -49,6 +50,7 @@ class QueryFiles:
     novel: dict[str, str] = field(default_factory=dict)
     known_labels: str | None = None
     scores: tuple[str, ...] = ()
+    votes: dict[str, str] = field(default_factory=dict)
 
 
 def query_context(query: str, files: QueryFiles, presence: pd.DataFrame | None, explorer: str) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def query_context(query: str, files: QueryFiles, presence: pd.DataFrame | None, 
         "novel": summarize_novel_groups(files.novel),
         "known_labels": read_json(files.known_labels) if files.known_labels else None,
         "known": known_context(*files.scores) if files.scores else None,
+        "external": {source: read_json(path) for source, path in files.votes.items()},
         "verdict": None,
         "weights": {},
         "weight_heads": [],

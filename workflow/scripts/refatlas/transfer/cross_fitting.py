@@ -20,6 +20,7 @@ from refatlas.transfer.evidence import (
     Evidence,
     MatchedFiles,
     ModelFiles,
+    as_models,
     known_labels,
     read_evidence,
     stack_evidence,
@@ -62,6 +63,7 @@ def read_held_out(
     hidden: str | None,
     known: list[str],
     real: set[str],
+    external: Mapping[str, str] | None = None,
 ) -> HeldOut:
     """Return the held-out cells of one split.
 
@@ -73,13 +75,15 @@ def read_held_out(
         hidden: path of the measures of hidden labels; None if there are none.
         known: labels of the whole reference.
         real: batches of the reference.
+        external: of each source of labels made elsewhere, path of labels.parquet. What the split's reference has seen
+            does not follow from these.
     """
     table = pd.read_parquet(cells)
     seen = known_labels(files["labels"] for files in models.values())
     return HeldOut(
         split,
         table,
-        read_evidence(split, table["batch"], models, matched, known),
+        read_evidence(split, table["batch"], {**models, **as_models(external)}, matched, known),
         table["label"].isin(seen).to_numpy(),
         pd.read_parquet(hidden) if hidden else pd.DataFrame(columns=["hidden"]),
         not set(table["batch"].astype(str)) <= real,
@@ -87,7 +91,10 @@ def read_held_out(
 
 
 def read_splits(
-    labels: Mapping[str, Mapping[str, str]], files: Mapping[str, Mapping[str, str]], reference: pd.DataFrame
+    labels: Mapping[str, Mapping[str, str]],
+    files: Mapping[str, Mapping[str, str]],
+    reference: pd.DataFrame,
+    external: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[HeldOut]:
     """Return the held-out cells of all splits.
 
@@ -96,6 +103,7 @@ def read_splits(
         files: of each split, paths of matched_labels, matched_measures, matched_agreement, cells and,
             for folds to learn from, hidden.
         reference: the reference's cells, with keep, batch and label columns.
+        external: path of labels.parquet of each split and source of labels made elsewhere.
     """
     known = sorted(reference.loc[reference["keep"], "label"].dropna().unique())
     real = set(reference["batch"].astype(str))
@@ -108,6 +116,7 @@ def read_splits(
             files[split].get("hidden"),
             known,
             real,
+            (external or {}).get(split),
         )
         for split, models in labels.items()
     ]

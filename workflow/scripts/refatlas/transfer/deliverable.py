@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from refatlas.errors import InputError
+from refatlas.transfer.external_labels import EXTERNAL
 from refatlas.transfer.label_table import pick
 from refatlas.transfer.prediction_sets import join_set, set_sizes
 
@@ -41,7 +42,7 @@ def deliverable(
     Args:
         cells: the query's cells.parquet.
         delivered: its delivered.parquet.
-        tables: labels.parquet of each model.
+        tables: labels.parquet of each model, and of each source of labels made elsewhere.
         min_confidence: least confidence of an assigned label; used without prediction sets only.
         alpha: share of a label's cells whose prediction set may miss it.
         verdict: verdict.json.
@@ -61,7 +62,7 @@ def deliverable(
     for model, table in tables.items():
         for source in table["source"].unique():
             found = pick(table, source).loc[cells.index]
-            prefix = model if source == "knn" else f"{model}_{source}"
+            prefix = model if source in ("knn", EXTERNAL) else f"{model}_{source}"
             rows[f"{prefix}_label"], rows[f"{prefix}_confidence"] = found["label"], found["confidence"].round(6)
     return rows
 

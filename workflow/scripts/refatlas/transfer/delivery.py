@@ -10,7 +10,7 @@ import pandas as pd
 from refatlas.transfer.accuracy import Estimate, estimate_accuracy
 from refatlas.transfer.calibration import calibrated, pool, temper_to
 from refatlas.transfer.conformal import prediction_sets
-from refatlas.transfer.evidence import Evidence, MatchedFiles, ModelFiles, known_labels, read_evidence
+from refatlas.transfer.evidence import Evidence, MatchedFiles, ModelFiles, as_models, known_labels, read_evidence
 from refatlas.transfer.hierarchy import hierarchy
 from refatlas.transfer.label_levels import labels_of_all_levels
 from refatlas.transfer.label_table import label_table
@@ -56,6 +56,7 @@ def combine(
     learned: dict[str, Any] | None,
     novel: float,
     source: str | None,
+    external: Mapping[str, str] | None = None,
 ) -> tuple[Delivery, pd.DataFrame]:
     """Return one label per query cell from all sources, and label and confidence of every source.
 
@@ -68,10 +69,11 @@ def combine(
             uncalibrated.
         novel: novelty from which a cell is novel.
         source: which sources to pool without folds (see `pooled_sources`).
+        external: of each source of labels made elsewhere, path of labels.parquet.
     """
     parents = hierarchy(reference)
     known = learned["labels"] if learned else known_labels(files["labels"] for files in models.values())
-    evidence = read_evidence(ATLAS, cells["batch"], models, matched, known)
+    evidence = read_evidence(ATLAS, cells["batch"], {**models, **as_models(external)}, matched, known)
     if learned is None:
         delivery = deliver_uncalibrated(evidence, source, parents)
         print("the labels are delivered uncalibrated, because evaluation.folds is 0")
@@ -181,11 +183,15 @@ def deliver_uncalibrated(evidence: Evidence, source: str | None, parents: pd.Dat
 def sources_table(evidence: Evidence, learned: Mapping[str, Any] | None, shares: pd.DataFrame) -> pd.DataFrame:
     """Return label and calibrated confidence of every source, one row per cell and source.
 
-    The source "delivered" has the delivered probabilities of all labels besides.
+    The source "delivered" has the delivered probabilities of all labels besides. Where a source has no vote, label and
+    confidence are missing.
     """
     tables = [label_table(evidence.cells, "delivered", list(shares.columns), shares.to_numpy())]
     for name, calibrator in (learned["sources"] if learned else {}).items():
-        table = label_table(evidence.cells, name, evidence.labels, calibrated(evidence.sources[name], calibrator))
+        p = evidence.sources[name]
+        table = label_table(evidence.cells, name, evidence.labels, calibrated(p, calibrator))
+        # A label made elsewhere may be missing.
+        table.loc[~p.any(axis=1), ["label", "confidence"]] = [None, np.nan]
         tables.append(table[["cell", "source", "label", "confidence"]])
     return pd.concat(tables, ignore_index=True)
 

@@ -53,6 +53,15 @@ class Evidence:
         )
 
 
+def as_models(external: Mapping[str, str] | None) -> dict[str, dict[str, str]]:
+    """Return the files of labels that were made elsewhere as those of models, which have nothing but labels.
+
+    Args:
+        external: path of labels.parquet of each such source; None if there are none.
+    """
+    return {name: {"labels": path} for name, path in (external or {}).items()}
+
+
 def read_evidence(
     split: str, batches: pd.Series, models: ModelFiles, matched: MatchedFiles, known: list[str]
 ) -> Evidence:

@@ -58,7 +58,8 @@ def parent_sums(p: np.ndarray, codes: np.ndarray, n_parents: int) -> np.ndarray:
 
 
 def coarser(shares: pd.DataFrame, parents: pd.Series) -> pd.DataFrame:
-    """Return the likeliest parent of each cell and its probability; the label is missing for a group without a name.
+    """Return the likeliest parent of each cell and its probability; the label is missing for a group without a name,
+    and for a cell without probabilities.
 
     Args:
         shares: probabilities, cells × labels.
@@ -68,5 +69,7 @@ def coarser(shares: pd.DataFrame, parents: pd.Series) -> pd.DataFrame:
     sums = parent_sums(shares.to_numpy(), codes, len(names))
     best = sums.argmax(axis=1)
     label = np.array(names, dtype=object)[best]
+    # A label that was made elsewhere may be missing: then all probabilities are 0.
+    label[sums.max(axis=1) == 0] = None
     confidence = np.where([name is not None for name in label], sums.max(axis=1), np.nan)
     return pd.DataFrame({"label": label, "confidence": confidence}, index=shares.index)

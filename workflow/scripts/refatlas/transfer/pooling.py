@@ -16,9 +16,13 @@ from refatlas.transfer.calibration import (
 )
 from refatlas.transfer.conformal import fit_sets
 from refatlas.transfer.evidence import BASELINE, MATCHED, Evidence
+from refatlas.transfer.external_labels import EXTERNAL
 
 # A source loses half of its weight where its disagreement exceeds that in held-out batches by this much.
 HALF_WEIGHT = 0.05
+# Begin of the names of candidates with labels that were made elsewhere. No name of a source or model has a space.
+WITH = "with "
+WITH_ALL = f"{WITH}all external"
 
 
 def learn(
@@ -78,7 +82,9 @@ def choose_weights(
     weights. "balanced" is taken unless another is better by more than one standard error over the
     groups. What is best within one study need not be in the next: unless the groups are different
     studies, only "matched" or one of its sources may take its place, because the matched baseline
-    alone is made to be comparable between studies.
+    alone is made to be comparable between studies. Labels made elsewhere are part of no candidate of these: how good
+    they are is not known beforehand. "with NAME" and "with all external" add them to the first candidate, and may take
+    its place as well.
 
     Args:
         parts: calibrated probabilities of each source, shape (n_cells, n_labels).
@@ -96,7 +102,7 @@ def choose_weights(
         learned = [fit_pool([parts[n][~test] for n in names], truth[~test]) for test in tests]
         losses["learned"] = np.array([_loss(parts, w, truth, test) for w, test in zip(learned, tests, strict=True)])
     first = next(iter(losses))
-    eligible = [name for name in losses if studies or name == first or name.startswith(MATCHED)]
+    eligible = [name for name in losses if studies or name == first or name.startswith((MATCHED, WITH))]
 
     def handicap(candidate: str) -> float:
         difference = losses[candidate] - losses[first]
@@ -110,18 +116,37 @@ def choose_weights(
 def fixed_candidates(names: list[str]) -> dict[str, np.ndarray]:
     """Return the candidates without anything to learn; the first is the one to beat.
 
-    The baseline itself is not part of "balanced": it is the matched baseline without matching.
+    The baseline itself is not part of "balanced": it is the matched baseline without matching. Nor are labels made
+    elsewhere (see `with_external`).
     """
     models = np.array([name.split(":")[0] for name in names])
+    external = np.array([name.endswith(f":{EXTERNAL}") for name in names])
     matched = np.array(models == MATCHED, dtype=float)
-    others = np.array((models != MATCHED) & (models != BASELINE), dtype=float)
+    others = np.array((models != MATCHED) & (models != BASELINE) & ~external, dtype=float)
     found: dict[str, np.ndarray] = {}
     if matched.any() and others.any():
         found["balanced"] = matched / matched.sum() / 2 + others / others.sum() / 2
     if matched.any():
         found[MATCHED] = matched / matched.sum()
+    if found:
+        found |= with_external(next(iter(found.values())), models, external, 2 + bool(others.any()))
     found["all"] = np.full(len(names), 1 / len(names))
     return found | {name: np.eye(len(names))[i] for i, name in enumerate(names)}
+
+
+def with_external(first: np.ndarray, models: np.ndarray, external: np.ndarray, n_parts: int) -> dict[str, np.ndarray]:
+    """Return the candidates that give labels made elsewhere a share of the weight: each alone, and all together.
+
+    Args:
+        first: weights of the candidate that they are added to, shape (n_sources,).
+        models: model of each source.
+        external: mask of the sources that are labels made elsewhere.
+        n_parts: number of parts that have the same weight, the labels made elsewhere among them.
+    """
+    added = {f"{WITH}{models[i]}": np.eye(len(models))[i] for i in np.flatnonzero(external)}
+    if len(added) > 1:
+        added[WITH_ALL] = external / external.sum()
+    return {name: first * (1 - 1 / n_parts) + weights / n_parts for name, weights in added.items()}
 
 
 def _loss(parts: Mapping[str, np.ndarray], weights: np.ndarray, truth: np.ndarray, test: np.ndarray) -> float:
