@@ -185,7 +185,7 @@ def test_an_interval_has_about_the_width_of_the_sampling_error():
     # The difference of two accuracies over the same cells, of which a tenth differs: its error is known.
     draws = [
         scores_of(made_cells(0.2, seed=i))["accuracy"] - scores_of(made_cells(0.1, seed=i))["accuracy"]
-        for i in range(100)
+        for i in range(60)
     ]
     found = gain(made_cells(0.1, seed=0), made_cells(0.2, seed=0), 0)["macro_f1"]
     assert (found["high"] - found["low"]) / (2 * 1.96) == pytest.approx(np.std(draws), rel=0.35)
