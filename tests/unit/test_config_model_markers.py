@@ -39,7 +39,11 @@ def test_markers_get_their_defaults():
 @pytest.mark.parametrize(
     ("markers", "config", "message"),
     [
-        ({"models": ["gone"]}, {}, r": models: 'gone' is not in models; name models of the types scvi, scanvi, totalvi"),
+        (
+            {"models": ["gone"]},
+            {},
+            r": models: 'gone' is not in models; name models of the types scvi, scanvi, totalvi",
+        ),
         ({"models": ["maps"]}, {}, r": models: 'maps' is of type trvae; .*\(there are: scvi\)"),
         ({"models": ["scvi"], "groups": ["clusters"]}, {"clusters": {"resolutions": []}}, ": groups: clusters are"),
         ({"models": ["scvi"], "cells": 5}, {}, ": cells: 5 is less than the minimum of 20"),

@@ -35,7 +35,11 @@ class StandIn:
         self.seen.append((features, rows, rest, seed))
         sign = 1 if LABELS[rows[0]] == "B" else -1
         changes = np.array([2.0, -1.0, 0.1, 0.0]) * sign
-        found = {"log2_fold_change": changes, "probability": [0.99, 0.9, 0.9, 0.1], "differs": [True, True, False, False]}
+        found = {
+            "log2_fold_change": changes,
+            "probability": [0.99, 0.9, 0.9, 0.1],
+            "differs": [True, True, False, False],
+        }
         return pd.DataFrame({**found, "mean_in": 1.0, "mean_out": 1.0}, index=GENES)
 
 
@@ -56,9 +60,11 @@ def test_sides_are_bounded_and_do_not_depend_on_other_groups():
     names = group_names(LABELS)
     rows, rest = draw_sides(names, "B", 20, seed=0)
     assert len(rows) == len(rest) == 20
-    assert (names[rows] == "B").all() and set(names[rest]) <= {"T", "rare"}
+    assert (names[rows] == "B").all()
+    assert set(names[rest]) <= {"T", "rare"}
     again = draw_sides(np.where(names == "T", "other", names), "B", 20, seed=0)
-    assert np.array_equal(again[0], rows) and np.array_equal(again[1], rest)
+    assert np.array_equal(again[0], rows)
+    assert np.array_equal(again[1], rest)
     assert not np.array_equal(draw_sides(names, "B", 20, seed=1)[0], rows)
     allowed = np.arange(80) % 2 == 0
     assert all((side % 2 == 0).all() for side in draw_sides(names, "B", 20, 0, allowed))
@@ -69,7 +75,9 @@ def test_numbers_of_clusters_are_text():
 
 
 def test_ranks_are_of_what_is_higher():
-    changes = pd.DataFrame({"log2_fold_change": [1.0, 3.0, -2.0, 0.5], "probability": [0.9, 0.9, 1.0, 0.95]}, index=GENES)
+    changes = pd.DataFrame(
+        {"log2_fold_change": [1.0, 3.0, -2.0, 0.5], "probability": [0.9, 0.9, 1.0, 0.95]}, index=GENES
+    )
     assert ranked(changes)["rank"].to_numpy(dtype=object, na_value=None).tolist() == [3, 2, None, 1]
 
 
@@ -84,7 +92,12 @@ def test_every_group_is_compared_with_the_rest_unless_it_has_few_cells():
     assert [len(rows) for _, rows, _, _ in model.seen] == [25, 25]
     assert set(found["label"]) == {"B", "T"}
     assert list(found.loc[found["label"] == "B", "symbol"]) == ["CD19", "g2", "g3", "g4"]
-    assert found.loc[found["label"] == "T", "rank"].to_numpy(dtype=object, na_value=None).tolist() == [None, 1, None, None]
+    assert found.loc[found["label"] == "T", "rank"].to_numpy(dtype=object, na_value=None).tolist() == [
+        None,
+        1,
+        None,
+        None,
+    ]
 
 
 def test_proteins_are_compared_among_cells_that_measured_them():
@@ -98,7 +111,8 @@ def test_proteins_are_compared_among_cells_that_measured_them():
 def test_a_model_without_any_comparison_gives_an_empty_table():
     found, sides = model_markers(StandIn(), LABELS.where(LABELS == "rare"), pd.Series(dtype=str), 10, 0)
     whole = with_plain(found, plain_markers(plain_table(), "label", pd.Index(GENES)))
-    assert len(whole) == 0 and list(whole.columns) == COLUMNS
+    assert len(whole) == 0
+    assert list(whole.columns) == COLUMNS
     table = agreement(whole, sides, group_names(LABELS), np.full(80, "a"))
     assert table["differ"].isna().all()
     assert plot_changes(whole, table, "scvi").axes[0].get_title() == "no group can be compared"

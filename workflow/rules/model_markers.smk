@@ -17,7 +17,10 @@ rule find_model_markers:
             "<results>/reference/models/{model}/model_markers/{grouping}.png",
             caption="../report/model_markers.rst",
             category="Reference",
-            labels={"model": "{model}", "figure": "markers of {grouping} by the model"},
+            labels={
+                "model": "{model}",
+                "figure": "markers of {grouping} by the model",
+            },
         ),
     log:
         "<logs>/find_model_markers/{model}/{grouping}.log",

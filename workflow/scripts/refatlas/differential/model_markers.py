@@ -87,8 +87,9 @@ def model_markers(
     for group, features, rows, rest in _sides(model, names, n_cells, seed):
         allowed = model.rows_of(features)
         known = pd.notna(names) & allowed
-        side = {"label": group, "features": features, "cells": int((known & (names == group)).sum())}
-        side |= {"other_cells": int(known.sum()) - side["cells"], "drawn": len(rows), "other_drawn": len(rest)}
+        n_own = int((known & (names == group)).sum())
+        side = {"label": group, "features": features, "cells": n_own}
+        side |= {"other_cells": int(known.sum()) - n_own, "drawn": len(rows), "other_drawn": len(rest)}
         few = min(len(rows), len(rest)) < LEAST_CELLS
         sides.append({**side, "note": f"fewer than {LEAST_CELLS} cells on one side" if few else ""})
         if few:
@@ -173,7 +174,7 @@ def agreement(markers: pd.DataFrame, sides: pd.DataFrame, names: np.ndarray, bat
         higher by both, at most MAX_MARKERS), top_shared (share of the model's first `top` genes that are among the
         plain test's first), top_by_chance (expected share of two independent orders), spearman (of the changes).
     """
-    parts = {key: part for key, part in markers.groupby(["label", "features"])}
+    parts = dict(markers.groupby(["label", "features"]))
     rows = []
     for side in sides.to_dict("records"):
         n_batches = shared_batches(names, batches, side["label"])

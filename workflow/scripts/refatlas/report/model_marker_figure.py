@@ -9,7 +9,12 @@ from refatlas.plots import apply_style
 
 N_PANELS, N_COLUMNS = 12, 4
 BOTH, MODEL, PLAIN, OTHER = "#c2410c", "#1d4ed8", "#15803d", "#c4c8ce"
-KEYS = {BOTH: "first genes of both", MODEL: "of the model alone", PLAIN: "of the plain test alone", OTHER: "other genes"}
+KEYS = {
+    BOTH: "first genes of both",
+    MODEL: "of the model alone",
+    PLAIN: "of the plain test alone",
+    OTHER: "other genes",
+}
 
 
 def plot_changes(markers: pd.DataFrame, agreement: pd.DataFrame, model: str) -> Figure:

@@ -42,7 +42,9 @@ def model_marker_context(
 
 def _rows(agreement: pd.DataFrame, top: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per group and kind of features, with the symbols of the first genes."""
-    first = top[top["rank"] <= N_GENES].groupby(["label", "features"])["symbol"].apply(lambda names: list(map(str, names)))
+    first = (
+        top[top["rank"] <= N_GENES].groupby(["label", "features"])["symbol"].apply(lambda names: list(map(str, names)))
+    )
     rows = agreement.astype(object).where(agreement.notna(), None).to_dict("records")
     return [{**_whole(row), "first": first.get((row["label"], row["features"]), [])} for row in rows]
 
