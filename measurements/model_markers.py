@@ -68,7 +68,9 @@ def plain(cells: ad.AnnData, folder: Path) -> pd.DataFrame:
     row = {**ROW, "path": str(folder / "cells.h5ad")}
     found = scan_file(open_row(row), "k", row, NO_LIMITS, [])
     dataset = MarkerDataset(row, found.cells[CELL_COLUMNS], found.genes)
-    return find_markers([dataset], merge_genes([found.genes]), found.cells[["label"]], 2000)
+    markers = find_markers([dataset], merge_genes([found.genes]), found.cells[["label"]], 2000)
+    # The model's genes have the names of the file's index.
+    return markers.assign(gene=markers["symbol"])
 
 
 def compare(cells: ad.AnnData, folder: Path, n_samples: int) -> None:

@@ -174,7 +174,7 @@ def agreement(markers: pd.DataFrame, sides: pd.DataFrame, names: np.ndarray, bat
         higher by both, at most MAX_MARKERS), top_shared (share of the model's first `top` genes that are among the
         plain test's first), top_by_chance (expected share of two independent orders), spearman (of the changes).
     """
-    parts = dict(markers.groupby(["label", "features"]))
+    parts = dict(iter(markers.groupby(["label", "features"])))
     rows = []
     for side in sides.to_dict("records"):
         n_batches = shared_batches(names, batches, side["label"])

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from refatlas.plots import apply_style
 
 N_PANELS, N_COLUMNS = 12, 4
+# Plain fold changes beyond it, of genes that one side has no count of, are drawn there.
+FARTHEST = 10
 BOTH, MODEL, PLAIN, OTHER = "#c2410c", "#1d4ed8", "#15803d", "#c4c8ce"
 KEYS = {
     BOTH: "first genes of both",
@@ -38,13 +40,12 @@ def plot_changes(markers: pd.DataFrame, agreement: pd.DataFrame, model: str) -> 
         colors = _colors(part, int(row["top"]))
         for color in (OTHER, PLAIN, MODEL, BOTH):
             own = part[colors == color]
-            ax.scatter(
-                own["plain_log2_fold_change"], own["log2_fold_change"], s=7, color=color, linewidths=0, rasterized=True
-            )
+            plain = own["plain_log2_fold_change"].clip(-FARTHEST, FARTHEST)
+            ax.scatter(plain, own["log2_fold_change"], s=7, color=color, linewidths=0, rasterized=True)
         ax.axhline(0, color="black", linewidth=0.5)
         ax.axvline(0, color="black", linewidth=0.5)
         ax.set(xlabel="log2 fold change, plain test", ylabel=f"by {_short(model, 18)}")
-        ax.set_title(f"{_short(row['group'])}: ρ = {row['spearman']:.2f}", fontsize=9)
+        ax.set_title(f"{_short(row['label'])}: ρ = {row['spearman']:.2f}", fontsize=9)
     for color, words in KEYS.items():
         axes.flat[0].scatter([], [], s=16, color=color, label=words)
     if len(shown):
