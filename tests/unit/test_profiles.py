@@ -31,7 +31,8 @@ def test_every_rule_requests_more_memory_when_it_is_retried():
         for line in path.read_text().splitlines()
         if "mem_mb=" in line
     ]
-    functions = "scaled_mem_mb", "training_mem_mb", "mapping_mem_mb", "describing_mem_mb", "criticism_mem_mb"
+    functions = ("scaled_mem_mb", "training_mem_mb", "mapping_mem_mb", "describing_mem_mb", "criticism_mem_mb")
+    functions += ("marker_mem_mb",)
     assert requested
     assert [line for line in requested if not re.fullmatch(rf"mem_mb=({'|'.join(functions)})\(.*\),", line)] == []
 
