@@ -34,7 +34,7 @@ def test_every_rule_requests_more_memory_when_it_is_retried():
         if "mem_mb=" in line
     ]
     functions = "scaled_mem_mb", "training_mem_mb", "mapping_mem_mb", "describing_mem_mb", "criticism_mem_mb"
-    functions += ("trial_mem_mb",)
+    functions += ("trial_mem_mb", "marker_mem_mb")
     assert requested
     assert [line for line in requested if not re.fullmatch(rf"mem_mb=({'|'.join(functions)})\(.*\),", line)] == []
 

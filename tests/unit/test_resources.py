@@ -73,3 +73,14 @@ def test_a_type_without_use_for_a_gpu_requests_less_time(model, requested):
         on_cpu=resources.minutes(10),
     )
     assert runtime(SimpleNamespace(model=model), None, 2) == requested
+
+
+def test_markers_by_models_ask_for_draws_and_drawn_cells_and_twice_as_much_at_a_retry(stored):
+    files = SimpleNamespace(counts=stored, model=stored)
+    first, again = (resources.marker_mem_mb(500, 5000)(None, files, attempt) for attempt in (1, 2))
+    assert again == pytest.approx(2 * first, abs=1)
+    # Measured: 1,403 MB with 5,000 draws of 1,287 genes.
+    assert 1403 < first < 4000
+    assert first - resources.marker_mem_mb(500, 1000)(None, files, 1) == pytest.approx(
+        12 * 4000 * 4000 * 4 / 1e6, abs=1
+    )

@@ -86,6 +86,7 @@ from refatlas.config.folds import (
     limit_epochs,
 )
 from refatlas.config.label_map import read_label_map
+from refatlas.config.model_markers import require_possible_markers
 from refatlas.config.labels import (
     check_label_levels,
     has_labels,
@@ -119,6 +120,7 @@ from refatlas.resources import (
     criticism_mem_mb,
     describing_mem_mb,
     mapping_mem_mb,
+    marker_mem_mb,
     minutes,
     minutes_by_type,
     scaled_mem_mb,
@@ -197,6 +199,12 @@ if EXPRESSION:
         PAIRS = counterfactual_pairs(EXPRESSION["counterfactual"], DATASETS, QUERIES)
     except InputError as error:
         raise WorkflowError(str(error)) from None
+# Markers by trained models, where they are asked for.
+MARKERS = CONFIG.get("differential", {}).get("markers", {})
+try:
+    require_possible_markers(CONFIG, LABELLED, bool(ATLAS))
+except InputError as error:
+    raise WorkflowError(str(error)) from None
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
 N_LEVELS = max(
@@ -633,6 +641,36 @@ def updated_trees():
         name=CONFIG["tree"]["update"],
         model=CONFIG["tree"]["models"],
     )
+
+
+def groups_of_markers(wildcards):
+    """The markers of the plain test that those of a {model} are compared with, and the clusters where these are the groups."""
+    if wildcards.grouping == "labels":
+        return {"plain": "<results>/reference/label_markers.parquet"}
+    folder = f"<results>/reference/models/{wildcards.model}"
+    return {
+        "plain": f"{folder}/markers.parquet",
+        "clusters": f"{folder}/clusters.parquet",
+        "stability": f"{folder}/cluster_stability.csv",
+    }
+
+
+def of_model_markers(**names):
+    """A file of each kind, model and grouping of the markers by models, named "kind:model:grouping"."""
+    folder = "<results>/reference/models/{}/model_markers"
+    return {
+        f"{kind}:{model}:{grouping}": f"{folder}/{name}".format(
+            model, grouping=grouping
+        )
+        for kind, name in names.items()
+        for model in MARKERS["models"]
+        for grouping in MARKERS["groups"]
+    }
+
+
+def page_of_model_markers():
+    """Their page; nothing where they are not asked for."""
+    return ["<results>/report/model_markers.html"] if MARKERS else []
 
 
 def query_in(pair):

@@ -82,6 +82,7 @@ rule record_provenance:
         updated_trees=updated_trees(),
         contrasts=contrast_pages(),
         expression=page_of_expression(),
+        model_markers=page_of_model_markers(),
     output:
         provenance="<results>/provenance.json",
     log:

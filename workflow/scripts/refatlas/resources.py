@@ -184,6 +184,22 @@ def criticism_mem_mb(max_cells: int, n_samples: int) -> Callable:
     return mem_mb
 
 
+def marker_mem_mb(cells: int, n_samples: int) -> Callable:
+    """Return the memory of find_model_markers: a model, the drawn cells, and draws of both sides with their pairs.
+
+    Args:
+        cells: drawn of each side. n_samples: draws of each side.
+    """
+
+    def mem_mb(wildcards, input, attempt):
+        # Some twelve arrays of draws × genes are in memory at once, float32 (tests measure it).
+        draws_mb = 12 * n_samples * CRITICIZED_GENES * 4 / 1e6
+        kept_mb = min(2 * cells * CRITICIZED_GENES * 8 / 1e6, COPIES * _counts_mb(input.counts))
+        return int((IMPORTED_MB + draws_mb + 2 * kept_mb + 2 * megabytes([input.model])) * 2 ** (attempt - 1))
+
+    return mem_mb
+
+
 def machine_mb() -> float:
     """Return the memory of this machine, or of the container that the job runs in, in MB."""
     limit = Path("/sys/fs/cgroup/memory.max")

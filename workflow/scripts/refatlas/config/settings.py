@@ -11,6 +11,7 @@ from refatlas.config.criticism import complete_criticism
 from refatlas.config.expression import complete_expression
 from refatlas.config.external_labels import complete_external_labels
 from refatlas.config.folds import folds, require_valid_folds
+from refatlas.config.model_markers import complete_markers
 from refatlas.config.schema_files import load_schema
 from refatlas.config.tuning import complete_tuning
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
@@ -58,13 +59,18 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         del config["genes"]["previous_symbols"]
     _check_annotating(config)
     # The whole configuration is a param of rules, so a section that asks for nothing is left out.
-    if config["differential"]["contrasts"]:
-        config["differential"] = complete_contrasts(config["differential"])
-    else:
-        del config["differential"]
+    _complete_differential(config)
     complete_external_labels(config, _taken_names(config["models"]))
     complete_expression(config)
     return complete_tuning(complete_criticism(config))
+
+
+def _complete_differential(config: dict[str, Any]) -> None:
+    """Check the section `differential` of a complete configuration, in place; without content it is removed."""
+    section = complete_markers(config["differential"], config)
+    config["differential"] = complete_contrasts(section) if section["contrasts"] else section
+    if not section["contrasts"] and "markers" not in section:
+        del config["differential"]
 
 
 def _check_start(config: dict[str, Any]) -> None:

@@ -73,6 +73,7 @@ def index_context(
         "contrasts": list(config.get("differential", {}).get("contrasts", {})),
         "deliver": config["deliver"],
         "expression": "expression" in config,
+        "model_markers": "markers" in config.get("differential", {}),
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }

@@ -1,0 +1,111 @@
+"""Markers by scVI and totalVI on real cells: the numbers of scvi-tools called by hand, after a few epochs."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from refatlas.differential.model_markers import draw_sides, group_names, model_markers
+from refatlas.io.model_counts import counts_writer, read_counts
+from refatlas.models.interface import JobContext
+from refatlas.models.marker_model import MarkerModel
+from refatlas.models.model_files import save_model
+from refatlas.models.registry import MODEL_TYPES
+
+pytestmark = pytest.mark.slow
+SETTINGS = {"n_samples": 2000, "delta": 0.25, "fdr": 0.05, "batch_correction": True}
+N_GENES = 300
+WITHOUT = "pbmc5k_v3"
+
+
+def settings_of(kind: str, epochs: int) -> dict:
+    """Return the settings of a short training."""
+    schema = MODEL_TYPES[kind].settings_schema()
+    found = {section: {name: s["default"] for name, s in part.items()} for section, part in schema.items()}
+    found["train"]["max_epochs"] = epochs
+    return {"type": kind, **found}
+
+
+@pytest.fixture(scope="module")
+def trained(real, tmp_path_factory):
+    """Path of counts of CITE-seq cells, one batch without proteins, and of a scVI and a totalVI trained on them."""
+    folder, data = tmp_path_factory.mktemp("markers"), ad.read_h5ad(real("citeseq_1400c_3batches_14p.h5ad"))
+    x = sparse.csr_matrix(data.X)
+    first = np.sort(np.asarray(x.sum(axis=0)).ravel().argsort()[::-1][:N_GENES])
+    batches = data.obs["batch"].astype(str)
+    obs = pd.DataFrame({"batch": batches, "label": data.obs["cell_type"].astype(str)})
+    genes = pd.DataFrame({"symbol": data.var_names[first], "selected": True}, index=data.var_names[first])
+    proteins = pd.DataFrame(data.obsm["protein_expression"]).copy()
+    proteins.loc[(batches == WITHOUT).to_numpy()] = 0
+    with counts_writer(folder / "counts.h5ad", obs, genes) as writer:
+        writer.append(x[:, first])
+        writer.add_proteins(proteins.set_axis(list(map(str, proteins.columns)), axis=1))
+    for kind, epochs in (("scvi", 12), ("totalvi", 12)):
+        settings = settings_of(kind, epochs)
+        model = MODEL_TYPES[kind].load_class().fit(read_counts(folder / "counts.h5ad"), settings, JobContext())
+        save_model(model, str(folder / kind / "model.pt"), settings)
+    return folder
+
+
+def opened(folder, kind: str, **settings) -> MarkerModel:
+    return MarkerModel(str(folder / kind / "model.pt"), str(folder / "counts.h5ad"), {**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_the_numbers_are_those_of_scvi_tools_on_the_same_cells(trained, correct):
+    model = opened(trained, "scvi", batch_correction=correct)
+    names = group_names(model.cells.obs["label"])
+    rows, rest = draw_sides(names, "B", 100, seed=3)
+    found = model.compare("rna", rows, rest, seed=11)
+    counts = read_counts(trained / "counts.h5ad")
+    cells = counts[np.concatenate([rows, rest])].copy()
+    cells.obs["side"] = ["in"] * len(rows) + ["out"] * len(rest)
+    straight = MODEL_TYPES["scvi"].load_class().load(trained / "scvi" / "model.pt", counts).model
+    torch.manual_seed(11)
+    np.random.seed(11)  # noqa: NPY002
+    by_hand = straight.differential_expression(
+        cells,
+        groupby="side",
+        group1="in",
+        group2="out",
+        mode="change",
+        delta=0.25,
+        fdr_target=0.05,
+        weights="uniform",
+        batch_correction=correct,
+        n_samples_overall=2000,
+        batch_size=512,
+    ).loc[found.index]
+    assert np.array_equal(found["log2_fold_change"], by_hand["lfc_median"])
+    assert np.array_equal(found["probability"], by_hand["proba_de"])
+    assert np.array_equal(found["differs"], by_hand["is_de_fdr_0.05"])
+    assert found["mean_in"].to_numpy() == pytest.approx(1e4 * by_hand["scale1"].to_numpy())
+    # Asked again, the model gives the same: nothing is kept of the cells that it has seen.
+    assert model.compare("rna", rows, rest, seed=11).equals(found)
+    # Swapped sides flip every sign, up to the draws.
+    swapped = model.compare("rna", rest, rows, seed=12)
+    assert np.corrcoef(swapped["log2_fold_change"], -found["log2_fold_change"])[0, 1] > 0.9
+
+
+def test_known_markers_are_found_and_shuffled_labels_have_none(trained):
+    model = opened(trained, "totalvi", n_samples=1000)
+    labels = model.cells.obs["label"].astype(str)
+    groups = labels.where(labels == "CD14 Mono", "other")
+    symbols = model.cells.var["symbol"].astype(str)
+    found, sides = model_markers(model, groups, symbols, 100, seed=0)
+    # Cells of the batch without proteins take no part in their test, and it is no batch that others are decoded as.
+    assert WITHOUT in model.batches["rna"]
+    assert WITHOUT not in model.batches["proteins"]
+    cells = sides.pivot(index="label", columns="features", values="cells")
+    measured = (model.cells.obs["batch"] != WITHOUT).to_numpy()
+    assert cells["proteins"].to_dict() == groups[measured].value_counts().to_dict()
+    own = found[found["label"] == "CD14 Mono"].set_index("gene")
+    genes, proteins = (own[own["features"] == name] for name in ("rna", "proteins"))
+    assert {"LYZ", "S100A9", "S100A8"} <= set(genes.index[(genes["rank"] <= 30).fillna(False)])
+    assert proteins["rank"].idxmin() == "CD14"
+    shuffled = pd.Series(np.random.default_rng(0).permutation(groups), index=groups.index)
+    null, _ = model_markers(model, shuffled, symbols, 100, seed=0)
+    assert null["differs"].sum() == 0
+    assert genes["differs"].sum() >= 10
