@@ -42,7 +42,7 @@ def trained(real, tmp_path_factory):
     with counts_writer(folder / "counts.h5ad", obs, genes) as writer:
         writer.append(x[:, first])
         writer.add_proteins(proteins.set_axis(list(map(str, proteins.columns)), axis=1))
-    for kind, epochs in (("scvi", 12), ("totalvi", 12)):
+    for kind, epochs in (("scvi", 12), ("totalvi", 25)):
         settings = settings_of(kind, epochs)
         model = MODEL_TYPES[kind].load_class().fit(read_counts(folder / "counts.h5ad"), settings, JobContext())
         save_model(model, str(folder / kind / "model.pt"), settings)
