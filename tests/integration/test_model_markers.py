@@ -42,7 +42,7 @@ def trained(real, tmp_path_factory):
     with counts_writer(folder / "counts.h5ad", obs, genes) as writer:
         writer.append(x[:, first])
         writer.add_proteins(proteins.set_axis(list(map(str, proteins.columns)), axis=1))
-    for kind, epochs in (("scvi", 12), ("totalvi", 25)):
+    for kind, epochs in (("scvi", 12), ("drvi", 12), ("totalvi", 25)):
         settings = settings_of(kind, epochs)
         model = MODEL_TYPES[kind].load_class().fit(read_counts(folder / "counts.h5ad"), settings, JobContext())
         save_model(model, str(folder / kind / "model.pt"), settings)
@@ -53,16 +53,16 @@ def opened(folder, kind: str, **settings) -> MarkerModel:
     return MarkerModel(str(folder / kind / "model.pt"), str(folder / "counts.h5ad"), {**SETTINGS, **settings})
 
 
-@pytest.mark.parametrize("correct", [True, False])
-def test_the_numbers_are_those_of_scvi_tools_on_the_same_cells(trained, correct):
-    model = opened(trained, "scvi", batch_correction=correct)
+@pytest.mark.parametrize(("kind", "correct"), [("scvi", True), ("scvi", False), ("drvi", True)])
+def test_the_numbers_are_those_of_scvi_tools_on_the_same_cells(trained, kind, correct):
+    model = opened(trained, kind, batch_correction=correct)
     names = group_names(model.cells.obs["label"])
     rows, rest = draw_sides(names, "B", 100, seed=3)
     found = model.compare("rna", rows, rest, seed=11)
     counts = read_counts(trained / "counts.h5ad")
     cells = counts[np.concatenate([rows, rest])].copy()
     cells.obs["side"] = ["in"] * len(rows) + ["out"] * len(rest)
-    straight = MODEL_TYPES["scvi"].load_class().load(trained / "scvi" / "model.pt", counts).model
+    straight = MODEL_TYPES[kind].load_class().load(trained / kind / "model.pt", counts).model
     torch.manual_seed(11)
     np.random.seed(11)  # noqa: NPY002
     by_hand = straight.differential_expression(
