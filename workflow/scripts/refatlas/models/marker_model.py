@@ -19,7 +19,7 @@ PROTEIN = "_protein"
 
 
 class MarkerModel:
-    """Compares cells by a trained model of type scvi, scanvi or totalvi, reading the compared cells alone.
+    """Compares cells by a trained model of type scvi, scanvi, drvi or totalvi, reading the compared cells alone.
 
     Args:
         file: model.pt of the reference.
