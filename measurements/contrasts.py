@@ -28,6 +28,7 @@ from refatlas.differential import abundance
 from refatlas.differential.comparison import Comparison, compare_labels, label_samples
 from refatlas.differential.design import Design
 from refatlas.differential.gene_sets import gene_set_table
+from refatlas.differential.moderated import Moderated, moderated_tests
 from refatlas.differential.participants import Source
 from refatlas.differential.plan import plan_contrast
 from refatlas.differential.pseudobulk import CountedFile, sum_counts
@@ -183,13 +184,13 @@ def p_of_logit_shares(counts: np.ndarray, design: Design) -> np.ndarray:
     """Return p-values of the logit of shares, with moderated variances."""
     more = counts + 0.5
     logits = special.logit(more / more.sum(axis=1, keepdims=True))
-    return p_of(abundance.moderated_tests(logits, design))
+    return p_of(moderated_tests(logits, design))
 
 
 def p_of_clr(counts: np.ndarray, design: Design) -> np.ndarray:
     """Return p-values of centred log-ratios, with moderated variances."""
     logs = np.log(counts + 0.5)
-    return p_of(abundance.moderated_tests(logs - logs.mean(axis=1, keepdims=True), design))
+    return p_of(moderated_tests(logs - logs.mean(axis=1, keepdims=True), design))
 
 
 def p_of_deseq(counts: np.ndarray, design: Design) -> np.ndarray:
@@ -213,7 +214,7 @@ def p_of_deseq(counts: np.ndarray, design: Design) -> np.ndarray:
     return tested.results_df["pvalue"].fillna(1).to_numpy()
 
 
-def p_of(found: abundance.Moderated) -> np.ndarray:
+def p_of(found: Moderated) -> np.ndarray:
     """Return the two-sided p-values of moderated tests."""
     return 2 * stats.t.sf(np.abs(found.effect / found.standard_error), found.freedom)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 from bundle_runs import map_from_bundle
@@ -13,6 +14,7 @@ from bundle_runs import map_from_bundle
 from conftest import planned, snakemake, write_sheets
 
 FEW = {"max_epochs": 3}
+LABEL = "CD4 T"
 MODELS = {
     "cite": {"type": "totalvi", "train": FEW, "surgery": FEW, "outputs": {"n_samples": 2}},
     "programs": {"type": "expimap", "train": FEW, "surgery": FEW},
@@ -28,6 +30,18 @@ CONFIG = {
     "tree": {"models": ["linear"], "by": "batch"},
     "integration": {"max_cells": 300, "metrics": ["ilisi"]},
     "umap": {"n_epochs": 20},
+    "differential": {
+        "gene_sets": None,
+        "contrasts": {
+            "halves": {
+                "condition": "half",
+                "groups": ["even", "odd"],
+                "sample": "part",
+                "labels": [LABEL],
+                "features": ["cite", "programs"],
+            }
+        },
+    },
 }
 
 
@@ -36,6 +50,9 @@ def folder(real, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cite")
     data = ad.read_h5ad(real("citeseq_1400c_3batches_14p.h5ad"))
     batches = data.obs["batch"].astype(str)
+    # Parts at random are samples of a contrast in which nothing differs.
+    part = np.arange(data.n_obs) % 4
+    data.obs["part"], data.obs["half"] = [f"p{i}" for i in part], np.where(part % 2, "odd", "even")
     data[(batches != "pbmc5k_v3").to_numpy()].copy().write_h5ad(folder / "reference.h5ad")
     data[(batches == "pbmc5k_v3").to_numpy()].copy().write_h5ad(folder / "query.h5ad")
     rows = (
@@ -96,6 +113,32 @@ def test_types_write_their_tables_for_the_atlas_and_not_for_folds(folder):
         "pbmc:malt10k_v3": "reference",
         "pbmc5k:pbmc5k_v3": "query",
     }
+
+
+@pytest.mark.parametrize("model", ["cite", "programs"])
+def test_programs_and_measured_proteins_are_compared_by_sample(folder, model):
+    results = folder / "results"
+    found = pd.read_csv(results / f"differential/halves/models/{model}/features.csv")
+    table = "proteins" if model == "cite" else "scores"
+    values = pd.read_parquet(results / f"reference/models/{model}/tables/{table}.parquet")
+    cells = pd.read_parquet(results / "reference/datasets/pbmc/cells.parquet")
+    labels = cells.loc[cells["keep"] & (cells["label"] == LABEL), ["label"]]
+    if model == "cite":
+        # The query has no proteins: those that the model imputes there have no say.
+        values = np.log2(1 + values)
+    else:
+        query = results / "queries/pbmc5k"
+        own = pd.read_csv(query / "labels.csv").set_axis(pd.read_parquet(query / "cells.parquet").index)
+        labels = pd.concat([labels, own.loc[(own["status"] == "assigned") & (own["label"] == LABEL), ["label"]]])
+        values = pd.concat([values, pd.read_parquet(query / f"models/{model}/tables/{table}.parquet")])
+    planned_cells = pd.read_parquet(results / "differential/halves/cells.parquet")
+    parts = planned_cells["part"].astype(str).loc[labels.index]
+    means = values.loc[labels.index].groupby(parts.to_numpy()).mean()
+    by_hand = means.loc[["p0", "p2"]].mean() - means.loc[["p1", "p3"]].mean()
+    assert set(found["feature"]) == set(values)
+    assert found["difference"].to_numpy() == pytest.approx(by_hand[found["feature"]].to_numpy(), abs=1e-5)
+    assert (found["fdr"] > 0.05).all()
+    assert f'id="features-{model}"' in (results / "report/contrasts/halves.html").read_text()
 
 
 def test_the_report_shows_losses_and_further_figures(folder):

@@ -13,11 +13,10 @@ from refatlas.differential.abundance import (
     abundance_tests,
     compare_abundance,
     count_categories,
-    moderated_tests,
-    moderated_variances,
     query_categories,
     reference_categories,
 )
+from refatlas.differential.moderated import moderated_tests, moderated_variances
 from refatlas.errors import InputError
 
 sys.path.insert(0, str(REPO / "measurements"))

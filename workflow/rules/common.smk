@@ -179,6 +179,12 @@ os.environ.update(
 
 # Contrasts between conditions, none unless the configuration names some.
 CONTRASTS = CONFIG.get("differential", {}).get("contrasts", {})
+# Models whose gene programs or proteins a contrast compares, apart: naming one computes nothing else again.
+FEATURES = {name: contrast["features"] for name, contrast in CONTRASTS.items()}
+CONTRASTS = {
+    name: {key: value for key, value in contrast.items() if key != "features"}
+    for name, contrast in CONTRASTS.items()
+}
 LABELLED = has_labels(DATASETS, ANNOTATION)
 RELABELLED = bool(CONFIG["annotation"] or CONFIG["label_map"])
 if ATLAS:
@@ -540,6 +546,41 @@ def of_compared(datasets=None, queries=None, with_files=True):
         }
 
     return files
+
+
+def compared_features(wildcards):
+    """The tables of a {model}, of the reference and the queries of a {contrast}; of proteins the counts, too."""
+    datasets, queries = COMPARED[wildcards.contrast]
+    sources = ["reference"] if datasets else []
+    sources += [f"queries/{name}" for name in queries]
+    found = {
+        f"tables:{source}": f"<results>/{source}/models/{wildcards.model}/tables"
+        for source in sources
+    }
+    if kind_of_features(wildcards) == "proteins":
+        found |= {
+            f"counts:{source}": f"<results>/{source}/counts.h5ad" for source in sources
+        }
+    return found
+
+
+def kind_of_features(wildcards):
+    """What the tables of a {model} hold for contrasts: programs or proteins."""
+    return MODEL_TYPES[MODELS[wildcards.model]["type"]].compared
+
+
+def features_of_contrast(wildcards):
+    """What a {contrast} finds among programs and proteins, by kind of file and model."""
+    folder = "<results>/differential/{contrast}/models/{model}/features."
+    endings = {"features": "csv", "feature_notes": "json", "feature_figure": "png"}
+    return of_each(
+        FEATURES[wildcards.contrast],
+        "model",
+        {
+            kind: folder.replace("{contrast}", wildcards.contrast) + ending
+            for kind, ending in endings.items()
+        },
+    )
 
 
 def compared_rows(wildcards):

@@ -129,8 +129,48 @@ rule compare_abundance:
         "../scripts/compare_abundance.py"
 
 
+# Of programs and proteins, as a model has them for each cell.
+rule compare_features:
+    input:
+        unpack(
+            of_compared(
+                datasets={"cells": CELLS},
+                queries={"cells": "cells.parquet", "labels": "labels.csv"},
+                with_files=False,
+            )
+        ),
+        unpack(compared_features),
+        cells="<results>/differential/{contrast}/cells.parquet",
+        design="<results>/differential/{contrast}/design.csv",
+    output:
+        features="<results>/differential/{contrast}/models/{model}/features.csv",
+        notes="<results>/differential/{contrast}/models/{model}/features.json",
+        figure=report(
+            "<results>/differential/{contrast}/models/{model}/features.png",
+            caption="../report/features.rst",
+            category="Contrasts",
+            labels={"contrast": "{contrast}", "figure": "features of {model}"},
+        ),
+    log:
+        "<logs>/compare_features/{contrast}/{model}.log",
+    benchmark:
+        "<benchmarks>/compare_features/{contrast}/{model}.tsv"
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=8),
+        runtime=minutes(30),
+    params:
+        revision=revision("compare_features"),
+        contrast=lambda w: CONTRASTS[w.contrast],
+        kind=kind_of_features,
+    script:
+        "../scripts/compare_features.py"
+
+
 rule write_contrast_page:
     input:
+        unpack(features_of_contrast),
         abundance="<results>/differential/{contrast}/abundance.csv",
         abundance_notes="<results>/differential/{contrast}/abundance.json",
         abundance_figure="<results>/differential/{contrast}/abundance.png",

@@ -61,6 +61,7 @@ REVISIONS = {
     "plan_contrast": 1,
     "compare_conditions": 1,
     "compare_abundance": 1,
+    "compare_features": 1,
     "write_contrast_page": 1,
     "find_model_markers": 1,
     "write_model_marker_page": 1,

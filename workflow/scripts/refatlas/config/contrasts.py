@@ -1,12 +1,13 @@
 """Contrasts between conditions, checked before anything runs. Light: Snakemake imports it at every start."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from refatlas.config.schema_files import load_schema
 from refatlas.config.validation import require_name, require_plain_path, validate
 from refatlas.errors import InputError, listed
+from refatlas.models.registry import MODEL_TYPES
 
 REACTOME = "reactome"
 
@@ -47,6 +48,24 @@ def _complete(name: str, contrast: dict[str, Any]) -> dict[str, Any]:
     if design is None and (unknown := [column for column in found["continuous"] if column not in found["covariates"]]):
         raise InputError(f"{where}: continuous: {unknown[0]!r} is not in covariates; add it there")
     return found
+
+
+def require_features(section: dict[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise an InputError if a contrast names a model that has neither gene programs nor proteins.
+
+    Args:
+        section: `differential`, completed. models: of the configuration, completed.
+    """
+    able = [name for name, settings in models.items() if MODEL_TYPES[settings["type"]].compared]
+    for contrast, settings in section["contrasts"].items():
+        for name in settings["features"]:
+            if name not in able:
+                found = f"is of type {models[name]['type']}" if name in models else "is not in models"
+                types = listed(kind for kind, known in MODEL_TYPES.items() if known.compared)
+                raise InputError(
+                    f"config: differential: contrasts: {contrast}: features: {name!r} {found}; name models of the types"
+                    f" {types} (there are: {listed(able)})"
+                )
 
 
 def _check_gene_sets(path: str) -> None:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
 
 from refatlas.differential.design import MIN_SAMPLES, Design, fit_design
+from refatlas.differential.moderated import Moderated, moderated_tests, t_tests
 from refatlas.differential.participants import groups_of
 from refatlas.errors import InputError
 from refatlas.io.labels_csv import read_labels
@@ -22,8 +22,6 @@ from refatlas.io.labels_csv import read_labels
 PSEUDOCOUNT = 0.5
 # Labels of fewer cells by sample, on average, are too rare: their zeros would decide.
 MIN_MEAN_CELLS = 1.0
-# Fewer labels do not show how the variance depends on the number of cells.
-MIN_TREND = 4
 # With fewer samples of a group, only large changes are found.
 FEW_SAMPLES = 4
 ASSIGNED, LOW_QUALITY, UNLABELLED = "assigned", "low_quality", "(unlabelled)"
@@ -31,20 +29,6 @@ TOO_RARE = "fewer cells than one a sample"
 TEST_COLUMNS = ["share_statistic", "share_p_value", "share_fdr"]
 TEST_COLUMNS += ["relative_log2_ratio", "relative_statistic", "relative_p_value", "relative_fdr"]
 ALONE = "no other label has enough cells to compare it with"
-
-
-class Moderated(NamedTuple):
-    """Moderated t-tests of a contrast, one value a label.
-
-    Attributes:
-        effect: of the contrast, on the scale of the values.
-        standard_error: with the moderated variance.
-        freedom: degrees of freedom, of the residuals and of the prior together.
-    """
-
-    effect: np.ndarray
-    standard_error: np.ndarray
-    freedom: float
 
 
 class Abundance(NamedTuple):
@@ -174,7 +158,7 @@ def abundance_tests(counts: np.ndarray, design: Design) -> pd.DataFrame:
     found = pd.DataFrame(np.nan, index=range(counts.shape[1]), columns=TEST_COLUMNS)
     if tested.any():
         share, relative = share_effects(counts, tested, design), relative_effects(counts, tested, design)
-        columns = [*_tests(share), relative.effect / np.log(2), *_tests(relative)]
+        columns = [*t_tests(share), relative.effect / np.log(2), *t_tests(relative)]
         found.loc[tested, TEST_COLUMNS] = np.column_stack(columns)
     return found.assign(left_out=reason)
 
@@ -200,80 +184,8 @@ def relative_effects(counts: np.ndarray, tested: np.ndarray, design: Design) -> 
     )
 
 
-def moderated_tests(values: np.ndarray, design: Design, sizes: np.ndarray | None = None) -> Moderated:
-    """Return the effects of a design by least squares, with variances that are moderated over labels.
-
-    Args:
-        values: shape (n_samples, n_labels).
-        design: of the samples.
-        sizes: mean number of cells of each label, if the variance falls with it: variances are then shrunk to a power
-            of it between 0 (as between donors) and -1 (as of counting); None shrinks them to one value.
-    """
-    matrix = design.matrix.to_numpy()
-    coefficients = np.linalg.lstsq(matrix, values, rcond=None)[0]
-    freedom = len(matrix) - matrix.shape[1]
-    variances = ((values - matrix @ coefficients) ** 2).sum(axis=0) / freedom
-    expected = np.ones_like(variances) if sizes is None else _trend(variances, sizes)
-    moderated, prior = moderated_variances(variances / expected, freedom)
-    unscaled = design.contrast @ np.linalg.inv(matrix.T @ matrix) @ design.contrast
-    # Never more freedom than all labels have together.
-    total = min(freedom + prior, freedom * values.shape[1])
-    return Moderated(design.contrast @ coefficients, np.sqrt(moderated * expected * unscaled), total)
-
-
-def _trend(variances: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return what variances are expected to be by the sizes, up to a factor."""
-    log_sizes = np.log(sizes) - np.log(sizes).mean()
-    spread = log_sizes @ log_sizes
-    if len(sizes) < MIN_TREND or not spread > 0 or not (variances > 0).any():
-        return np.ones_like(variances)
-    return np.exp(log_sizes * np.clip(log_sizes @ _logs(variances) / spread, -1, 0))
-
-
-def _logs(variances: np.ndarray) -> np.ndarray:
-    """Return logarithms; a variance of zero has none, and gets limma's limit."""
-    return np.log(np.maximum(variances, 1e-5 * np.median(variances[variances > 0])))
-
-
-def moderated_variances(variances: np.ndarray, freedom: int) -> tuple[np.ndarray, float]:
-    """Return variances shrunk to what labels have in common, and the degrees of freedom of that prior (limma's eBayes).
-
-    The prior is a scaled inverse chi-squared distribution, by the mean and variance of the logarithms (Smyth 2004,
-    section 6.2).
-
-    Args:
-        variances: of the residuals, one a label.
-        freedom: degrees of freedom of each.
-    """
-    if len(variances) < 2 or not (variances > 0).any():
-        return variances, 0.0
-    logs = _logs(variances) - special.digamma(freedom / 2) + np.log(freedom / 2)
-    excess = logs.var(ddof=1) - special.polygamma(1, freedom / 2)
-    if excess <= 0:
-        return np.full_like(variances, np.exp(logs.mean())), np.inf
-    half = _trigamma_inverse(float(excess))
-    common = np.exp(logs.mean() + special.digamma(half) - np.log(half))
-    return (2 * half * common + freedom * variances) / (2 * half + freedom), 2 * half
-
-
-def _trigamma_inverse(value: float) -> float:
-    """Return the number whose trigamma is `value`: between 1 / value and 1 / value + 1 / sqrt(value)."""
-    low, high = 0.5 / value, 1 + 2 / value + 2 / np.sqrt(value)
-    return optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high, xtol=1e-12 * low, rtol=1e-12)
-
-
 def _log2(shares: np.ndarray) -> np.ndarray:
     return np.log2(shares, out=np.full_like(shares, np.nan), where=shares > 0)
-
-
-def _tests(found: Moderated) -> np.ndarray:
-    """Return statistic, p-value and FDR over labels, shape (3, n_labels)."""
-    # Labels whose values do not vary at all do not differ.
-    statistic = np.divide(
-        found.effect, found.standard_error, out=np.zeros_like(found.effect), where=found.standard_error > 0
-    )
-    p_value = 2 * stats.t.sf(np.abs(statistic), found.freedom)
-    return np.stack([statistic, p_value, stats.false_discovery_control(p_value)])
 
 
 def _long(counts: pd.DataFrame, samples: pd.DataFrame, enough: pd.Series, contrast: Mapping[str, Any]) -> pd.DataFrame:

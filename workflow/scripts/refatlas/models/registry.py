@@ -33,6 +33,7 @@ class ModelType:
         multi_gpu: whether it can train on more than one GPU at a time.
         has_tables: whether it has results beyond its latent space; the section `outputs` selects
             them.
+        compared: what of its tables contrasts compare: "programs", "proteins", or nothing ("").
         decodes: whether counts can be drawn from it, and normalised expression, also as if cells were of another
             batch.
         made_elsewhere: whether its latent space is read from the users' files.
@@ -53,6 +54,7 @@ class ModelType:
     from_disk: bool = False
     multi_gpu: bool = False
     has_tables: bool = False
+    compared: str = ""
     decodes: bool = False
     made_elsewhere: bool = False
     init_from: str | None = None
@@ -99,7 +101,11 @@ MODEL_TYPES = {
     ),
     "embedding": ModelType("refatlas.models.embedding:Embedding", uses_gpu=False, from_disk=True, made_elsewhere=True),
     "expimap": ModelType(
-        "refatlas.models.expimap:ExpiMap", scarches_settings.EXPIMAP, has_tables=True, files=("model.gmt",)
+        "refatlas.models.expimap:ExpiMap",
+        scarches_settings.EXPIMAP,
+        has_tables=True,
+        compared="programs",
+        files=("model.gmt",),
     ),
     "trvae": ModelType("refatlas.models.trvae:TrVAE", scarches_settings.TRVAE),
     "scpoli": ModelType(
@@ -114,6 +120,7 @@ MODEL_TYPES = {
         scvi_settings.TOTALVI,
         needs_proteins=True,
         has_tables=True,
+        compared="proteins",
         decodes=True,
         pretrained="TOTALVI",
     ),

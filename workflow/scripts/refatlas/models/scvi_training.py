@@ -36,9 +36,9 @@ LOSSES = (
     "reconstruction_loss_validation",
     "kl_local_train",
     "kl_local_validation",
-    "cycle_loss_train",
-    "cycle_loss_validation",
 )
+# Of SysVI beside them.
+CYCLE_LOSSES = ("cycle_loss_train", "cycle_loss_validation")
 
 
 class RecordEpochs(Callback):
@@ -53,7 +53,8 @@ class RecordEpochs(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the epoch's losses; stop on convergence."""
-        losses = {name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics}
+        known = trainer.callback_metrics
+        losses = {name: float(known[name]) for name in (*LOSSES, *CYCLE_LOSSES) if name in known}
         self.recorder.take(trainer.current_epoch + 1, trainer.max_epochs or 0, losses)
         trainer.should_stop = trainer.should_stop or self.recorder.converged
 

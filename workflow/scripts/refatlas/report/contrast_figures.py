@@ -16,15 +16,17 @@ from refatlas.plots import apply_style
 N_PANELS, N_NAMES, N_COLUMNS, N_ROWS = 12, 8, 3, 40
 # Places of a name beside its point: offset in points, and the side of the name that is there.
 PLACES = [((4, 2), "left"), ((-4, 2), "right"), ((4, -7), "left"), ((-4, -7), "right"), ((0, 5), "center")]
+DIFFERENCES = {"programs": "difference of mean scores", "proteins": "difference of mean log2(1 + counts)"}
 HIGHER, LOWER, OTHER = "#c2410c", "#1d4ed8", "#b0b4ba"
 
 
-def plot_volcanos(genes: pd.DataFrame, contrast: Mapping[str, Any]) -> Figure:
+def plot_volcanos(genes: pd.DataFrame, contrast: Mapping[str, Any], change: str = "log2 fold change") -> Figure:
     """Return the change and its significance of all genes, for the labels with most genes that differ.
 
     Args:
         genes: of the comparison.
         contrast: its settings.
+        change: what the change is.
     """
     test, control = groups_of(contrast)
 
@@ -35,7 +37,7 @@ def plot_volcanos(genes: pd.DataFrame, contrast: Mapping[str, Any]) -> Figure:
         ax.scatter(known["log2_fold_change"], height, c=_colors(known), s=6, linewidths=0, rasterized=True)
         named[ax] = [(known["symbol"].loc[i], known["log2_fold_change"].loc[i], height.loc[i]) for i in _named(known)]
         ax.axvline(0, color="black", linewidth=0.5)
-        ax.set(xlabel="log2 fold change", ylabel="−log10 p")
+        ax.set(xlabel=change, ylabel="−log10 p")
 
     named: dict[Axes, list[tuple[str, float, float]]] = {}
     figure = _panels(genes, draw)
@@ -45,6 +47,18 @@ def plot_volcanos(genes: pd.DataFrame, contrast: Mapping[str, Any]) -> Figure:
     for ax, names in named.items():
         _write_names(ax, names)
     return figure
+
+
+def plot_features(features: pd.DataFrame, contrast: Mapping[str, Any], kind: str) -> Figure:
+    """Return the change and its significance of gene programs or proteins, for the labels with most that differ.
+
+    Args:
+        features: of `refatlas.differential.features`.
+        contrast: its settings.
+        kind: "programs" or "proteins".
+    """
+    columns = {"difference": "log2_fold_change", "feature": "symbol"}
+    return plot_volcanos(features.rename(columns=columns), contrast, DIFFERENCES[kind])
 
 
 def plot_ma(genes: pd.DataFrame, contrast: Mapping[str, Any]) -> Figure:

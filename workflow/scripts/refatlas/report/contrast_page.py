@@ -18,7 +18,8 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
 
     Args:
         files: paths of genes, samples, enrichment, summary, volcano, ma, abundance, abundance_notes and
-            abundance_figure, by kind.
+            abundance_figure, by kind; of each model whose features are compared, features:MODEL, feature_notes:MODEL
+            and feature_figure:MODEL.
     """
     summary = read_json(files["summary"])
     genes, sets = read_csv(files["genes"]), read_csv(files["enrichment"])
@@ -37,9 +38,25 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
         "abundance": abundance.to_dict("records"),
         "abundance_notes": read_json(files["abundance_notes"])["notes"],
         "abundance_figure": embed_png(files["abundance_figure"]),
+        "features": feature_sections(files),
         "volcano": embed_png(files["volcano"]),
         "ma": embed_png(files["ma"]),
     }
+
+
+def feature_sections(files: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return, for each model, its kind of features, notes, figure, and the features of each label that differ.
+
+    Args:
+        files: of a page.
+    """
+    found = []
+    for model in [name.removeprefix("features:") for name in files if name.startswith("features:")]:
+        notes, table = read_json(files[f"feature_notes:{model}"]), read_csv(files[f"features:{model}"])
+        labels = [{**row, "rows": _rows(table, row["label"], "p_value", N_GENES)} for row in notes["labels"]]
+        figure = embed_png(files[f"feature_figure:{model}"])
+        found.append({"model": model, **notes, "labels": labels, "figure": figure})
+    return found
 
 
 def _rows(table: pd.DataFrame, label: str, by: str, n: int) -> list[dict[str, Any]]:
