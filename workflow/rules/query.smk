@@ -65,6 +65,8 @@ rule check_query_labels:
 rule map_query:
     input:
         unpack(embeddings_of_query),
+        # Not read: a query waits for the choice, so that none is mapped to a model that is about to be trained again.
+        unpack(chosen_settings),
         model=of_reference("models/{model}/model.pt"),
         reference=sampled(counts_of_model),
         query="<results>/{query}/counts.h5ad",
