@@ -1,10 +1,11 @@
 """Markers by scVI beside the plain test, on real cells, and what is called among shuffled labels.
 
-    python measurements/model_markers.py DATA train FOLDER
+    python measurements/model_markers.py DATA train FOLDER [EPOCHS]
     python measurements/model_markers.py DATA compare FOLDER [N_SAMPLES]
 
-DATA is the folder of the test data. `train` draws 4,000 cells of eight donors and trains a scVI on them, into FOLDER.
-`compare` prints the agreement of both tests by label, what the model calls among shuffled labels, seconds and memory.
+DATA is the folder of the test data. `train` draws 4,000 cells of eight donors and trains a scVI on them, into FOLDER,
+for 15 epochs or EPOCHS. `compare` prints the agreement of both tests by label, what the model calls among shuffled
+labels, seconds and memory.
 """
 
 import resource
@@ -16,6 +17,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from contrasts import NO_LIMITS, ROW
 from refatlas.annotate.markers import CELL_COLUMNS, MarkerDataset, find_markers
 from refatlas.differential.model_markers import agreement, group_names, model_markers, plain_markers, with_plain
 from refatlas.io.model_counts import counts_writer, read_counts
@@ -28,17 +30,6 @@ from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.genes import merge_genes
 
 N_CELLS, EPOCHS = 4000, 15
-NO_LIMITS = {"min_counts": 0, "min_genes": 0, "max_mito_share": None, "mads": None, "min_batch_cells": 1}
-ROW = {
-    "layer": None,
-    "batch_key": "batch",
-    "batch_is_default": True,
-    "label_keys": ["cell_type"],
-    "gene_key": None,
-    "protein_key": None,
-    "protein_is_default": True,
-    "metadata": None,
-}
 SETTINGS = {"delta": 0.25, "fdr": 0.05, "batch_correction": True}
 
 
@@ -48,7 +39,7 @@ def drawn(data: Path) -> ad.AnnData:
     return cells[np.sort(np.random.default_rng(0).permutation(cells.n_obs)[:N_CELLS])].copy()
 
 
-def train(cells: ad.AnnData, folder: Path) -> None:
+def train(cells: ad.AnnData, folder: Path, epochs: int) -> None:
     """Write counts and a trained scVI."""
     obs = pd.DataFrame({"batch": "k:" + cells.obs["batch"].astype(str), "label": cells.obs["cell_type"].astype(str)})
     genes = pd.DataFrame({"symbol": cells.var_names, "selected": True}, index=cells.var_names)
@@ -57,7 +48,7 @@ def train(cells: ad.AnnData, folder: Path) -> None:
         writer.append(cells.X.tocsr())
     schema = MODEL_TYPES["scvi"].settings_schema()
     settings = {section: {name: s["default"] for name, s in part.items()} for section, part in schema.items()}
-    settings["train"]["max_epochs"] = EPOCHS
+    settings["train"]["max_epochs"] = epochs
     model = MODEL_TYPES["scvi"].load_class().fit(read_counts(folder / "counts.h5ad"), settings, JobContext(threads=2))
     save_model(model, str(folder / "scvi/model.pt"), {"type": "scvi", **settings})
 
@@ -101,6 +92,6 @@ def compare(cells: ad.AnnData, folder: Path, n_samples: int) -> None:
 if __name__ == "__main__":
     data, task, place, *rest = sys.argv[1:]
     if task == "train":
-        train(drawn(Path(data)), Path(place))
+        train(drawn(Path(data)), Path(place), int(rest[0]) if rest else EPOCHS)
     else:
         compare(drawn(Path(data)), Path(place), int(rest[0]) if rest else 5000)

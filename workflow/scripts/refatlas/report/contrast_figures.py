@@ -38,6 +38,8 @@ def plot_volcanos(genes: pd.DataFrame, contrast: Mapping[str, Any], change: str 
         named[ax] = [(known["symbol"].loc[i], known["log2_fold_change"].loc[i], height.loc[i]) for i in _named(known)]
         ax.axvline(0, color="black", linewidth=0.5)
         ax.set(xlabel=change, ylabel="−log10 p")
+        # Numbers of small differences are long.
+        ax.locator_params(axis="x", nbins=5)
 
     named: dict[Axes, list[tuple[str, float, float]]] = {}
     figure = _panels(genes, draw)
