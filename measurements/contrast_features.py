@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import anndata as ad
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -68,8 +67,8 @@ def main() -> None:
             own = found[found["label"] == label].sort_values("p_value")
             print(f"{label}: {', '.join(own['feature'].head(3))}")
             if interferon.any():
-                rank = own["feature"].str.contains("INTERFERON").to_numpy().nonzero()[0]
-                print(f"    interferon programs at places {list(np.add(rank, 1))}")
+                places = own["feature"].str.contains("INTERFERON").to_numpy().nonzero()[0] + 1
+                print(f"    interferon programs at places {places.tolist()}")
 
 
 if __name__ == "__main__":
