@@ -43,7 +43,7 @@ NOT_COMPARED |= {"check_expression", "normalize_expression", "predict_counterfac
 NOT_COMPARED |= {"write_expression_page"}
 # Of runs that tune models: test_tuning_run.py.
 NOT_COMPARED |= {"run_trial", "choose_setting", "measure_gain", "write_tuning_page"}
-# Of runs that ask for markers by models: test_model_markers.py.
+# Of runs that ask for markers by models: test_model_markers_run.py.
 NOT_COMPARED |= {"find_model_markers", "write_model_marker_page"}
 TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
 # The baseline's results are deterministic up to rounding; trained models also depend on the processor.
