@@ -135,6 +135,7 @@ def scores(reference: ad.AnnData, query: ad.AnnData, kind: str, epochs: int, sys
 
 
 def main() -> None:
+    """Run one of the two comparisons."""
     if len(sys.argv) < 3 or sys.argv[1] not in CASES:
         sys.exit(__doc__)
     case, data = sys.argv[1], Path(sys.argv[2])

@@ -6,7 +6,13 @@ out: abundance.csv (one row a label), abundance_samples.csv (one row for each sa
      (what is to be said of the samples) and abundance.png
 """
 
-from refatlas.differential.abundance import compare_abundance, count_categories, read_categories
+from refatlas.differential.abundance import (
+    compare_abundance,
+    count_categories,
+    query_categories,
+    reference_categories,
+)
+from refatlas.differential.comparison import of_all_cells
 from refatlas.differential.plan import of_contrast
 from refatlas.differential.results import read_planned
 from refatlas.io.atomic import write_json, write_table
@@ -21,7 +27,8 @@ def main(smk) -> None:
     cells, samples = read_planned(i.cells, i.design, contrast)
     datasets = by_name_and_kind(i, "dataset_cells")
     queries = by_name_and_kind(i, "query_cells", "query_labels")
-    counts = count_categories(cells, read_categories(datasets, queries, contrast["status"]), samples, contrast)
+    categories = of_all_cells(datasets, queries, reference_categories, query_categories, contrast["status"])
+    counts = count_categories(cells, categories, samples, contrast)
     with of_contrast(smk.wildcards.contrast):
         found = compare_abundance(counts, samples, contrast)
     print(found.labels.to_string(index=False), *found.notes, sep="\n")

@@ -6,7 +6,8 @@ in:  the tables of a model, of the reference and of queries; of proteins, also t
 out: features.csv (one row for each label and feature), features.json (numbers of each label, and notes), features.png
 """
 
-from refatlas.differential.features import compare_features, read_labels_of
+from refatlas.differential.comparison import of_all_cells, query_labels, reference_labels
+from refatlas.differential.features import compare_features
 from refatlas.differential.model_tables import read_values
 from refatlas.differential.plan import of_contrast
 from refatlas.differential.results import read_planned
@@ -21,7 +22,7 @@ def main(smk) -> None:
     i, o, contrast = smk.input, smk.output, smk.params.contrast
     cells, samples = read_planned(i.cells, i.design, contrast)
     datasets, queries = by_name_and_kind(i, "dataset_cells"), by_name_and_kind(i, "query_cells", "query_labels")
-    labels = read_labels_of(datasets, queries, contrast["status"])
+    labels = of_all_cells(datasets, queries, reference_labels, query_labels, contrast["status"])
     values = read_values(smk.params.kind, by_name(i, "tables"), by_name(i, "counts"))
     with of_contrast(smk.wildcards.contrast):
         found = compare_features(values, cells, labels, samples, contrast)

@@ -69,22 +69,6 @@ def query_categories(path: str, cells: pd.DataFrame, status: str) -> pd.Series:
     return table["label"].where(has_label, "(" + table["status"] + ")")
 
 
-def read_categories(
-    datasets: Mapping[str, Mapping[str, str]], queries: Mapping[str, Mapping[str, str]], status: str
-) -> pd.Series:
-    """Return the category of the cells of all files, indexed by cell.
-
-    Args:
-        datasets: by name, path of dataset_cells.
-        queries: by name, paths of query_cells and query_labels.
-        status: of the contrast.
-    """
-    found = [reference_categories(pd.read_parquet(paths["dataset_cells"])) for paths in datasets.values()]
-    for paths in queries.values():
-        found.append(query_categories(paths["query_labels"], pd.read_parquet(paths["query_cells"]), status))
-    return pd.concat(found)
-
-
 def count_categories(
     cells: pd.DataFrame, categories: pd.Series, samples: pd.DataFrame, contrast: Mapping[str, Any]
 ) -> pd.DataFrame:

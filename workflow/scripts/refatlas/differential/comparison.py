@@ -1,6 +1,6 @@
 """A contrast within each label: which samples take part, and what differs between the groups."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,27 @@ def query_labels(path: str, cells: pd.DataFrame, status: str) -> pd.Series:
     table = read_labels(path).loc[cells["barcode"]]
     wanted = table["status"].eq(ASSIGNED) if status == ASSIGNED else pd.Series(True, index=table.index)
     return table["label"].where(wanted, None).set_axis(cells.index)
+
+
+def of_all_cells(
+    datasets: Mapping[str, Mapping[str, str]],
+    queries: Mapping[str, Mapping[str, str]],
+    of_dataset: Callable[[pd.DataFrame], pd.Series],
+    of_query: Callable[[str, pd.DataFrame, str], pd.Series],
+    status: str,
+) -> pd.Series:
+    """Return a value of the cells of all files, such as the label, indexed by cell.
+
+    Args:
+        datasets: by name, path of dataset_cells.
+        queries: by name, paths of query_cells and query_labels.
+        of_dataset, of_query: of the cells of one file, as `reference_labels` and `query_labels`.
+        status: of the contrast.
+    """
+    found = [of_dataset(pd.read_parquet(paths["dataset_cells"])) for paths in datasets.values()]
+    for paths in queries.values():
+        found.append(of_query(paths["query_labels"], pd.read_parquet(paths["query_cells"]), status))
+    return pd.concat(found)
 
 
 def label_samples(

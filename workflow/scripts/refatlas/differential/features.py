@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from refatlas.differential.comparison import label_samples, query_labels, reference_labels
+from refatlas.differential.comparison import label_samples
 from refatlas.differential.deseq import ALPHA
 from refatlas.differential.design import MIN_SAMPLES, fit_design
 from refatlas.differential.moderated import moderated_tests, t_tests
@@ -39,22 +39,6 @@ class Features(NamedTuple):
     samples: pd.DataFrame
     labels: pd.DataFrame
     notes: list[str]
-
-
-def read_labels_of(
-    datasets: Mapping[str, Mapping[str, str]], queries: Mapping[str, Mapping[str, str]], status: str
-) -> pd.Series:
-    """Return the label of the cells that may take part, indexed by cell; missing for others.
-
-    Args:
-        datasets: by name, path of dataset_cells.
-        queries: by name, paths of query_cells and query_labels.
-        status: of the contrast.
-    """
-    found = [reference_labels(pd.read_parquet(paths["dataset_cells"])) for paths in datasets.values()]
-    for paths in queries.values():
-        found.append(query_labels(paths["query_labels"], pd.read_parquet(paths["query_cells"]), status))
-    return pd.concat(found)
 
 
 def where_measured(values: pd.DataFrame, batches: pd.Series, measured: pd.DataFrame) -> pd.DataFrame:
