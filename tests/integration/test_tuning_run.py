@@ -9,7 +9,7 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-from conftest import planned, snakemake, write_sheets
+from conftest import planned, small_counts, snakemake, write_sheets
 
 # The settings of the configuration hardly learn anything, and one of those that are tried learns even less.
 MODELS = {"scvi": {"type": "scvi", "train": {"max_epochs": 2, "batch_size": 32}, "surgery": {"max_epochs": 2}}}
@@ -91,3 +91,20 @@ def test_a_further_trial_runs_alone_and_another_choice_trains_again(folder):
     (folder / "results/tuning/scvi/best.json").write_text('{"trial": 9, "settings": {"train.max_epochs": 9}}\n')
     # The reference, and the fold that judges.
     assert planned(run(folder, "--dry-run"))["train_reference"] == 2
+
+
+def test_a_trial_knows_the_systems_of_its_datasets(tmp_path):
+    systems = {"a": "human", "b": "mouse"}
+    rows = [{"dataset": name, "path": f"{name}.h5ad", "system": system} for name, system in systems.items()]
+    for i, name in enumerate(systems):
+        small_counts(seed=i).write_h5ad(tmp_path / f"{name}.h5ad")
+    model = {"type": "sysvi", "train": {"max_epochs": 1}, "surgery": {"max_epochs": 1}}
+    tune = {"both": {"space": {"model.n_latent": [5, 10]}, "trials": 2}}
+    evaluation = {"folds": 2, "unit": "batch", "max_epochs": 1}
+    settings = {"genes": {"n_top": 50}, "qc": {"min_genes": 1, "min_batch_cells": 1}}
+    write_sheets(tmp_path, rows, [], models={"both": model}, tune=tune, evaluation=evaluation, **settings)
+    (tmp_path / "queries.tsv").write_text("query\tpath\n")
+    trial = "results/tuning/both/trials/0/trial.json"
+    snakemake(tmp_path, "--cores", "2", "--", trial)
+    found = json.loads((tmp_path / trial).read_text())
+    assert (found["status"], found["settings"]["systems"]) == ("done", systems)

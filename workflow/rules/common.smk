@@ -927,7 +927,7 @@ def training_gpus_of(wildcards):
 
 def trial_settings(wildcards):
     """The settings of a tuned model's trials as the configuration has them: those of folds."""
-    return limit_epochs(MODELS[wildcards.model], CONFIG["evaluation"])
+    return limit_epochs(settings_of(wildcards), CONFIG["evaluation"])
 
 
 def trials_of(wildcards):
