@@ -189,6 +189,26 @@ def test_the_index_has_each_query_with_its_page(index, settings):
     assert "<i>note" not in page
 
 
+def test_the_index_says_which_held_out_batches_chose_settings(index, settings, tmp_path):
+    fold = {"held_out": ["a"], "simulated": False, "hidden": None, "n_cells": {"held_out": 5}}
+    calibration = {
+        "evidence": {"n_cells": 5, "batches": ["b"], "simulated": False, "folds": ["fold_2"]},
+        "wanted": ["m1:knn"],
+    }
+    calibration |= {"weights": [1.0], "candidates": {"m1:knn": 0.1}, "delivered": {"method": "temperature"}}
+    calibration["novelty"] = {"hidden": [], "judged": "", "measures": [], "weights": {"batch": [], "label": []}}
+    write = Folder(tmp_path)
+    index = replace(
+        index,
+        folds={"fold_1": write.json("fold_1.json", fold)},
+        calibration=write.json("calibration.json", calibration),
+    )
+    assert "settings of m1" not in index_html(index, settings)
+    evaluation = {"folds": 2, "unit": "batch", "hide": []}
+    page = index_html(index, {**settings, "evaluation": evaluation, "tune": {"m1": {}}})
+    assert "On the batches of fold_1, settings of m1 were chosen" in page
+
+
 def test_two_hundred_queries_are_below_a_megabyte(index, settings):
     page = index_html(replace(index, queries={str(i): index.queries["q1"] for i in range(200)}), settings)
     assert page.count('href="queries/q1.html"') == 200

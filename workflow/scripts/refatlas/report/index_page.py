@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from refatlas.config.tuning import tuning_folds
 from refatlas.evaluate.transfer_summary import ALL_FOLDS
 from refatlas.io.atomic import read_csv, read_json
 from refatlas.report.images import embed_png
@@ -65,6 +66,7 @@ def index_context(
         "n_models": len(config["models"]),
         "queries": [read_json(path) for path in files.queries.values()],
         "folds": [{"name": fold, **read_json(path)} for fold, path in files.folds.items()],
+        "chosen_on": chosen_on(config),
         "calibration": summarize_calibration(read_json(files.calibration)) if files.calibration else None,
         "transfer": transfer_tables(transfer, list(files.folds)),
         "too_good": too_good(transfer),
@@ -77,6 +79,13 @@ def index_context(
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
+
+
+def chosen_on(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the fold on whose batches settings of models were chosen, and these models; None without tuning."""
+    if not config.get("tune"):
+        return None
+    return {"fold": tuning_folds(config["evaluation"])[0], "models": list(config["tune"])}
 
 
 def summarize_genes(genes: pd.DataFrame) -> dict[str, Any]:
