@@ -9,9 +9,10 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --site-dir .site
 
 env: .venv/.synced
 
-.venv/.synced: envs/requirements.lock pyproject.toml | $(UV)
+.venv/.synced: envs/requirements.lock envs/mvtcr.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python 3.12 .venv
 	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode envs/requirements.lock
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --require-hashes --requirement envs/mvtcr.lock
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 

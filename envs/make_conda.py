@@ -1,5 +1,5 @@
-"""Writes envs/refatlas.yaml, the conda definition that installs the same lock as `make env`;
-`--check` only compares.
+"""Writes envs/refatlas.yaml and envs/refatlas.post-deploy.sh, which Snakemake runs in the new environment: together
+they install the same locks as `make env`. `--check` only compares.
 """
 
 import sys
@@ -13,6 +13,13 @@ dependencies:
   - python=3.12
   - pip
   - pip:
+"""
+POST_DEPLOY = """#!/usr/bin/env bash
+# Written by envs/make_conda.py from mvtcr.lock. pip takes --no-deps here, and not in a conda definition.
+set -euo pipefail
+cat > "$CONDA_PREFIX/mvtcr.txt" <<'LOCK'
+{lock}LOCK
+pip install --no-deps --require-hashes -r "$CONDA_PREFIX/mvtcr.txt"
 """
 
 
@@ -28,12 +35,15 @@ def definition() -> str:
     return HEAD + "".join(f"      - '{line.replace(chr(39), chr(34))}'\n" for line in requirements(lock))
 
 
+def post_deploy() -> str:
+    """Return the text of the script that installs what conda's pip section cannot."""
+    return POST_DEPLOY.format(lock=(HERE / "mvtcr.lock").read_text(encoding="utf-8"))
+
+
 if __name__ == "__main__":
-    file = HERE / "refatlas.yaml"
-    if "--check" in sys.argv[1:]:
-        sys.exit(
-            0
-            if file.exists() and file.read_text(encoding="utf-8") == definition()
-            else f"{file} does not match requirements.lock; run make lock"
-        )
-    file.write_text(definition(), encoding="utf-8")
+    written = {HERE / "refatlas.yaml": definition(), HERE / "refatlas.post-deploy.sh": post_deploy()}
+    for file, text in written.items():
+        if "--check" not in sys.argv[1:]:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            sys.exit(f"{file} does not match the locks; run make lock")
