@@ -34,6 +34,12 @@ def command():
     return shlex.split(found)
 
 
+@pytest.fixture(scope="module")
+def with_models():
+    """The words to put before the command of a script, where those that train are forked too."""
+    return shlex.split(fork_server.start(models=True))
+
+
 def run(command, folder, text: str, name: str = "tmpx.rule.py", **environment):
     script = folder / name
     script.write_text(text)
@@ -86,11 +92,28 @@ def test_a_script_that_trains_runs_by_itself(command, tmp_path):
     assert seen["argv"] == [str(tmp_path / "tmpx.train_reference.py")]
 
 
-def test_no_script_that_may_use_a_gpu_is_forked():
+@pytest.mark.parametrize("n_threads", ["1", "2"])
+def test_scripts_that_train_are_forked_from_a_process_of_their_own(with_models, tmp_path, n_threads):
+    text = """
+import json, os, sys
+before = "scvi" in sys.modules, len(os.listdir("/proc/self/task"))
+import torch
+torch.ones(1000, 1000) @ torch.ones(1000, 1000)
+print(json.dumps([*before, torch.get_num_threads()]))
+"""
+    found = run(with_models, tmp_path, text, "tmpx.train_reference.py", OMP_NUM_THREADS=n_threads)
+    loaded, n_tasks, of_torch = json.loads(found.stdout)
+    assert (loaded, of_torch) == (True, int(n_threads))
+    # The process that was forked has started no threads: libraries start them here, where a job may have several.
+    assert n_tasks == 1 or n_threads == "2"
+    assert json.loads(run(with_models, tmp_path, "import sys; print(int('scvi' in sys.modules))").stdout) == 0
+
+
+def test_no_script_that_may_use_a_gpu_is_forked_where_there_is_one():
     rules = [text for file in (REPO / "workflow/rules").glob("*.smk") for text in RULE.split(file.read_text())]
     scripts = {re.findall(r"scripts/(\w+)\.py", text)[0] for text in rules if "  gpu=" in text}
     assert "train_reference" in scripts
-    assert scripts - set(fork_client.NOT_FORKED) == set()
+    assert scripts - set(fork_client.MODEL_SCRIPTS) == set()
 
 
 def test_a_script_runs_by_itself_where_nothing_answers(command, tmp_path):

@@ -9,7 +9,8 @@ from snakemake.settings.enums import Quietness
 from snakemake.shell import shell
 
 from refatlas.jobs import fork_server
-from refatlas.jobs.fork_client import NOT_FORKED
+from refatlas.jobs.fork_client import MODEL_SCRIPTS
+from refatlas.jobs.gpus import visible_gpus
 from refatlas.jobs.progress import (
     ProgressReport,
     in_terminal,
@@ -76,15 +77,16 @@ def end_progress():
 
 
 def fork_jobs():
-    """Before the first job: have the jobs of a run on this machine forked from one process that has loaded the libraries, which takes most of the time of small jobs. Not of a few jobs, with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
+    """Before the first job: have the jobs of a run on this machine forked from a process that has loaded the libraries, which takes most of the time of small jobs, and those with models from a second one, unless there is a GPU. Not of a few jobs, with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
     wanted = os.environ.get("REFATLAS_FORK_JOBS") != "0"
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
-    forked = [job for job in jobs if Path(job.rule.script).stem not in NOT_FORKED]
-    enough = len(forked) >= ENOUGH_TO_FORK
+    with_models = [job for job in jobs if Path(job.rule.script).stem in MODEL_SCRIPTS]
+    enough = len(jobs) - len(with_models) >= ENOUGH_TO_FORK
     alone = all(rule.script or rule.norun for rule in workflow.rules)
     environments = workflow.deployment_settings.deployment_method
     if wanted and enough and alone and workflow.local_exec and not environments:
-        command = fork_server.start()
+        models = len(with_models) > 1 and not visible_gpus()
+        command = fork_server.start(models)
         if command:
             # Snakemake puts it before the command of a script, in place of its own prefix.
             shell.prefix(

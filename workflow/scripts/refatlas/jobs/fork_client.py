@@ -3,9 +3,9 @@
 usage: python -I -S fork_client.py SOCKET PYTHON SCRIPT
 
 The fork works in place of this process: with its folder, environment and streams; this process ends
-as the fork does, and takes the fork with it when it is killed. Without an answer at SOCKET, and for
-scripts that train or apply models, this process becomes PYTHON SCRIPT itself. It imports nothing but the
-standard library, because it is started for every job.
+as the fork does, and takes the fork with it when it is killed. Scripts that train or apply models are forked from a
+process of their own, at SOCKET.models. Without an answer, this process becomes PYTHON SCRIPT itself. It imports
+nothing but the standard library, because it is started for every job.
 """
 
 import json
@@ -15,8 +15,8 @@ import socket
 import struct
 import sys
 
-# Scripts that train or apply models: torch must be loaded with the number of threads of its job, and sees its GPU.
-NOT_FORKED = (
+# Scripts that train or apply models, and need torch and scvi-tools. Where there is a GPU they are not forked.
+MODEL_SCRIPTS = (
     "train_reference",
     "run_trial",
     "map_query",
@@ -26,7 +26,9 @@ NOT_FORKED = (
     "normalize_expression",
     "predict_counterfactual",
     "check_counterfactual",
+    "make_hub_model",
 )
+OF_MODELS = ".models"
 STREAMS = (0, 1, 2)
 STATUS = struct.Struct("!i")
 
@@ -55,11 +57,16 @@ def forked_status(path: str, script: str) -> int | None:
     return int(STATUS.unpack(answer)[0])
 
 
+def needs_models(script: str) -> bool:
+    """Return whether a script, or Snakemake's temporary copy of it, trains or applies models."""
+    return os.path.basename(script).split(".")[-2:-1] in [[name] for name in MODEL_SCRIPTS]
+
+
 def main() -> None:
     path, *command = sys.argv[1:]
     script = command[-1]
-    forked = len(command) == 2 and os.path.basename(script).split(".")[-2:-1] not in [[name] for name in NOT_FORKED]
-    status = forked_status(path, script) if forked else None
+    server = path + OF_MODELS if needs_models(script) else path
+    status = forked_status(server, script) if len(command) == 2 else None
     if status is None:
         os.execvp(command[0], command)
     if status < 0:

@@ -1,16 +1,18 @@
 """A process with the libraries loaded, from which the jobs of a run on this machine are forked.
 
-usage: python -m refatlas.jobs.fork_server FOLDER
+usage: python -m refatlas.jobs.fork_server DESCRIPTOR [models]
 
 A small job takes longer to load libraries than to compute. `start` starts this process for as long as
 the calling process lives, and returns the command to put before the command of a script
-(refatlas.jobs.fork_client). FOLDER, which only this user can enter, has the socket.
+(refatlas.jobs.fork_client). DESCRIPTOR is a socket that listens. A second process, with torch and scvi-tools, serves
+the jobs that train or apply models.
 
 Nothing here may start threads, of Python or of a library, before the jobs are forked.
 """
 
 import atexit
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -24,12 +26,13 @@ import sys
 import tempfile
 import traceback
 import types
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from refatlas.jobs import fork_client
-from refatlas.jobs.fork_client import STATUS, STREAMS
+from refatlas.jobs.fork_client import OF_MODELS, STATUS, STREAMS
 from refatlas.jobs.process_end import run_to_end
 
 # What jobs before the training of models import, most of all within these modules.
@@ -53,53 +56,71 @@ LOADED = (
     "refatlas.transfer.hidden_labels",
     "refatlas.transfer.query_match",
 )
+# What jobs that train or apply models import besides.
+LOADED_WITH_MODELS = ("torch", "lightning", "scvi")
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "GOTO", "NUMEXPR", "VECLIB_MAXIMUM")}
 PR_SET_PDEATHSIG = 1
 SOCKET = "socket"
 
 
-def start() -> str | None:
+def start(models: bool = False) -> str | None:
     """Start the process, and return the command to put before that of a script.
 
     None where jobs cannot be forked safely: they need Linux.
+
+    Args:
+        models: whether jobs that train or apply models are forked too. Not where there is a GPU.
     """
     if not (sys.platform == "linux" and hasattr(os, "pidfd_open")):
         return None
     folder = tempfile.mkdtemp(prefix="refatlas_")
     path = f"{folder}/{SOCKET}"
+    servers: list[subprocess.Popen[bytes]] = []
+    atexit.register(_stop, servers, folder)
     try:
-        # Bound here, so that jobs can wait for the process while it loads the libraries.
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
-            listener.listen(1024)
-            server = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(listener.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env=os.environ | ONE_THREAD,
-                pass_fds=[listener.fileno()],
-            )
+        servers.append(_listen(path))
+        if models:
+            servers.append(_listen(path + OF_MODELS, "models"))
     except OSError:
-        shutil.rmtree(folder)
-        return None
-    atexit.register(_stop, server, folder)
+        if not servers:
+            return None
     return shlex.join([sys.executable, "-I", "-S", fork_client.__file__, path])
 
 
-def _stop(server: "subprocess.Popen[bytes]", folder: str) -> None:
-    assert server.stdin is not None
-    server.stdin.close()
-    server.wait()
+def _listen(path: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start a process that forks jobs for clients of the socket at `path`."""
+    # Bound here, so that jobs can wait for the process while it loads the libraries.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1024)
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(listener.fileno()), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | ONE_THREAD,
+            pass_fds=[listener.fileno()],
+        )
+
+
+def _stop(servers: "list[subprocess.Popen[bytes]]", folder: str) -> None:
+    for server in servers:
+        assert server.stdin is not None
+        server.stdin.close()
+    for server in servers:
+        server.wait()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_libraries() -> None:
+def load_libraries(names: Iterable[str]) -> None:
     """Import what jobs need. A module that fails to import fails again in the job that needs it."""
-    for name in LOADED:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError:
             traceback.print_exc()
+    # Objects that jobs share are not written to by their garbage collectors, and so stay one copy.
+    gc.collect()
+    gc.freeze()
 
 
 class Server:
@@ -212,11 +233,13 @@ def _become_client(job: dict[str, Any], streams: list[int]) -> None:
 
 
 def _set_threads(n_threads: int) -> None:
-    """Set the number of threads of linear algebra, which read it from the environment when they are loaded."""
+    """Set the number of threads of linear algebra and torch, which they read from the environment when loaded."""
     if n_threads > 1:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(n_threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n_threads)
 
 
 def _run_script(path: str) -> None:
@@ -232,8 +255,9 @@ def main() -> None:
     # Ctrl-C reaches the jobs themselves; this process ends with Snakemake.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    load_libraries()
-    Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+    descriptor, *models = sys.argv[1:]
+    load_libraries([*LOADED, *(LOADED_WITH_MODELS if models else ())])
+    Server(socket.socket(fileno=int(descriptor))).serve()
 
 
 if __name__ == "__main__":
