@@ -49,7 +49,7 @@ def run(command, folder, text: str, name: str = "tmpx.rule.py", **environment):
         env=os.environ | {"OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -96,16 +96,15 @@ def test_a_script_that_trains_runs_by_itself(command, tmp_path):
 def test_scripts_that_train_are_forked_from_a_process_of_their_own(with_models, tmp_path, n_threads):
     text = """
 import json, os, sys
-before = "scvi" in sys.modules, len(os.listdir("/proc/self/task"))
+loaded = "scvi" in sys.modules
 import torch
-torch.ones(1000, 1000) @ torch.ones(1000, 1000)
-print(json.dumps([*before, torch.get_num_threads()]))
+print(json.dumps([loaded, torch.get_num_threads(), os.getppid()]))
 """
     found = run(with_models, tmp_path, text, "tmpx.train_reference.py", OMP_NUM_THREADS=n_threads)
-    loaded, n_tasks, of_torch = json.loads(found.stdout)
+    loaded, of_torch, server = json.loads(found.stdout)
     assert (loaded, of_torch) == (True, int(n_threads))
-    # The process that was forked has started no threads: libraries start them here, where a job may have several.
-    assert n_tasks == 1 or n_threads == "2"
+    # It may be forked safely: its libraries have started no thread.
+    assert len(os.listdir(f"/proc/{server}/task")) == 1
     assert json.loads(run(with_models, tmp_path, "import sys; print(int('scvi' in sys.modules))").stdout) == 0
 
 

@@ -58,7 +58,9 @@ LOADED = (
 )
 # What jobs that train or apply models import besides.
 LOADED_WITH_MODELS = ("torch", "lightning", "scvi")
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "GOTO", "NUMEXPR", "VECLIB_MAXIMUM")}
+NO_THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "GOTO", "NUMEXPR", "VECLIB_MAXIMUM")}
+# pyarrow's allocator starts one when it is loaded.
+NO_THREADS["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
 PR_SET_PDEATHSIG = 1
 SOCKET = "socket"
 
@@ -97,7 +99,7 @@ def _listen(path: str, *arguments: str) -> "subprocess.Popen[bytes]":
             [sys.executable, "-m", __name__, str(listener.fileno()), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | NO_THREADS,
             pass_fds=[listener.fileno()],
         )
 
