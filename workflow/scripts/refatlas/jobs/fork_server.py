@@ -260,6 +260,8 @@ def main() -> None:
     descriptor, *models = sys.argv[1:]
     load_libraries([*LOADED, *(LOADED_WITH_MODELS if models else ())])
     Server(socket.socket(fileno=int(descriptor))).serve()
+    # Nothing is to be cleared up, and libraries would take seconds to unload, and warn.
+    os._exit(0)
 
 
 if __name__ == "__main__":
