@@ -125,7 +125,7 @@ def of_scvi(model: Any, cells: ad.AnnData, labels: np.ndarray) -> float:
     scvi.settings.seed = 0
     data = model.model.adata
     data.obs["label"] = labels.astype(str)
-    found = PosteriorPredictiveCheck(data, {"model": model.model}, n_samples=N_SAMPLES)
+    found = PosteriorPredictiveCheck(data, {"model1": model.model}, n_samples=N_SAMPLES)
     found.coefficient_of_variation("cells")
     found.coefficient_of_variation("features")
     found.zero_fraction()
