@@ -33,7 +33,8 @@ def main(smk) -> None:
     require_sha256(row, f"query {name!r}")
     file = open_row(row)
     found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
-    overlap = check_overlap(f"query {name!r} ({row['path']})", genes, found.genes, settings["min_gene_overlap"])
+    where, floor = f"query {name!r} ({row['path']})", settings["min_gene_overlap"]
+    overlap = check_overlap(where, genes, found.genes, floor, row.get("orthologs"))
     report_check(row["path"], found.summary, overlap)
     proteins = protein_names(smk.input.reference or None)
     write_query(smk.output.counts, file, row, found, genes, proteins, unchanged=before)

@@ -287,6 +287,8 @@ def _reading_options(row: dict[str, str], where: str, config: dict[str, Any]) ->
         options["features"] = "peaks"
     if row.get("system"):
         options["system"] = row["system"]
+    if row.get("species"):
+        options["species"] = row["species"]
     if config["genes"].get("previous_symbols"):
         options["previous_symbols"] = True
     return options
