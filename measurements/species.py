@@ -1,137 +1,152 @@
-"""Labels across species by whole runs: with no table of orthologs, by capitals, by a gene column, and by the table.
+"""Labels across species, by capitals alone, by a column of orthologs, and by the bundled table.
 
-usage: .venv/bin/python measurements/species.py PAIR DATA WORK [EPOCHS]
+usage: .venv/bin/python measurements/species.py PAIR DATA [EPOCHS]
     PAIR    pancreas (human atlas, mouse query) or brain (mouse atlas, human query)
     DATA    folder of the baron and the brain files
-    WORK    folder of the runs
     EPOCHS  of scvi, in training and surgery (default 30; 0 leaves the model out)
 
-Prints for each road the genes found, accuracy, macro-F1 of types that the atlas has, ECE of the delivered confidence on
-these cells, the estimated accuracy, the AUROC of 1 - confidence for types that it lacks, and the verdict. Labels that
-the atlas lacks count as unseen; so does fetal_quiescent, which is left out.
+Prints for each road how many of the selected genes the query has; of the labels that the workflow delivers by the
+baseline's sources and three folds accuracy, macro-F1 and ECE on the types that the atlas has, and the estimated
+accuracy with its interval and verdict, before the one that the species itself brings; of scvi, accuracy and macro-F1
+of the nearest cells' labels (k = 15). In memory, by the functions that the jobs call (trust/pipeline.py).
+
+The column is var['human'] of the mouse file: for the brain, it names the human query's genes as those of mouse.
 """
 
-import json
-import subprocess
+import contextlib
+import io
 import sys
+import time
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import yaml
-from sklearn.metrics import f1_score, roc_auc_score
+from scipy import sparse
+from sklearn.metrics import f1_score
 
-REPO = Path(__file__).resolve().parents[1]
+from refatlas.models.interface import JobContext
+from refatlas.models.registry import MODEL_TYPES, settings_schema
+from refatlas.neighbors.exact_index import nearest_neighbors
+from refatlas.prepare.gene_aliases import current_symbols
+from refatlas.prepare.orthologs import translate
+from refatlas.transfer.weighted_knn import weighted_knn_table
+from trust.delivered import learn_reference
+from trust.grade_pairs import ALPHAS, grade
+from trust.pipeline import Run, aligned, fit, fitted_folds, map_cells, selected_genes
+
 PAIRS = {
     "pancreas": ("baron_human_1021c_20125g", "human", "baron_mouse_988c_14877g", "mouse"),
     "brain": ("brain_zeisel_mouse_550c_19972g", "mouse", "brain_darmanis_human_329c_22085g", "human"),
 }
-LEFT_OUT = ("fetal_quiescent",)
+LEFT_OUT = ("fetal_quiescent", "unassigned", "nan")
+K = 15
 
 
-def as_named(name: str, to: str) -> str:
-    """Return a symbol in the capitals of a species."""
-    return name.upper() if to == "human" else name.capitalize()
+def read(data: Path, name: str) -> ad.AnnData:
+    """Return the cells of a file that have a label, with batch and label."""
+    cells = ad.read_h5ad(data / f"{name}.h5ad")
+    label = cells.obs["cell_type"].astype(str)
+    obs = pd.DataFrame({"batch": cells.obs["batch"].astype(str), "label": label})
+    found = ad.AnnData(sparse.csr_matrix(cells.X, dtype=np.float32), obs=obs, var=cells.var)
+    return found[~label.isin(LEFT_OUT).to_numpy()].copy()
 
 
-def prepared(pair: str, data: Path, folder: Path) -> dict[str, dict]:
-    """Write the files of each road; return the cells of its sheets and its configuration.
-
-    The one-to-one human ortholog stands in var['human'] of the mouse file alone, so by the column it is the mouse file
-    that is named by human genes: the query of the pancreas, the atlas of the brain.
-    """
-    reference, own, query, other = PAIRS[pair]
-    files = {kind: str(data.resolve() / f"{name}.h5ad") for kind, name in (("reference", reference), ("query", query))}
-    capitals = ad.read_h5ad(files["query"])
-    capitals.var_names = [as_named(name, own) for name in capitals.var_names]
-    capitals.var_names_make_unique()
-    capitals.var = capitals.var[[]]
-    capitals.write_h5ad(folder / "capitals.h5ad")
-    column = {"gene_key": "human"}
-    mouse = "reference" if own == "mouse" else "query"
+def named_genes(query: ad.AnnData, reference: ad.AnnData, own: str, other: str) -> dict[str, list]:
+    """Return the query's genes as each road names them; None for those that match no gene."""
+    names = query.var_names.astype(str)
+    mouse = reference.var if own == "mouse" else query.var
+    human = mouse["human"].astype(str)
+    known = human[(human != "") & ~human.duplicated(keep=False)]
+    column = dict(known) if own == "human" else {value: name for name, value in known.items()}
+    genes = pd.DataFrame({"gene_id": None, "symbol": names, "name": names}, dtype=object)
+    table, _, notes = translate(genes, {"of": other, "to": own, "table": "bundled"}, "the query")
+    print("\n".join(notes))
     return {
-        "no table": {"query": {"path": files["query"]}, "reference": {"path": files["reference"]}},
-        "capitals": {"query": {"path": str(folder / "capitals.h5ad")}, "reference": {"path": files["reference"]}},
-        "column": {
-            "query": {"path": files["query"], **(column if mouse == "query" else {})},
-            "reference": {"path": files["reference"], **(column if mouse == "reference" else {})},
-        },
-        "table": {
-            "query": {"path": files["query"], "species": other},
-            "reference": {"path": files["reference"]},
-            "config": {"species": own, "orthologs": "bundled"},
-        },
+        "capitals": [name.upper() if own == "human" else name.capitalize() for name in names],
+        "column": [column.get(name) for name in names],
+        "table": table["symbol"].tolist(),
+        "table, previous_symbols": with_previous(genes, reference, own, other),
     }
 
 
-def run(folder: Path, road: dict, epochs: int) -> subprocess.CompletedProcess:
-    """Run the workflow up to the labels of the query."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([{"dataset": "atlas", **road["reference"]}]).to_csv(folder / "reference.tsv", sep="\t", index=False)
-    row = {"query": "q", "label_key": "cell_type", **road["query"]}
-    pd.DataFrame([row]).to_csv(folder / "queries.tsv", sep="\t", index=False)
-    settings = {"train": {"max_epochs": epochs}, "surgery": {"max_epochs": epochs}}
-    models = {"scvi": {"type": "scvi", **settings}} if epochs else {"linear": {"type": "linear"}}
-    config = {"reference": "reference.tsv", "queries": "queries.tsv", "batch_key": "batch", "label_key": "cell_type"}
-    config |= {"models": models, "clusters": {"resolutions": []}, **road.get("config", {})}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(folder / "config.yaml"), "--cores", "2", "--resources", "gpu=2"]
-    command += ["--", "results/queries/q/labels.csv"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def with_previous(genes: pd.DataFrame, reference: ad.AnnData, own: str, other: str) -> list:
+    """Return the query's genes by the table if genes.previous_symbols is set, as the reference's file names them."""
+    if other == "human":
+        genes = genes.assign(symbol=current_symbols(genes["symbol"]))
+    found = translate(genes, {"of": other, "to": own, "table": "bundled"}, "the query")[0]["symbol"]
+    if own != "human":
+        return found.tolist()
+    names = pd.Series(reference.var_names.astype(str), dtype=object)
+    place = dict(zip(current_symbols(names), names, strict=True))
+    return [place.get(name) for name in current_symbols(found)]
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error in ten bins of equal width."""
-    bins = np.minimum((confidence * 10).astype(int), 9)
-    parts = [(bins == b) for b in range(10) if (bins == b).any()]
-    return float(sum(part.mean() * abs(confidence[part].mean() - right[part].mean()) for part in parts))
+def query_named(query: ad.AnnData, names: list) -> ad.AnnData:
+    """Return a query with the genes of the atlas' species; counts of one gene are summed, as the workflow does."""
+    codes, genes = pd.factorize(np.array(names, dtype=object))
+    kept = np.flatnonzero(codes >= 0)
+    move = sparse.csr_matrix((np.ones(len(kept), np.float32), (kept, codes[kept])), (query.n_vars, len(genes)))
+    found = ad.AnnData((query.X @ move).tocsr(), obs=query.obs.copy(), var=pd.DataFrame(index=genes.astype(str)))
+    found.obs_names = [f"query:{name}" for name in found.obs_names]
+    return found
 
 
-def scores(folder: Path, road: dict) -> dict:
-    """Return what the docs say of one road."""
-    results = folder / "results/queries/q"
-    labels = pd.read_csv(results / "labels.csv", index_col=0, keep_default_na=False)
-    truth = ad.read_h5ad(road["query"]["path"], backed="r").obs["cell_type"].astype(str)
-    atlas = set(ad.read_h5ad(road["reference"]["path"], backed="r").obs["cell_type"].astype(str))
-    truth.index = [f"q:{cell}" if str(labels.index[0]).startswith("q:") else cell for cell in truth.index]
-    truth = truth.reindex(labels.index)
-    kept = ~truth.isin(LEFT_OUT)
-    seen = kept & truth.isin(atlas)
-    right = (labels["label"] == truth)[seen].to_numpy()
-    check, verdict = (json.loads((results / f"{name}.json").read_text()) for name in ("check", "verdict"))
-    confidence = labels["confidence"].astype(float)
-    unseen = (kept & ~seen)[kept]
-    return {
-        "genes": check["n_selected"] - len(check["padded_genes"]),
-        "of": check["n_selected"],
-        "accuracy": right.mean(),
-        "macro_f1": f1_score(truth[seen], labels["label"][seen], labels=sorted(set(truth[seen])), average="macro"),
-        "ece": calibration_error(confidence[seen].to_numpy(), right),
-        "confidence": confidence[seen].mean(),
-        "estimated": verdict["estimated_accuracy"]["value"],
-        "accuracy_of_all": (labels["label"] == truth)[kept].mean(),
-        "auroc_unseen": roc_auc_score(unseen, 1 - confidence[kept]) if unseen.any() else np.nan,
-        "verdict": verdict["verdict"],
-    }
+def scvi_settings(epochs: int) -> dict:
+    """Return the defaults of scvi with so many epochs."""
+    found: dict = {"type": "scvi"}
+    for section, part in settings_schema("scvi")["properties"].items():
+        if "properties" in part:
+            found[section] = {key: value["default"] for key, value in part["properties"].items() if "default" in value}
+    for section in ("train", "surgery"):
+        found[section]["max_epochs"] = epochs
+    return found
 
 
-def main(pair: str, data: str, work: str, epochs: str = "30") -> None:
-    """Run all roads of one pair, and print a table."""
-    folder, rows = Path(work).resolve() / f"{pair}_{epochs}", {}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, road in prepared(pair, Path(data), folder).items():
-        place = folder / name.replace(" ", "_")
-        found = run(place, road, int(epochs))
-        if found.returncode:
-            text = (found.stdout + found.stderr).splitlines()
-            rows[name] = {"refused": next((line for line in text if "genes found" in line), "\n".join(text[-15:]))}
-            print(rows[name]["refused"])
-        else:
-            rows[name] = scores(place, road)
-        print(name, rows[name], flush=True)
-    print(pd.DataFrame(rows).T.round(3).to_csv())
+def of_scvi(model, reference: ad.AnnData, query: ad.AnnData, settings: dict) -> dict[str, float]:
+    """Return how well labels of the nearest cells in the latent space of scvi fit."""
+    bare = ad.AnnData(query.X, obs=query.obs[["batch"]].astype("category"), var=query.var)
+    mapped = model.map_query(bare.copy(), settings, JobContext())
+    places = nearest_neighbors(model.latent(reference.copy()), mapped.latent(bare.copy()), K)
+    table = weighted_knn_table(reference.obs["label"].astype(object), *places, query.obs_names)
+    found = table.groupby("cell", sort=False).first()["label"] if "cell" in table else table["label"]
+    truth, found = query.obs["label"].to_numpy(str), found.to_numpy(str)
+    seen = np.isin(truth, reference.obs["label"].unique())
+    f1 = f1_score(truth[seen], found[seen], average="macro", labels=sorted(set(truth[seen])), zero_division=0)
+    return {"scvi_accuracy": float((truth[seen] == found[seen]).mean()), "scvi_macro_f1": float(f1)}
+
+
+def main(pair: str, data: str, epochs: str = "30") -> None:
+    """Measure all roads of one pair, and print a table."""
+    first, own, second, other = PAIRS[pair]
+    whole, query = read(Path(data), first), read(Path(data), second)
+    roads = named_genes(query, whole, own, other)
+    reference = ad.AnnData(whole.X, obs=whole.obs, var=pd.DataFrame(index=whole.var_names))
+    reference = reference[:, selected_genes(reference)].copy()
+    reference.obs_names = [f"reference:{name}" for name in reference.obs_names]
+    with contextlib.redirect_stdout(io.StringIO()):
+        fitted, folds = fit(reference), fitted_folds(reference, 3, 0)
+    model, settings = None, scvi_settings(int(epochs))
+    if int(epochs):
+        shown = reference.copy()
+        shown.obs["batch"] = shown.obs["batch"].astype("category")
+        shown.var["measured"] = True
+        model = MODEL_TYPES["scvi"].load_class().fit(shown.copy(), settings, JobContext())
+    learned, rows = None, {}
+    for name, names in roads.items():
+        started = time.monotonic()
+        counts = aligned(query_named(query, names), reference.var_names.to_numpy())
+        with contextlib.redirect_stdout(io.StringIO()):
+            run = Run(fitted, folds, map_cells(fitted, counts))
+            learned = learned or learn_reference(run, ALPHAS)
+            found = grade(run, learned)
+        row = {"genes": int(counts.var["measured"].sum()), "of": counts.n_vars}
+        row |= {key: found[key] for key in ("accuracy", "macro_f1", "ece", "verdict")}
+        row |= {key: value for key, value in found.items() if "estimate" in key}
+        row |= of_scvi(model, shown, counts, settings) if model else {}
+        rows[name] = row
+        print(name, row, f"{time.monotonic() - started:.0f} s", flush=True)
+    print(pd.DataFrame(rows).T.to_markdown(floatfmt=".3f"))
 
 
 if __name__ == "__main__":

@@ -322,6 +322,8 @@ wildcard_constraints:
 def files_of(row):
     """All files that a sheet's row names, as they are: no prefix of a module is put before the users' files. Of a file by address, its marker, whose age decides nothing."""
     tables = [local(row["metadata"])] if row["metadata"] else []
+    if row.get("protein_names"):
+        tables.append(local(row["protein_names"]))
     if row.get("orthologs", {}).get("table") not in (None, BUNDLED):
         tables.append(local(row["orthologs"]["table"]))
     if row.get("fetched"):

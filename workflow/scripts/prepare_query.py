@@ -23,6 +23,7 @@ from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.file_lines import file_line, screen_text
 from refatlas.prepare.gene_overlap import check_overlap, report_check
 from refatlas.prepare.model_input import write_query
+from refatlas.prepare.proteins import protein_notes
 from refatlas.remote.fetched import data_files, origin, require_sha256, sources
 
 
@@ -37,6 +38,7 @@ def main(smk) -> None:
     overlap = check_overlap(where, genes, found.genes, floor, row.get("orthologs"))
     report_check(row["path"], found.summary, overlap)
     proteins = protein_names(smk.input.reference or None)
+    found.summary["notes"] += protein_notes(where, found.summary["proteins"], proteins)
     write_query(smk.output.counts, file, row, found, genes, proteins, unchanged=before)
     write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)

@@ -59,16 +59,22 @@ def gene_table(
         named = unnamed & ~table["name"].str.fullmatch(PLACEHOLDER)
         table.loc[named, "symbol"] = table.loc[named, "name"]
     file.notes += [*found.notes, *_symbol_notes(table, found)]
+    if previous_symbols and orthologs is not None and orthologs["of"] == "human":
+        table = _with_current_symbols(table, file)
     if orthologs is not None:
         table, facts, notes = translate(table, orthologs, file.path)
         table.attrs["orthologs"] = facts.as_dict()
         file.notes += notes
     if previous_symbols:
-        today = current_symbols(table["symbol"])
-        note = replacement_note(table["symbol"], today)
-        file.notes += [note] if note else []
-        table["symbol"] = today
+        table = _with_current_symbols(table, file)
     return table
+
+
+def _with_current_symbols(table: pd.DataFrame, file: CountFile) -> pd.DataFrame:
+    today = current_symbols(table["symbol"])
+    note = replacement_note(table["symbol"], today)
+    file.notes += [note] if note else []
+    return table.assign(symbol=today)
 
 
 def _symbols(column: pd.Series, ids: pd.Series, keep_numbered: bool) -> pd.Series:

@@ -15,8 +15,8 @@ from refatlas.errors import InputError, listed
 from refatlas.prepare.gene_names import GENE_ID, without_version
 from refatlas.prepare.ortholog_columns import BUNDLED, header_species, read_header, require_species
 
-# Human and mouse, of Ensembl; see the head of the table.
-TABLE = Path(__file__).with_name("ensembl_orthologs.tsv.gz")
+# Human and mouse, of HGNC; see the head of the table.
+TABLE = Path(__file__).with_name("hgnc_orthologs.tsv.gz")
 # Genes of a file whose names are not in the table, named in a note.
 N_EXAMPLES = 3
 
