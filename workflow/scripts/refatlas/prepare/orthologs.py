@@ -13,7 +13,7 @@ import pandas as pd
 
 from refatlas.errors import InputError, listed
 from refatlas.prepare.gene_names import GENE_ID, without_version
-from refatlas.prepare.ortholog_columns import BUNDLED, header_species, read_header, require_species
+from refatlas.prepare.ortholog_columns import BUNDLED, BUNDLED_SPECIES, header_species, read_header, require_species
 
 # Human and mouse, of HGNC; see the head of the table.
 TABLE = Path(__file__).with_name("hgnc_orthologs.tsv.gz")
@@ -50,6 +50,8 @@ def read_orthologs(table: str, of: str, to: str) -> Orthologs:
         InputError: the table lacks a species, or has no one-to-one pair of the two.
     """
     if table == BUNDLED:
+        for species in (of, to):
+            require_species(species, BUNDLED_SPECIES, "species:", "the bundled table of orthologs")
         return _bundled(of, to)
     where = f"config: orthologs: {table!r}"
     columns, separator = read_header(table, "config: orthologs")
