@@ -44,12 +44,11 @@ def test_without_a_table_the_refusal_names_it(project):
     assert "set species and orthologs in the config" in text
 
 
-def test_a_table_reads_the_query_alone_and_plans_no_other_job(project):
+def test_a_table_plans_no_further_job(project):
     write(project)
     without = planned(snakemake(project, "--dry-run", "--", PAGE))
     write(project, species="mouse")
     assert planned(snakemake(project, "--dry-run", "--", PAGE)) == without
-    assert "scan_dataset" not in without
 
 
 def test_labels_fit_and_verdict_and_page_know_the_species(project):
