@@ -37,6 +37,8 @@ pytestmark = pytest.mark.slow
 KEY = "protein_expression"
 JOB = JobContext()
 SOME = ["CD3", "CD4", "CD19"]
+# Names of the query's gated labels in the reference.
+GATED = {"CD4 T": "CD4+ T-cells", "CD8 T": "CD8+ T-cells", "B": "B-cells", "NK": "NK cells", "CD14 Mono": "Monocytes"}
 
 
 def settings(kind: str, epochs: int = 40, **sections) -> dict:
@@ -241,6 +243,42 @@ def test_some_proteins_are_used_and_the_others_imputed(model, project, reference
     assert spearmanr(tables["proteins"]["CD19"], truth["CD19"]).statistic > 0.4
     assert tables["rna"].shape == query.shape
     assert tables["rna"].sum(axis=1).to_numpy() == pytest.approx(1e4, rel=1e-3)
+
+
+def test_another_panel_keeps_labels_and_imputes_what_it_lacks(model, project, reference, data, real):
+    """7 of 14 proteins, 2 more by the names of their clones, 5 that the atlas lacks, and 5 hidden."""
+    query = ad.read_h5ad(data / "query.h5ad")
+    truth, names = query.obsm[KEY], {"CD3": "CD3_UCHT1", "CD19": "CD19_HIB19"}
+    lacking = ["CD8a", "CD14", "CD45RA", "TIGIT", "CD127"]
+    query.obsm["other"] = truth.drop(columns=lacking).rename(columns=names)
+    for i in range(5):
+        query.obsm["other"][f"INVENTED{i}"] = np.random.default_rng(i).poisson(30, query.n_obs)
+    query.write_h5ad(data / "panel.h5ad")
+    table = pd.DataFrame({"name": list(names.values()), "protein": list(names)})
+    table.to_csv(data / "names.csv", index=False)
+    keys = {"label_keys": [], "protein_is_default": False}
+    rows = {
+        "full": sheet_row(data / "query.h5ad", protein_key=KEY, **keys),
+        "panel": sheet_row(data / "panel.h5ad", protein_key="other", protein_names=str(data / "names.csv"), **keys),
+    }
+    known = ad.read_h5ad(data / "reference.h5ad").obs["cell_type"].astype(str)
+    labels = known.set_axis("pbmc:" + known.index).loc[reference.obs_names].to_numpy()
+    wanted = query.obs["cell_type"].astype(str).map(GATED)
+    accuracy = {}
+    for name, row in rows.items():
+        counts = project.query(name, row)
+        mapped = model.map_query(counts.copy(), settings("totalvi"), JOB)
+        nearest, _ = nearest_neighbors(model.latent(reference.copy()), mapped.latent(counts.copy()), 15)
+        found = pd.DataFrame(labels[nearest]).mode(axis=1)[0].to_numpy()
+        accuracy[name] = (found == wanted.to_numpy())[wanted.notna().to_numpy()].mean()
+    tables, batches = mapped.tables(counts.copy(), reference.copy()), counts.obs["batch"].astype(str).to_numpy()
+    facts = tables["protein_facts"]["values"]
+    assert set(facts.index[facts == "imputed"]) == set(lacking)
+    assert not [name for name in tables["proteins"] if name.startswith("INVENTED") or "_" in name]
+    # The labels were gated from the proteins, of which the full panel shows all.
+    assert accuracy["panel"] > accuracy["full"] - 0.05
+    rank = pd.Series(correlations(tables["proteins"].to_numpy(), truth.to_numpy(), batches), truth.columns)[lacking]
+    assert rank.mean() > 0.3
 
 
 def test_an_rna_only_query_and_one_cell_are_mapped(model, project, reference, real):

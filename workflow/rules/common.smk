@@ -102,6 +102,7 @@ from refatlas.config.settings import (
     tree_settings,
 )
 from refatlas.config.sheets import load_sheets, take_systems
+from refatlas.config.species import take_species
 from refatlas.config.tuning import SPLIT as TUNING, tuning_folds, tuning_split
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import fingerprints, require_not_in_future
@@ -114,6 +115,7 @@ from refatlas.models.registry import (
     table_settings,
 )
 from refatlas.prepare.demo_files import DEMO
+from refatlas.prepare.ortholog_columns import BUNDLED
 from refatlas.publish.settings import hub_model, publish_settings
 from refatlas.config.addresses import marker_of, use_cache
 from refatlas.resources import (
@@ -151,6 +153,7 @@ try:
         datasets=ATLAS and ATLAS["datasets"],
     )
     SYSTEMS = take_systems(DATASETS, QUERIES)
+    SPECIES = take_species(DATASETS, QUERIES, CONFIG)
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
     )
@@ -318,10 +321,14 @@ wildcard_constraints:
 
 def files_of(row):
     """All files that a sheet's row names, as they are: no prefix of a module is put before the users' files. Of a file by address, its marker, whose age decides nothing."""
-    metadata = [local(row["metadata"])] if row["metadata"] else []
+    tables = [local(row["metadata"])] if row["metadata"] else []
+    if row.get("protein_names"):
+        tables.append(local(row["protein_names"]))
+    if row.get("orthologs", {}).get("table") not in (None, BUNDLED):
+        tables.append(local(row["orthologs"]["table"]))
     if row.get("fetched"):
-        return [ancient(marker_of(f"<results>/fetched/{row['fetched']}")), *metadata]
-    return [local(file) for file in input_files(row["path"])] + metadata
+        return [ancient(marker_of(f"<results>/fetched/{row['fetched']}")), *tables]
+    return [local(file) for file in input_files(row["path"])] + tables
 
 
 def missing_files():
@@ -506,6 +513,15 @@ def mapqc_of(wildcards):
             mapqc=f"<results>/evaluation/{{fold}}/{HELD_OUT}/mapqc.json",
         ),
     }
+
+
+def species_of(wildcards):
+    """What a query's file says of its genes, if it is of a species that no dataset is of; else nothing: where a dataset is, held-out cells are of it, too."""
+    name = wildcards.name
+    known = {SPECIES.get(dataset, CONFIG.get("species")) for dataset in DATASETS}
+    if name not in SPECIES or SPECIES[name] in known:
+        return {}
+    return {"foreign": "<results>/queries/{name}/check.json"}
 
 
 def contrast_pages():
@@ -1162,7 +1178,10 @@ def facts_of_bundle():
         **{key: about[key] for key in ABOUT_BUNDLE},
         "settings": settings_to_keep(CONFIG),
         "datasets": {
-            name: {key: row[key] for key in ("label_keys", "protein_key")}
+            name: {
+                **{key: row[key] for key in ("label_keys", "protein_key")},
+                **({"species": SPECIES[name]} if name in SPECIES else {}),
+            }
             for name, row in DATASETS.items()
         },
         "labels": {

@@ -176,6 +176,7 @@ rule assess_query:
         unpack(calibration_of),
         unpack(criticism_of),
         unpack(mapqc_of),
+        unpack(species_of),
         **of_models(
             labels="<results>/queries/{name}/models/{model}/labels.parquet",
             fit="<results>/queries/{name}/models/{model}/fit.parquet",

@@ -6,8 +6,8 @@ in:  labels.parquet, fit.parquet, mapping.json and latent.parquet of each model,
      latent.parquet of the reference; the matched baseline's labels, measures and agreement;
      calibration.json, if there are folds, and measures.json of their held-out cells; mapqc.json, if
      the query has controls; counts.h5ad of query and reference; the baseline's model.pt;
-     cells.parquet of the query and the datasets; criticism.csv of
-     the query and of the evaluation, if models are criticized
+     cells.parquet of the query and the datasets; check.json of a query of another species than all
+     datasets; criticism.csv of the query and of the evaluation, if models are criticized
 out: delivered.parquet (label, confidence, coarser levels, prediction set, novelty), sources.parquet
      (calibrated confidence of every source), sources.json (estimated accuracy, and weight of each
      source, by batch), measures.json, verdict.json
@@ -17,6 +17,7 @@ import pandas as pd
 
 from refatlas.evaluate.criticism_notes import with_criticism
 from refatlas.evaluate.query_measures import measure
+from refatlas.evaluate.species_note import with_species
 from refatlas.evaluate.verdict import (
     assess,
     report_verdict,
@@ -46,6 +47,7 @@ def main(smk) -> None:
     facts = delivery.facts()
     doubts = why_novelty_is_not_judged(learned), why_novelty_is_not_tested(learned)
     found = assess(judged, list(folds.values()), facts["accuracy"], *doubts)
+    found = with_species(found, read_json(i.foreign) if i.get("foreign") else None)
     found = with_criticism(found, by_name(i, "criticism"), i.get("usual_criticism"))
     report_verdict(name, found)
     write_table(delivery.cells, out.delivered)

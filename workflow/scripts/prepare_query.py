@@ -23,6 +23,7 @@ from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.file_lines import file_line, screen_text
 from refatlas.prepare.gene_overlap import check_overlap, report_check
 from refatlas.prepare.model_input import write_query
+from refatlas.prepare.proteins import protein_notes
 from refatlas.remote.fetched import data_files, origin, require_sha256, sources
 
 
@@ -33,9 +34,11 @@ def main(smk) -> None:
     require_sha256(row, f"query {name!r}")
     file = open_row(row)
     found = scan_file(file, name, row, settings["qc"], settings["unlabeled"], smk.threads)
-    overlap = check_overlap(f"query {name!r} ({row['path']})", genes, found.genes, settings["min_gene_overlap"])
+    where, floor = f"query {name!r} ({row['path']})", settings["min_gene_overlap"]
+    overlap = check_overlap(where, genes, found.genes, floor, row.get("orthologs"))
     report_check(row["path"], found.summary, overlap)
     proteins = protein_names(smk.input.reference or None)
+    found.summary["notes"] += protein_notes(where, found.summary["proteins"], proteins)
     write_query(smk.output.counts, file, row, found, genes, proteins, unchanged=before)
     write_table(found.cells, smk.output.cells)
     write_table(found.genes, smk.output.genes)

@@ -75,7 +75,11 @@ def grown_manifest(
         {"query": query, "cells": int(table["keep"].sum()), "voting": int(table["label"].notna().sum())}
         for query, table in tables.items()
     ]
-    datasets = {query: {key: row[key] for key in ("label_keys", "protein_key")} for query, row in rows.items()}
+    datasets = {
+        query: {key: row[key] for key in ("label_keys", "protein_key")}
+        | ({"species": row["orthologs"]["of"]} if "orthologs" in row else {})
+        for query, row in rows.items()
+    }
     return {
         **manifest,
         "refatlas": refatlas.__version__,

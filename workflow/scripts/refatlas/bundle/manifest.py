@@ -27,6 +27,7 @@ OWN_KEYS = (
     "queries",
     "batch_key",
     "protein_key",
+    "orthologs",
     "verdict",
     "export",
     "report",
@@ -146,7 +147,9 @@ def settings_with_atlas(config: dict[str, Any], manifest: Manifest) -> dict[str,
             "config: tune: the models of an atlas bundle are trained, and their settings cannot change; leave tune out,"
             " or tune where the atlas is made"
         )
-    if fixed := [key for key in config if key not in OWN_KEYS]:
+    # A bundle whose authors named no species has one all the same.
+    free = OWN_KEYS if "species" in manifest["settings"] else (*OWN_KEYS, "species")
+    if fixed := [key for key in config if key not in free]:
         raise InputError(
             f"config: {fixed[0]}: the atlas brings it along, because its labels were measured with it; leave it out."
             f" With atlas, the config may set {listed(OWN_KEYS)}"

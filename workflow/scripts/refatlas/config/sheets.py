@@ -14,6 +14,7 @@ from refatlas.config.validation import did_you_mean, read_text, require_name, re
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.formats import is_readable_path, require_readable
 from refatlas.models.registry import MODEL_TYPES
+from refatlas.prepare.protein_names import read_protein_names
 
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
@@ -110,6 +111,10 @@ def load_sheet(
         if row.get("metadata"):
             _require_local(row["metadata"], f"{place}: metadata")
             _require_file(row["metadata"], f"{place}: metadata", produced, is_counts=False)
+        if row.get("protein_names"):
+            _require_local(row["protein_names"], f"{place}: protein_names")
+            _require_file(row["protein_names"], f"{place}: protein_names", produced, is_counts=False)
+            read_protein_names(row["protein_names"], f"{place}: protein_names")
         if row.get("control") and not re.fullmatch(r"[^=]+=[^=]+", row["control"]):
             raise InputError(
                 f"{where}: control {row['control']!r} is not of the form COLUMN=VALUE, such as condition=healthy"
@@ -287,6 +292,10 @@ def _reading_options(row: dict[str, str], where: str, config: dict[str, Any]) ->
         options["features"] = "peaks"
     if row.get("system"):
         options["system"] = row["system"]
+    if row.get("protein_names"):
+        options["protein_names"] = row["protein_names"]
+    if row.get("species"):
+        options["species"] = row["species"]
     if config["genes"].get("previous_symbols"):
         options["previous_symbols"] = True
     return options

@@ -49,7 +49,7 @@ def scan_file(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[s
         InputError: duplicate cells, a missing column, a missing batch, values that are not counts,
             or an error of `read_proteins`.
     """
-    genes = gene_table(file, row["gene_key"], row.get("previous_symbols", False))
+    genes = gene_table(file, row["gene_key"], row.get("previous_symbols", False), row.get("orthologs"))
     cells = _named_cells(file, name)
     require_text(genes["name"], f"{name!r} ({file.path}): gene")
     cells["batch"] = read_batches(file, name, row).to_numpy()
@@ -67,6 +67,8 @@ def scan_file(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[s
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
     summary = _summary(file, name, cells, genes) | {"origins": origins(file, row, genes, cells), "places": file.places}
+    if found := genes.attrs.pop("orthologs", None):
+        summary["orthologs"] = found
     return Scan(cells, genes, summary | {"proteins": list(proteins.columns)})
 
 
@@ -87,7 +89,8 @@ def _named_cells(file: CountFile, name: str) -> pd.DataFrame:
 
 def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame, n_threads: int) -> np.ndarray:
     """Add total_counts, n_genes and mito_share to `cells`; return each gene's number of cells."""
-    mito = genes["symbol"].fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy(dtype=bool)
+    # Of another species, the mitochondrial genes that have no ortholog are counted, too.
+    mito = genes.get("own_symbol", genes["symbol"]).fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy(dtype=bool)
     found, wrong = CellMeasures(len(cells), mito.astype(np.float64), n_threads), WrongValues()
     for start, block in file.blocks():
         if not found.add(start, block):

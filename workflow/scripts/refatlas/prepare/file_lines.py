@@ -85,6 +85,9 @@ def _genes(file: CountFile, row: dict, genes: pd.DataFrame) -> str:
     names = find_names(file, row["gene_key"])
     n_ids, n_symbols = int(genes["gene_id"].notna().sum()), int(genes["symbol"].notna().sum())
     found = [f"{n_ids:,} ids of {_column(names.ids)}"] if names.ids and n_ids else []
+    if "own_symbol" in genes:
+        wanted = row["orthologs"]
+        return f"{max(n_ids, n_symbols):,} of {len(genes):,} named as their {wanted['to']} orthologs"
     found += [f"{n_symbols:,} symbols of {_column(names.symbols)}"] if names.symbols and n_symbols else []
     return ", ".join(found) or f"{n_symbols:,} names of the index"
 

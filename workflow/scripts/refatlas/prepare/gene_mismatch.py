@@ -8,6 +8,11 @@ from refatlas.prepare.genes import match_genes
 
 # A change of names explains a mismatch if it makes this share of the reference's genes match.
 EXPLAINS = 0.3
+# What to do about files of two species.
+BY_ORTHOLOGS = (
+    "To match orthologs, set species and orthologs in the config, and write the species of each file of another one in"
+    " the column species of its sheet."
+)
 # What may stand before or after a symbol.
 AFFIXES = (("before", r"^[^_\-|:;. ]+[_\-|:;. ]+"), ("after", r"[_\-|:;. ]+[^_\-|:;. ]+$"))
 
@@ -28,13 +33,17 @@ def mismatch(reference: pd.DataFrame, table: pd.DataFrame, one: str = "the refer
 def _other_species(reference: pd.DataFrame, table: pd.DataFrame, one: str, other: str) -> str:
     known, found = species_prefix(reference["gene_id"]), species_prefix(table["gene_id"])
     if known and found and known != found:
-        return f"the ids of {other} are of {species_words(found)}, those of {one} of {species_words(known)}."
+        species = f"the ids of {other} are of {species_words(found)}, those of {one} of {species_words(known)}."
+        return f"{species} {BY_ORTHOLOGS}"
     styles = [
         {"ENSG": "human", "ENSMUSG": "mouse"}.get(prefix or "") or symbol_style(names["symbol"])
         for prefix, names in ((known, reference), (found, table))
     ]
     if "mouse" in styles and "human" in styles:
-        return f"the genes of {other} are named as those of {styles[1]}, those of {one} as those of {styles[0]}."
+        return (
+            f"the genes of {other} are named as those of {styles[1]}, those of {one} as those of {styles[0]}."
+            f" {BY_ORTHOLOGS}"
+        )
     return ""
 
 

@@ -1,12 +1,13 @@
 """Which of the reference's genes a query has, and whether they are enough."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from refatlas.errors import InputError, listed
 from refatlas.prepare.gene_mismatch import former_symbols_hint, mismatch
 from refatlas.prepare.genes import match_selected, match_steps
+from refatlas.prepare.orthologs import why_missing
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -63,7 +64,9 @@ def require_same_genes(reference: "ad.AnnData", query: "ad.AnnData") -> None:
         )
 
 
-def check_overlap(where: str, genes: pd.DataFrame, table: pd.DataFrame, floor: float) -> dict:
+def check_overlap(
+    where: str, genes: pd.DataFrame, table: pd.DataFrame, floor: float, orthologs: dict[str, Any] | None = None
+) -> dict:
     """Return the share of the reference's selected genes that a query has, and the missing genes.
 
     Args:
@@ -71,6 +74,7 @@ def check_overlap(where: str, genes: pd.DataFrame, table: pd.DataFrame, floor: f
         genes: genes.parquet of the reference.
         table: the query's genes, of `gene_table`.
         floor: least share.
+        orthologs: of the row of a query of another species: of, to and table.
 
     Returns:
         For check.json: gene_overlap, n_selected, padded_genes (gene and symbol of each), and
@@ -86,7 +90,7 @@ def check_overlap(where: str, genes: pd.DataFrame, table: pd.DataFrame, floor: f
         "gene_overlap": 1 - len(missing) / len(selected),
         "n_selected": len(selected),
         "padded_genes": padded,
-        "gene_notes": _notes(genes, table, missing),
+        "gene_notes": [*_notes(genes, table, missing), *why_missing(selected.loc[missing], orthologs)],
     }
 
 

@@ -1,5 +1,7 @@
 """Genes of different files matched by id without version, then by symbol, then by symbol whatever its separators."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -11,12 +13,18 @@ from refatlas.prepare.gene_aliases import current_symbols, replacement_note
 from refatlas.prepare.gene_columns import NameColumns, find_names
 from refatlas.prepare.gene_names import GENE_ID, PLACEHOLDER, folded, spreadsheet_dates, without_version
 from refatlas.prepare.gene_union import renumbered, respelled, united_ids, without_copies, without_foreign_ids
+from refatlas.prepare.orthologs import translate
 
 # As tables write a missing symbol.
 MISSING = ("nan", "NaN", "NA", "None", "<NA>", "null", "NULL", "n/a", "N/A")
 
 
-def gene_table(file: CountFile, gene_key: str | None = None, previous_symbols: bool = False) -> pd.DataFrame:
+def gene_table(
+    file: CountFile,
+    gene_key: str | None = None,
+    previous_symbols: bool = False,
+    orthologs: dict[str, Any] | None = None,
+) -> pd.DataFrame:
     """Return id (without version) and symbol of each gene of a file.
 
     What is to be said of the names is added to the file's notes.
@@ -26,13 +34,16 @@ def gene_table(file: CountFile, gene_key: str | None = None, previous_symbols: b
         gene_key: gene column to match by, or "index". Ids are looked for in no other column;
             symbols are, to name the genes, if it holds ids.
         previous_symbols: replace former symbols by today's.
+        orthologs: of a file of another species than the atlas: of, to and table; genes then have the
+            names of their one-to-one orthologs, or none.
 
     Returns:
         One row per column of the counts, in the file's order: gene_id and symbol, missing where the
-        file has none, and name, as in the file.
+        file has none, and name, as in the file. Of another species, own_symbol is the file's own, and
+        attrs has `orthologs`, how many were found.
 
     Raises:
-        InputError: the file has no such gene column, or no names of genes.
+        InputError: the file has no such gene column, or no names of genes, or an error of `translate`.
     """
     found = find_names(file, gene_key)
     table = pd.DataFrame({"gene_id": None, "symbol": None, "name": file.genes.index.astype(str)}, dtype=object)
@@ -48,12 +59,22 @@ def gene_table(file: CountFile, gene_key: str | None = None, previous_symbols: b
         named = unnamed & ~table["name"].str.fullmatch(PLACEHOLDER)
         table.loc[named, "symbol"] = table.loc[named, "name"]
     file.notes += [*found.notes, *_symbol_notes(table, found)]
+    if previous_symbols and orthologs is not None and orthologs["of"] == "human":
+        table = _with_current_symbols(table, file)
+    if orthologs is not None:
+        table, facts, notes = translate(table, orthologs, file.path)
+        table.attrs["orthologs"] = facts.as_dict()
+        file.notes += notes
     if previous_symbols:
-        today = current_symbols(table["symbol"])
-        note = replacement_note(table["symbol"], today)
-        file.notes += [note] if note else []
-        table["symbol"] = today
+        table = _with_current_symbols(table, file)
     return table
+
+
+def _with_current_symbols(table: pd.DataFrame, file: CountFile) -> pd.DataFrame:
+    today = current_symbols(table["symbol"])
+    note = replacement_note(table["symbol"], today)
+    file.notes += [note] if note else []
+    return table.assign(symbol=today)
 
 
 def _symbols(column: pd.Series, ids: pd.Series, keep_numbered: bool) -> pd.Series:

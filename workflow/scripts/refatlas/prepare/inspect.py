@@ -24,6 +24,7 @@ from refatlas.io.raw_counts import open_row
 from refatlas.prepare.cell_columns import MAX_SHARE, factorize
 from refatlas.prepare.cell_quality import scan_file
 from refatlas.prepare.file_lines import file_line, further_notes
+from refatlas.prepare.ortholog_columns import BUNDLED
 
 # A run applies the limits of the config's qc; here every cell is good.
 NO_LIMITS = {"min_counts": 0, "min_genes": 0, "max_mito_share": None, "mads": None, "min_batch_cells": 1}
@@ -126,7 +127,11 @@ def _row(options: argparse.Namespace) -> dict[str, Any]:
         "round": options.round,
         "listed_cells": options.metadata_cells == "listed",
         "previous_symbols": options.previous_symbols,
+        "protein_names": options.protein_names,
     }
+    if options.species and options.species.casefold() != options.atlas_species.casefold():
+        of, to = options.species.casefold(), options.atlas_species.casefold()
+        switches["orthologs"] = {"of": of, "to": to, "table": options.orthologs}
     return row | {key: value for key, value in switches.items() if value}
 
 
@@ -148,11 +153,15 @@ def _parser() -> argparse.ArgumentParser:
         "label-key": "cell columns of labels, separated by commas",
         "protein-key": "where the counts of proteins are",
         "metadata": "table of further cell columns",
+        "protein-names": "table of names by which proteins are those of the atlas",
+        "species": "species of the file's genes, if it is not that of the atlas",
         "genome": "genome to take, of a file with several",
         "name": "name of the dataset; that of the file if left out",
     }.items():
         parser.add_argument(f"--{option}", help=about)
     parser.add_argument("--batch-key", default="-", help="cell column of the batch; - for one batch")
+    parser.add_argument("--atlas-species", default="human", help="with --species: whose genes the atlas has")
+    parser.add_argument("--orthologs", default=BUNDLED, help="with --species: table of orthologs, or bundled")
     parser.add_argument("--metadata-cells", choices=("all", "listed"), default="all")
     parser.add_argument("--round", action="store_true", help="round estimated counts")
     parser.add_argument("--previous-symbols", action="store_true", help="match former symbols of genes")

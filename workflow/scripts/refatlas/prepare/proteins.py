@@ -11,6 +11,7 @@ import pandas as pd
 
 from refatlas.errors import InputError, listed
 from refatlas.io.count_file import CountFile
+from refatlas.prepare.protein_names import likely_names, read_protein_names, rename_proteins, require_matched
 
 # Tags that manufacturers of antibodies append to the name of a protein.
 SUFFIX = re.compile(r"[ _.-]?totalseq[ _.-]?[abcd]?$")
@@ -29,8 +30,8 @@ def read_proteins(file: CountFile, row: dict, batches: np.ndarray) -> pd.DataFra
         batches: of each cell.
 
     Raises:
-        InputError: the key is absent, a name is not unique, or values are no counts or are missing
-            in some cells of a batch.
+        InputError: the key is absent, a name is not unique, protein_names fits no protein, or values are no counts or
+            are missing in some cells of a batch.
     """
     key, cells = row["protein_key"], file.cells.index
     if key is None:
@@ -54,7 +55,18 @@ def read_proteins(file: CountFile, row: dict, batches: np.ndarray) -> pd.DataFra
             )
         table = table.reindex(cells)
     file.notes.append(f"proteins: {table.shape[1]} in {key!r} ({listed(table.columns)})")
+    if row.get("protein_names"):
+        table = _renamed(table, row["protein_names"], where, file.notes)
     return checked_counts(table, batches, where)
+
+
+def _renamed(table: pd.DataFrame, path: str, where: str, notes: list[str]) -> pd.DataFrame:
+    """Return proteins with the names of a table; say which were renamed."""
+    before = list(table.columns.astype(str))
+    after = rename_proteins(before, read_protein_names(path, f"{where}: protein_names"), where)
+    pairs = [f"{old} as {new}" for old, new in zip(before, after, strict=True) if old != new]
+    notes.append(f"proteins: {len(pairs)} named by {path} ({listed(pairs, 30)})")
+    return table.set_axis(after, axis=1)
 
 
 def _require_names(table: pd.DataFrame, where: str) -> None:
@@ -201,6 +213,7 @@ def describe_protein_match(names: list[str], known: list[str]) -> str:
     ]
     lacking = [protein for i, protein in enumerate(known) if i not in places]
     unknown = [name for name, place in zip(names, places, strict=True) if place < 0]
+    likely = [f"{name} may be {protein}" for name, protein in likely_names(unknown, lacking).items()]
     parts = [f"{len(known) - len(lacking)} of the reference's {len(known)} proteins measured"]
     parts += [
         f"{what}: {listed(found, 30)}"
@@ -208,7 +221,24 @@ def describe_protein_match(names: list[str], known: list[str]) -> str:
             ("matched under another name", renamed),
             ("to be imputed", lacking),
             ("not in the reference", unknown),
+            ("to use them, name in protein_names", likely),
         )
         if found
     ]
     return "; ".join(parts)
+
+
+def protein_notes(where: str, names: list[str], known: list[str]) -> list[str]:
+    """Return a note on which proteins of the reference a query measured; none if either has no proteins.
+
+    Args:
+        where: query and file, for the message.
+        names: the query's proteins; known: the reference's.
+
+    Raises:
+        InputError: the query has proteins, and none is one of the reference's.
+    """
+    if not names or not known:
+        return []
+    require_matched(where, names, known, int((match_proteins(names, known) >= 0).sum()))
+    return [f"proteins: {describe_protein_match(names, known)}"]
