@@ -32,6 +32,7 @@ OWN_KEYS = (
     "report",
     "query",
     "expression",
+    "spatial",
     "checkpoint",
     "memory",
     "cache",

@@ -26,6 +26,8 @@ NOT_FORKED = (
     "normalize_expression",
     "predict_counterfactual",
     "check_counterfactual",
+    "learn_regions",
+    "place_query",
 )
 STREAMS = (0, 1, 2)
 STATUS = struct.Struct("!i")
