@@ -1,8 +1,8 @@
 """Places the cells of a query in the regions of a tissue.
 
-in:  regions.npz and spots.h5ad; the query's counts.h5ad and cells.parquet, and its delivered labels where there are any
-out: cells.csv.gz (one row per partition and cell), probabilities.parquet, types.csv (regions of each type), distances.csv
-     (between types), summary.json, a figure of the types on the tissue
+in:  regions.npz and spots.h5ad; the query's counts.h5ad and cells.parquet, and its delivered labels if it has any
+out: cells.csv.gz (one row per partition and cell), probabilities.parquet, types.csv (regions of each type),
+     distances.csv (between types), summary.json, a figure of the types on the tissue
 """
 
 import pandas as pd
@@ -13,7 +13,14 @@ from refatlas.jobs.run import run_job
 from refatlas.plots import save_figure
 from refatlas.report.spatial_figures import plot_types
 from refatlas.spatial.placing import (
-    Placer, cell_table, place, probability_table, summary, type_distances, type_regions, types_of_cells,
+    Placer,
+    cell_table,
+    place,
+    probability_table,
+    summary,
+    type_distances,
+    type_regions,
+    types_of_cells,
 )  # fmt: skip
 from refatlas.spatial.spots import read_spots
 

@@ -68,7 +68,7 @@ def plot_accuracy(scores: pd.DataFrame) -> Figure:
 def plot_types(placer: Placer, types: pd.DataFrame, spots: Spots) -> Figure:
     """Return the tissue colored by how often a type's cells are in each region, one panel a type.
 
-    The color is the share of the region as a multiple of the share of spots in it, on a logarithmic scale: white is what
+    The color is the share of the region as a multiple of the share of spots in it, on a logarithmic scale: grey is what
     cells that are spread evenly would give. The partition with the most regions is shown, and the largest types.
 
     Args:
@@ -93,7 +93,7 @@ def plot_types(placer: Placer, types: pd.DataFrame, spots: Spots) -> Figure:
         values = ratio.reindex(part.regions).to_numpy(dtype=float)[part.codes[known]]
         _tissue_axes(ax, f"{_short(label)} ({cells:,})")
         ax.scatter(*xy[~known].T, s=_size(len(xy)), color=GREY, linewidths=0, rasterized=True)
-        image = ax.scatter(*xy[known].T, c=values, s=_size(len(xy)), cmap="RdBu_r", vmin=-LARGEST_RATIO,
+        image = ax.scatter(*xy[known].T, c=values, s=_size(len(xy)), cmap="coolwarm", vmin=-LARGEST_RATIO,
                            vmax=LARGEST_RATIO, linewidths=0, rasterized=True)  # fmt: skip
     if image is None:
         axes.flat[0].set_title("no cell has a type", fontsize=9)

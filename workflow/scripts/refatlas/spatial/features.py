@@ -29,7 +29,9 @@ class Features:
     mean: np.ndarray
     sd: np.ndarray
 
-    def apply(self, expression: sparse.csr_matrix, mean: np.ndarray | None = None, sd: np.ndarray | None = None):
+    def apply(
+        self, expression: sparse.csr_matrix, mean: np.ndarray | None = None, sd: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return standardised expression, shape (n_cells, n_genes), float32.
 
         Args:

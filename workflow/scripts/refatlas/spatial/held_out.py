@@ -1,8 +1,8 @@
 """How well methods place spots that they have not seen, and which one is chosen for each partition.
 
-Neighbouring spots share molecules and cells, so that a spot whose neighbours were seen is placed too well. Therefore whole
-blocks of neighbouring spots, or whole sections, are held out, each once, and everything is learned without them: genes,
-their scale, the graph and the methods.
+Neighbouring spots share molecules and cells, so that a spot whose neighbours were seen is placed too well. Therefore
+whole blocks of neighbouring spots, or whole sections, are held out, each once, and everything is learned without them:
+genes, their scale, the graph and the methods.
 """
 
 import time
@@ -20,8 +20,8 @@ from refatlas.spatial.regions import Partition, blocks, expected_place
 from refatlas.spatial.spots import Spots
 from refatlas.transfer.calibration import calibrated, fit_temperature, log_loss
 
-# Location is identifiable if the accuracy is above chance by more than ERRORS of its standard errors, hardly so if by less
-# than CLEAR.
+# Location is identifiable if the accuracy is above chance by more than ERRORS of its standard errors, hardly so if by
+# less than CLEAR.
 ERRORS, CLEAR = 2.0, 0.1
 # Share of held-out spots that are nearer to the spots that were seen than a cell that counts as unlike them.
 FAR_QUANTILE = 0.99

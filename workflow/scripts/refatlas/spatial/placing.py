@@ -165,9 +165,9 @@ def place(
 ) -> Placed:
     """Return the regions of a query's cells.
 
-    With `standardize: each`, genes are standardised by the mean and spread of the query's own cells: cells of dissociated
-    tissue differ from spots in all genes. That takes the query for a sample of the same tissue. With "spots", they are
-    standardised by those of the spots.
+    With `standardize: each`, genes are standardised by the mean and spread of the query's own cells: cells of
+    dissociated tissue differ from spots in all genes. That takes the query for a sample of the same tissue. With
+    "spots", they are standardised by those of the spots.
 
     Args:
         counts: CSR of cells × genes.
@@ -189,8 +189,8 @@ def place(
     if has.mean() < floor:
         raise InputError(
             f"{where}: {int(has.sum())} of the {len(used)} genes that regions are told by are measured"
-            f" ({has.mean():.0%}), need {floor:.0%}; missing are {listed(np.array(placer.symbols)[used][~has], 5)}; lower"
-            " query: min_gene_overlap, or leave the query out"
+            f" ({has.mean():.0%}), need {floor:.0%}; missing are {listed(np.array(placer.symbols)[used][~has], 5)};"
+            " lower query: min_gene_overlap, or leave the query out"
         )
     own = counts[:, rows].tocsr()
     expression = log_normalized(own)
@@ -218,8 +218,8 @@ def cell_table(placer: Placer, found: Placed, cells: pd.Index) -> pd.DataFrame:
     """Return one row per partition and cell.
 
     The columns: partition, cell, region (the most probable), probability, entropy (of the regions, in units of the
-    entropy of equal probabilities, 0 to 1), x, y, section (expected coordinates and the section that they are of), spread
-    (in the unit of the coordinates), distance (to the spots), status, reason, identifiable.
+    entropy of equal probabilities, 0 to 1), x, y, section (expected coordinates and the section that they are of),
+    spread (in the unit of the coordinates), distance (to the spots), status, reason, identifiable.
     """
     tables = []
     for part, choice, p in zip(placer.parts, placer.choices, found.probabilities, strict=True):
@@ -275,8 +275,8 @@ def type_regions(
 ) -> pd.DataFrame:
     """Return where the cells of each type are: one row per partition, type and region.
 
-    The columns: partition, label, cells, placed (of these), region, share (mean probability of the region over the cells
-    of the type), even (share of the spots that are in the region).
+    The columns: partition, label, cells, placed (of these), region, share (mean probability of the region over the
+    cells of the type), even (share of the spots that are in the region).
 
     Args:
         labels: type of each cell, None for none.
@@ -286,7 +286,8 @@ def type_regions(
     rows = []
     for part, shares, names in _shares(placer, found, labels, counted):
         status = table.loc[table["partition"] == part.name, "status"].to_numpy()
-        even = np.bincount(part.codes[part.codes >= 0], minlength=len(part.regions)) / max((part.codes >= 0).sum(), 1)
+        known = part.codes[part.codes >= 0]
+        even = np.bincount(known, minlength=len(part.regions)) / len(known)
         for name, own in zip(names, shares, strict=True):
             mask = counted & (labels == name)
             first = {"partition": part.name, "label": name, "cells": int(mask.sum())}
@@ -339,7 +340,7 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
 def _shares(
     placer: Placer, found: Placed, labels: np.ndarray, counted: np.ndarray
 ) -> Iterator[tuple[Partition, np.ndarray, list[str]]]:
-    """Yield each partition with the mean probabilities of its regions by type, shape (n_types, n_regions), and the types."""
+    """Yield each partition, the mean probabilities of its regions, shape (n_types, n_regions), and the types."""
     known = np.array([label is not None for label in labels]) & counted & ~found.empty
     names, codes = np.unique(labels[known].astype(str), return_inverse=True)
     sums = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(names), len(codes)))

@@ -90,7 +90,7 @@ def blocks(xy: np.ndarray, sections: np.ndarray) -> np.ndarray:
         side = int(np.clip(np.sqrt(len(own) / BLOCK_SPOTS), FEWEST_BLOCKS, MOST_BLOCKS))
         _, codes = np.unique(grid_names(xy[own], sections[own], side).astype(str), return_inverse=True)
         found[own] = first + codes
-        first += codes.max() + 1
+        first += int(codes.max()) + 1
     return found
 
 

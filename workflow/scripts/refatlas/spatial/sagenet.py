@@ -1,9 +1,9 @@
 """SageNet (Heidari 2022), as scArches has it: a network on a graph of genes for each partition of a tissue.
 
-The graph is the graphical lasso of scArches, the network its TransformerConv, and training its loop: cross-entropy, SGD
-with momentum and warm restarts, minibatches of 32 spots. Only the minibatches are made otherwise: scArches makes a graph
-object for each cell in Python. A test compares both. Its map of all cells × all cells, with a random draw in it, is left
-out.
+The graph is the graphical lasso of scArches, the network its TransformerConv, and training its loop: cross-entropy,
+SGD with momentum and warm restarts, minibatches of 32 spots. Only the minibatches are made otherwise: scArches makes a
+graph object for each cell in Python. A test compares both. Its map of all cells × all cells, with a random draw in it,
+is left out.
 """
 
 import contextlib
@@ -67,7 +67,8 @@ def _graph(x: np.ndarray, alphas: list[float]) -> np.ndarray:
     unfinished = sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     if unfinished:
         print(f"  graphical lasso: {unfinished} fits have not converged; the graph is that of their last steps")
-    return np.array(data.varm["adj"].toarray().nonzero())
+    adjacency: Any = data.varm["adj"]
+    return np.array(adjacency.toarray().nonzero())
 
 
 def fit_sagenet(x: np.ndarray, codes: np.ndarray, n_regions: int, graph: np.ndarray, epochs: int, seed: int) -> Arrays:

@@ -98,6 +98,7 @@ def write_spots(
     counts = sparse.vstack(blocks, format="csr")
     keep = np.asarray(counts.sum(axis=1)).ravel() > 0
     _require_enough(file, obs[keep], settings)
+    _require_detected(file, counts)
     with counts_writer(path, obs[keep], shared) as out:
         out.append(counts[keep])
     summary = {key: found.summary[key] for key in ("path", "counts", "n_genes", "notes", "median_counts")}
@@ -146,6 +147,16 @@ def _shared_genes(file: CountFile, found: Scan, genes: pd.DataFrame) -> pd.DataF
         f" {listed(found.genes['name'], 3)}; set spatial: gene_key to a column with the same names, or name genes that"
         " differ over the tissue in genes: include"
     )
+
+
+def _require_detected(file: CountFile, counts: sparse.csr_matrix) -> None:
+    """Raise an InputError if too few genes have counts in enough spots to vary over the tissue."""
+    detected = int((counts.getnnz(axis=0) >= MIN_REGION_SPOTS).sum())
+    if detected < MIN_GENES:
+        raise InputError(
+            f"{WHERE}: path {file.path}: {detected} of the atlas's genes have counts in at least {MIN_REGION_SPOTS}"
+            f" spots, need {MIN_GENES}; check spatial: layer, or name genes that differ over the tissue in genes: include"
+        )
 
 
 def _coordinates(file: CountFile, key: str) -> np.ndarray:
