@@ -110,7 +110,7 @@ def test_a_lymph_node_is_hardly_told_apart_and_the_report_says_so(real, tmp_path
         spatial=settings,
     )
     page = "results/report/spatial.html"
-    snakemake(tmp_path, page, "--cores", "2")
+    snakemake(tmp_path, "--cores", "2", page)
     results = tmp_path / "results"
     scores = read_csv(results / "spatial/methods.csv")
     assert list(scores["method"]) == settings["methods"]
@@ -129,6 +129,6 @@ def test_a_lymph_node_is_hardly_told_apart_and_the_report_says_so(real, tmp_path
     assert set(types["label"]) == {"all cells"}
     text = (tmp_path / page).read_text(encoding="utf-8")
     assert f"Location is {'hardly' if best['identifiable'] == 'hardly' else 'not'} identifiable" in text
-    assert not planned(snakemake(tmp_path, page, "--dry-run"))
+    assert not planned(snakemake(tmp_path, "--dry-run", page))
     with chromium() as browser:
         check_page(browser, tmp_path / page)

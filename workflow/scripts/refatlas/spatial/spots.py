@@ -155,7 +155,8 @@ def _require_detected(file: CountFile, counts: sparse.csr_matrix) -> None:
     if detected < MIN_GENES:
         raise InputError(
             f"{WHERE}: path {file.path}: {detected} of the atlas's genes have counts in at least {MIN_REGION_SPOTS}"
-            f" spots, need {MIN_GENES}; check spatial: layer, or name genes that differ over the tissue in genes: include"
+            f" spots, need {MIN_GENES}; check spatial: layer, or name genes that differ over the tissue in genes:"
+            " include"
         )
 
 
