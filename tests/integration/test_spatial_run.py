@@ -61,7 +61,10 @@ def test_sagenet_is_that_of_scarches():
 
 
 def test_all_methods_solve_a_tissue_whose_truth_is_known(tmp_path):
-    spots, settings = simulated_tissue(), {**SETTINGS, "methods": ["sagenet", "logistic_regression", "knn"]}
+    spots, settings = (
+        simulated_tissue(side=16),
+        {**SETTINGS, "folds": 3, "methods": ["sagenet", "logistic_regression", "knn"]},
+    )
     parts = partitions(spots, [])
     held = hold_out(spots, parts, settings, seed=0)
     choice = choose(parts[0], held, spots, settings)

@@ -352,3 +352,41 @@ def test_held_out_accuracy_is_that_of_the_table(layered):
     assert (table["region"] == table["given"]).mean() == pytest.approx(choices[0].scores[0]["accuracy"], abs=0.05)
     assert table["spot"].is_unique
     assert log_normalized(spots.counts).shape[0] == len(table)
+
+
+def two_sections():
+    """Two sections of the same layered tissue, side by side in the file's coordinates."""
+    first, second = simulated_tissue(side=15), simulated_tissue(side=15, seed=5)
+    return replace(
+        first,
+        counts=sparse.vstack([first.counts, second.counts], format="csr"),
+        names=pd.Index([f"spot{i}" for i in range(450)]),
+        xy=np.vstack([first.xy, second.xy + [100, 0]]),
+        sections=np.repeat(["a", "b"], 225),
+        regions=np.concatenate([first.regions, second.regions]),
+    )
+
+
+def test_whole_sections_are_held_out_of_regions_that_all_have():
+    spots = two_sections()
+    _, held, choices, placer = learned(spots, grids=[], held_out="sections")
+    assert pd.Series(held.folds).groupby(spots.sections).nunique().max() == 1
+    best = score_table(choices).query("chosen").iloc[0]
+    assert best["accuracy"] >= 0.9
+    # Layers reach over both sections, which have no common coordinates.
+    assert pd.isna(best["distance"])
+    counts, truth = simulated_cells_of(n=60)
+    found = place(placer, counts, NAMES, ALL, 0.75, "q")
+    assert cell_table(placer, found, pd.RangeIndex(60))["x"].isna().all()
+    assert type_distances(placer, found, truth, np.ones(60, dtype=bool))["distance"].isna().all()
+
+
+def test_grids_of_several_sections_have_regions_of_each():
+    spots = two_sections()
+    parts, _, choices, _ = learned(spots)
+    grid = parts[0]
+    assert sorted(set(grid.sections)) == ["a", "b"]
+    assert len(grid.regions) == 8
+    assert parts[1].name == "regions"
+    # The sections are the same tissue, so that they cannot be told apart: at most half of the spots are placed rightly.
+    assert choices[0].scores[0]["accuracy"] < 0.6

@@ -44,7 +44,8 @@ class Placer:
         genes: names of all genes that counts are normalised over. symbols: of these.
         features: the genes that regions are told by.
         standardize: "each" or "spots", see `placed`.
-        components, latent_spots: principal components of the spots, shapes (n_latent, n_used) and (n_spots, n_used).
+        components: principal components of the spots, shape (n_latent, n_used).
+        spots: standardised expression of the spots, shape (n_spots, n_used).
         far: distance from the spots beyond which a cell is unlike them.
         parts: partitions, with the regions of the spots. choices: of each. arrays: of the chosen methods, by partition.
     """
