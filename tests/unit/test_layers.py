@@ -21,6 +21,7 @@ LAYERS = (
     ("evaluate",),
     ("annotate",),
     ("differential",),
+    ("spatial",),
     ("config",),
     ("resources",),
     ("remote",),

@@ -292,6 +292,8 @@ EMBEDDINGS = [
 ]
 # Sources of labels that were made elsewhere.
 EXTERNAL = CONFIG.get("external_labels", {})
+# The spatial reference that cells of queries are placed in, where there is one.
+SPATIAL = CONFIG.get("spatial")
 # Models whose replicated counts are compared with the cells', and how many.
 CRITICISM = dict(CONFIG.get("criticism", {}))
 CRITICIZED = CRITICISM.pop("models", [])
@@ -757,6 +759,31 @@ def tables_of_pairs():
 def page_of_expression():
     """Its page, which shows all of that; nothing where it is not asked for."""
     return ["<results>/report/expression.html"] if EXPRESSION else []
+
+
+def files_of_spatial():
+    """The files of the spatial reference."""
+    return files_of({"path": SPATIAL["path"], "metadata": None})
+
+
+def fingerprints_of_spatial():
+    """Size and time of change of these files, as of a dataset's."""
+    return fingerprints_of({"path": SPATIAL["path"], "metadata": None})
+
+
+def settings_of_spatial(*names):
+    """Some settings of the section, so that a change re-runs only the rules that use them."""
+    return {name: SPATIAL[name] for name in names}
+
+
+def types_of_query():
+    """The delivered labels of a query, by which types are counted; nothing without labels."""
+    return if_labelled(delivered="<results>/queries/{name}/delivered.parquet")
+
+
+def page_of_spatial():
+    """Its page; nothing without a spatial reference."""
+    return ["<results>/report/spatial.html"] if SPATIAL else []
 
 
 def indices_of(wildcards):

@@ -65,6 +65,7 @@ rule write_query_page:
         mem_mb=scaled_mem_mb(base=1500, per_input_mb=8),
         runtime=minutes(30),
     params:
+        **({"spatial": "links to the page of places"} if SPATIAL else {}),
         revision=revision("write_query_page"),
         settings={key: CONFIG["report"][key] for key in ("max_cells", "columns")},
     script:
@@ -83,6 +84,7 @@ rule record_provenance:
         contrasts=contrast_pages(),
         expression=page_of_expression(),
         model_markers=page_of_model_markers(),
+        spatial=page_of_spatial(),
     output:
         provenance="<results>/provenance.json",
     log:

@@ -38,7 +38,7 @@ def main(smk) -> None:
     cells = read_query_cells(i.exported, names, list(by_name(i, "mapping")), ours)
     presence, of_labels = presence_in(background, pd.read_parquet(i.latent), cells.obs, names, smk.threads)
     explorer = query_explorer(cells, background, presence, read_genes(i.counts, True), p.settings, name)
-    context = query_context(name, files, of_labels, explorer_html(explorer, "cells"))
+    context = query_context(name, files, of_labels, explorer_html(explorer, "cells"), bool(p.get("spatial")))
     write_text(render("query.html.j2", context), smk.output.page)
     write_json(summary_of(i, name, context), smk.output.summary)
 

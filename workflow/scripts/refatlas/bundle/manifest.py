@@ -33,6 +33,7 @@ OWN_KEYS = (
     "report",
     "query",
     "expression",
+    "spatial",
     "checkpoint",
     "memory",
     "cache",

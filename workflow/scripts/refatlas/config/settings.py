@@ -14,6 +14,7 @@ from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.model_markers import complete_markers
 from refatlas.config.schema_files import load_schema
 from refatlas.config.species import complete_species
+from refatlas.config.spatial import complete_spatial
 from refatlas.config.tuning import complete_tuning
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
 from refatlas.config.variants import expand_variants
@@ -64,6 +65,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     _complete_differential(config)
     complete_external_labels(config, _taken_names(config["models"]))
     complete_expression(config)
+    complete_spatial(config)
     return complete_tuning(complete_criticism(config))
 
 

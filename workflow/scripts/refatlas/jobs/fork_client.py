@@ -27,6 +27,8 @@ MODEL_SCRIPTS = (
     "predict_counterfactual",
     "check_counterfactual",
     "make_hub_model",
+    "learn_regions",
+    "place_query",
 )
 OF_MODELS = ".models"
 STREAMS = (0, 1, 2)

@@ -53,7 +53,9 @@ class QueryFiles:
     votes: dict[str, str] = field(default_factory=dict)
 
 
-def query_context(query: str, files: QueryFiles, presence: pd.DataFrame | None, explorer: str) -> dict[str, Any]:
+def query_context(
+    query: str, files: QueryFiles, presence: pd.DataFrame | None, explorer: str, spatial: bool = False
+) -> dict[str, Any]:
     """Return the values that the page's template shows.
 
     Args:
@@ -61,9 +63,11 @@ def query_context(query: str, files: QueryFiles, presence: pd.DataFrame | None, 
         files: its results.
         presence: of the reference's labels (see `label_presence`); None without labels.
         explorer: the embedding to explore, as HTML.
+        spatial: whether there is a page of places in a tissue.
     """
     context: dict[str, Any] = {
         "name": query,
+        "spatial": spatial,
         "explorer": explorer,
         "check": read_json(files.check),
         "mappings": {model: read_json(path) for model, path in files.mappings.items()},
