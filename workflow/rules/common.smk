@@ -19,7 +19,7 @@ from snakemake.sourcecache import LocalSourceFile
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
-VERSION = "0.8.0"
+VERSION = "0.9.0"
 # Every job compares its package with this version (refatlas/jobs/run.py).
 ENVIRONMENT = {"REFATLAS_VERSION": VERSION}
 SCRIPTS = workflow.current_basedir.join("../scripts")
@@ -87,6 +87,7 @@ from refatlas.config.folds import (
 )
 from refatlas.config.label_map import read_label_map
 from refatlas.config.model_markers import require_possible_markers
+from refatlas.config.receptors import READING, require_possible_receptors
 from refatlas.config.labels import (
     check_label_levels,
     has_labels,
@@ -101,7 +102,11 @@ from refatlas.config.settings import (
     require_outside,
     tree_settings,
 )
-from refatlas.config.sheets import load_sheets, take_systems
+from refatlas.config.sheets import (
+    load_sheets,
+    take_receptor_tables,
+    take_systems,
+)
 from refatlas.config.tuning import SPLIT as TUNING, tuning_folds, tuning_split
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import fingerprints, require_not_in_future
@@ -151,6 +156,8 @@ try:
         datasets=ATLAS and ATLAS["datasets"],
     )
     SYSTEMS = take_systems(DATASETS, QUERIES)
+    TABLES_OF_CHAINS = take_receptor_tables(DATASETS, QUERIES)
+    require_possible_receptors(CONFIG, bool(ATLAS))
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
     )
@@ -211,6 +218,9 @@ try:
     require_possible_markers(CONFIG, LABELLED, bool(ATLAS))
 except InputError as error:
     raise WorkflowError(str(error)) from None
+# T-cell receptors, where they are asked for, and the settings that reading them depends on.
+RECEPTORS = CONFIG.get("receptors")
+READING_OF_RECEPTORS = {key: (RECEPTORS or {}).get(key) for key in READING}
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
 N_LEVELS = max(
@@ -712,6 +722,11 @@ def of_model_markers(**names):
 def page_of_model_markers():
     """Their page; nothing where they are not asked for."""
     return ["<results>/report/model_markers.html"] if MARKERS else []
+
+
+def page_of_clonotypes():
+    """The page of clonotypes; nothing where receptors are not asked for."""
+    return ["<results>/report/clonotypes.html"] if RECEPTORS else []
 
 
 def query_in(pair):

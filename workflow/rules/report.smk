@@ -83,6 +83,7 @@ rule record_provenance:
         contrasts=contrast_pages(),
         expression=page_of_expression(),
         model_markers=page_of_model_markers(),
+        clonotypes=page_of_clonotypes(),
     output:
         provenance="<results>/provenance.json",
     log:

@@ -12,6 +12,7 @@ from refatlas.config.expression import complete_expression
 from refatlas.config.external_labels import complete_external_labels
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.model_markers import complete_markers
+from refatlas.config.receptors import complete_receptors
 from refatlas.config.schema_files import load_schema
 from refatlas.config.tuning import complete_tuning
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
@@ -61,6 +62,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     # The whole configuration is a param of rules, so a section that asks for nothing is left out.
     _complete_differential(config)
     complete_external_labels(config, _taken_names(config["models"]))
+    complete_receptors(config)
     complete_expression(config)
     return complete_tuning(complete_criticism(config))
 

@@ -76,6 +76,7 @@ def index_context(
         "deliver": config["deliver"],
         "expression": "expression" in config,
         "model_markers": "markers" in config.get("differential", {}),
+        "clonotypes": "receptors" in config,
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
