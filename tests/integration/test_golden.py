@@ -46,6 +46,8 @@ NOT_COMPARED |= {"run_trial", "choose_setting", "measure_gain", "write_tuning_pa
 # Of runs that ask for markers by models: test_model_markers_run.py.
 NOT_COMPARED |= {"find_model_markers", "write_model_marker_page"}
 # Of runs with T-cell receptors: test_clonotypes_run.py.
+# Of runs with models of paired receptors: test_mvtcr.py.
+NOT_COMPARED |= {"train_receptor_model", "map_receptor_model", "label_by_receptor_model", "compare_receptor_models"}
 NOT_COMPARED |= {"read_receptors", "find_clonotypes", "write_clonotype_page"}
 TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
 # The baseline's results are deterministic up to rounding; trained models also depend on the processor.

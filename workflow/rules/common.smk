@@ -117,6 +117,7 @@ from refatlas.models.registry import (
     MODEL_TYPES,
     mapping_settings,
     table_settings,
+    whole_models,
 )
 from refatlas.prepare.demo_files import DEMO
 from refatlas.publish.settings import hub_model, publish_settings
@@ -203,7 +204,11 @@ if not LABELLED and not ATLAS:
     if not workflow.remote_exec:
         for line in LEFT_OUT:
             logger.warning(line)
-MODELS = CONFIG["models"]
+MODELS = whole_models(CONFIG["models"])
+# Models of cells with paired T-cell receptors place no other cells: rules/receptor_models.smk makes them.
+RECEPTOR_MODELS = {
+    name: settings for name, settings in CONFIG["models"].items() if name not in MODELS
+}
 # Normalised and counterfactual expression, where they are asked for.
 EXPRESSION, PAIRS = CONFIG.get("expression"), {}
 if EXPRESSION:
@@ -298,7 +303,9 @@ EMBEDDINGS = [
     m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].made_elsewhere
 ]
 # Sources of labels that were made elsewhere.
-EXTERNAL = CONFIG.get("external_labels", {})
+GIVEN_LABELS = CONFIG.get("external_labels", {})
+# All sources of labels without a place for each cell.
+EXTERNAL = {**GIVEN_LABELS, **(RECEPTOR_MODELS if LABELLED else {})}
 # Models whose replicated counts are compared with the cells', and how many.
 CRITICISM = dict(CONFIG.get("criticism", {}))
 CRITICIZED = CRITICISM.pop("models", [])
@@ -724,6 +731,21 @@ def page_of_model_markers():
     return ["<results>/report/model_markers.html"] if MARKERS else []
 
 
+def of_receptor_models():
+    """What the page of clonotypes waits for of models of paired receptors: their places of all cells, and scores."""
+    folder = "receptor_models/{receptor_model}/latent.parquet"
+    found = {
+        f"latent:{name}:{source}": f"<results>/{source}/{folder}".replace(
+            "{receptor_model}", name
+        )
+        for name in RECEPTOR_MODELS
+        for source in ["reference", *(f"queries/{query}" for query in QUERIES)]
+    }
+    if RECEPTOR_MODELS and FOLDS:
+        found["scores"] = "<results>/evaluation/receptor_models.csv"
+    return found
+
+
 def page_of_clonotypes():
     """The page of clonotypes; nothing where receptors are not asked for."""
     return ["<results>/report/clonotypes.html"] if RECEPTORS else []
@@ -1035,7 +1057,9 @@ def votes_of_external(wildcards):
 
 def reading_of(source):
     """The settings by which labels that were made elsewhere are read."""
-    return {key: EXTERNAL[source][key] for key in ("key", "probabilities", "labels")}
+    return {
+        key: GIVEN_LABELS[source][key] for key in ("key", "probabilities", "labels")
+    }
 
 
 def given_labels(wildcards):

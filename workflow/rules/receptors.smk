@@ -121,6 +121,7 @@ use rule find_query_clonotypes as find_clonotypes with:
 rule write_clonotype_page:
     input:
         **of_clonotype_sources("summary", "clonotypes", "batches", "labels", "overlap"),
+        **of_receptor_models(),
     output:
         page="<results>/report/clonotypes.html",
         figure="<results>/report/clonotypes.png",

@@ -113,6 +113,7 @@ rule record_provenance:
             **({"contrast": list(CONTRASTS)} if CONTRASTS else {}),
             **({"pair": list(PAIRS)} if EXPRESSION else {}),
             **({"external": list(EXTERNAL)} if EXTERNAL else {}),
+            **({"receptor_model": list(RECEPTOR_MODELS)} if RECEPTOR_MODELS else {}),
         },
         config=CONFIG,
     script:

@@ -7,6 +7,7 @@ from typing import Any
 from refatlas.config.addresses import is_address, safe_address
 from refatlas.config.validation import require_plain_path
 from refatlas.errors import InputError, shown
+from refatlas.models.registry import MODEL_TYPES
 from refatlas.receptors.airr_kinds import kind_of
 
 WHERE = "config: receptors"
@@ -23,10 +24,11 @@ def complete_receptors(config: dict[str, Any]) -> None:
     key.
 
     Raises:
-        InputError: settings contradict each other.
+        InputError: settings contradict each other, or a model needs receptors.
     """
     receptors = config.pop("receptors")
     if receptors is None:
+        _require_no_receptor_model(config["models"])
         return
     config["receptors"] = receptors
     if (receptors["alpha"] is None) != (receptors["beta"] is None):
@@ -46,6 +48,15 @@ def complete_receptors(config: dict[str, Any]) -> None:
             raise InputError(
                 f"{WHERE}: v_genes: V genes are part of a clonotype, and {kind}_v is not set; name their cell column,"
                 " or set v_genes: false"
+            )
+
+
+def _require_no_receptor_model(models: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, settings in models.items():
+        if MODEL_TYPES[settings["type"]].needs_receptors:
+            raise InputError(
+                f"config: models: {name}: type {settings['type']} reads paired T-cell receptors, and the config has"
+                " none; set receptors ({} where the sheet names tables of chains), or leave the model out"
             )
 
 

@@ -26,6 +26,8 @@ NOT_FORKED = (
     "normalize_expression",
     "predict_counterfactual",
     "check_counterfactual",
+    "train_receptor_model",
+    "map_receptor_model",
 )
 STREAMS = (0, 1, 2)
 STATUS = struct.Struct("!i")

@@ -46,14 +46,18 @@ def read_sources(reference: Mapping[str, str], queries: Mapping[str, Mapping[str
     ]
 
 
-def clonotype_context(sources: Sequence[Source], figure: str, v_genes: bool) -> dict[str, Any]:
+def clonotype_context(
+    sources: Sequence[Source], figure: str, v_genes: bool, scores: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Return the values that the page's template shows.
 
     Args:
         figure: path of the figure. v_genes: whether the V genes are part of a clonotype.
+        scores: receptor_models.csv; None without such models or folds.
     """
     return {
         "v_genes": v_genes,
+        "scores": [] if scores is None else _rows(scores),
         "figure": embed_png(figure),
         "limits": {"clonotypes": N_CLONOTYPES, "groups": N_GROUPS, "pairs": N_PAIRS},
         "sources": [
