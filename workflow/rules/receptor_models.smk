@@ -114,7 +114,6 @@ rule label_by_receptor_model:
     params:
         revision=revision("label_by_receptor_model"),
         k=lambda w: RECEPTOR_MODELS[w.receptor_model]["transfer"]["k"],
-        seed=CONFIG["seed"],
     script:
         "../scripts/label_by_receptor_model.py"
 

@@ -17,11 +17,11 @@ from refatlas.transfer.partial_labels import label_placed_cells
 
 
 def main(smk) -> None:
-    i, p = smk.input, smk.params
+    i = smk.input
     reference = pd.read_parquet(i.reference)
     labels = read_cells(list(by_name(i, "dataset_cells").values()), ["label"])["label"].loc[reference.index]
     cells = pd.read_parquet(i.cells, columns=["batch"]).index
-    found = label_placed_cells(reference, labels, pd.read_parquet(i.latent), cells, p.k, p.seed)
+    found = label_placed_cells(reference, labels, pd.read_parquet(i.latent), cells, smk.params.k)
     report_votes(found.facts, f"{smk.wildcards.receptor_model}: {smk.wildcards.query}")
     write_table(found.table, smk.output.labels)
     write_json(found.facts, smk.output.votes)

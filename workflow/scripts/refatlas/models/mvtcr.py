@@ -7,6 +7,7 @@ pickles.
 
 import copy
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,11 @@ class MvTCR:
             "cond_dim": model["n_batch_latent"],
             "cond_input": True,
         }
-        return cls(import_mvtcr_network()(tcr, rna, joint), extra)
+        network_class = import_mvtcr_network()
+        with warnings.catch_warnings():
+            # Of torch, on a way to be faster that the package does not take.
+            warnings.filterwarnings("ignore", message="enable_nested_tensor")
+            return cls(network_class(tcr, rna, joint), extra)
 
     @classmethod
     def fit(cls, counts: "AnnData", settings: Settings, job: JobContext, base: Any = None) -> "MvTCR":
@@ -137,6 +142,9 @@ class MvTCR:
         device = start_training(job)
         new = [batch for batch in map(str, batches_of(counts)) if batch not in self.extra["batches"]]
         mapped = self.with_batches(new)
+        if not counts.n_obs:
+            mapped.training = Training(notes=["no cell has a pair of T-cell receptors, so nothing was mapped"])
+            return mapped
         before = mapped.latent(counts)
         recorder = mapped._train(counts, settings["surgery"], "surgery", on_reference=False, job=job)
         mapped.training = training_of([recorder], device)

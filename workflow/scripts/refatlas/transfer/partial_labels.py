@@ -11,7 +11,7 @@ from refatlas.transfer.weighted_knn import neighbor_weights, weighted_shares
 
 
 def label_placed_cells(
-    reference: pd.DataFrame, labels: pd.Series, query: pd.DataFrame, cells: pd.Index, k: int, seed: int
+    reference: pd.DataFrame, labels: pd.Series, query: pd.DataFrame, cells: pd.Index, k: int
 ) -> Votes:
     """Return the label of each cell that has a place, by weighted kNN; other cells have none, and no confidence.
 
