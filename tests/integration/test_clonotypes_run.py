@@ -10,6 +10,9 @@ pytestmark = pytest.mark.slow
 CHAINS = {"TRA": "alpha", "TRB": "beta"}
 SETTINGS = {"alpha": "TRA_cdr3", "beta": "TRB_cdr3", "alpha_v": "TRA_v_gene", "beta_v": "TRB_v_gene"}
 QUERIES = ("P20B", "P20L")
+FEW = {"max_epochs": 1}
+TCR = {"type": "mvtcr", "model": {"n_hidden": 16, "n_amino_acid_latent": 2}, "train": FEW, "surgery": FEW}
+MODELS = {"linear": {"type": "linear"}, "tcr": TCR}
 
 
 def contigs(cells: pd.DataFrame) -> pd.DataFrame:
@@ -79,3 +82,12 @@ def test_every_pair_of_the_file_is_found(run):
     assert (table["reference_cells"] == 0).all()
     page = (folder / "results/report/clonotypes.html").read_text()
     assert "CVVSDNTGGFKTIF" in page
+
+
+def test_a_model_of_pairs_has_a_place_for_each_of_them_alone(run):
+    folder, _ = run
+    for where in ("reference", "queries/q"):
+        cells = pd.read_parquet(folder / f"results/{where}/clonotype_cells.parquet")
+        places = pd.read_parquet(folder / f"results/{where}/receptor_models/tcr/latent.parquet")
+        assert set(places.index) == set(cells.index[cells["status"] == "paired"])
+        assert places.notna().all(axis=None)

@@ -3,6 +3,8 @@
 import pytest
 
 from conftest import planned, small_counts, snakemake, write_sheets
+from refatlas.config.settings import complete_config
+from refatlas.errors import InputError
 
 RULES = {"read_receptors", "read_query_receptors", "find_clonotypes", "find_query_clonotypes", "write_clonotype_page"}
 
@@ -35,6 +37,29 @@ def test_clonotypes_need_no_labels(project):
     jobs = planned(snakemake(project, "--dry-run", "results/report/clonotypes.html"))
     assert set(jobs) >= RULES
     assert "train_reference" not in jobs
+
+
+MODELS = {"linear": {"type": "linear"}, "tcr": {"type": "mvtcr"}}
+
+
+def test_a_model_of_pairs_plans_its_own_jobs_and_what_pools_its_labels(project):
+    write(project, {}, evaluation={"folds": 2})
+    without = planned(snakemake(project, "--dry-run"))
+    write(project, {}, evaluation={"folds": 2}, models=MODELS)
+    own = dict.fromkeys(("train_receptor_model", "map_receptor_model", "label_by_receptor_model"), 3)
+    assert planned(snakemake(project, "--dry-run")) == without | own | {"compare_receptor_models": 1}
+
+
+def test_a_model_of_pairs_is_refused_where_all_cells_need_a_place():
+    for config, message in (
+        ({"receptors": None}, "models: tcr: type mvtcr reads paired T-cell receptors, and the config has none"),
+        ({"receptors": {}, "deliver": {"model": "tcr"}}, "deliver: model 'tcr' places only cells with paired"),
+        ({"receptors": {}, "tree": {"models": ["tcr"]}}, "tree: models: 'tcr' places only cells with paired"),
+        ({"receptors": {}, "tune": {"tcr": {}}, "evaluation": {"folds": 2}}, "tune: tcr"),
+        ({"receptors": {}, "external_labels": {"tcr": {"key": "x"}}}, "external_labels: tcr: the name is that of a"),
+    ):
+        with pytest.raises(InputError, match=message):
+            complete_config({"reference": "reference.tsv", "models": MODELS, **config})
 
 
 def test_a_table_that_is_not_there_is_refused_at_planning(project):
