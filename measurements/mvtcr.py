@@ -3,8 +3,8 @@
 usage: .venv/bin/python measurements/mvtcr.py DATA [SECTION.SETTING=NUMBER ...]
     DATA  folder with screp_500c_2000g_tcr.h5ad
 
-Both are fitted to the other patients' cells, and label the left-out cells by 15 neighbours, weighted by distance. Prints
-accuracy, seconds and epochs of training, and the peak memory of the process.
+Both are fitted to the other patients' cells, and label the left-out cells by 15 neighbours, weighted by distance.
+Prints accuracy, seconds and epochs of training, and the peak memory of the process.
 """
 
 import resource
