@@ -47,6 +47,10 @@ NOT_COMPARED |= {"run_trial", "choose_setting", "measure_gain", "write_tuning_pa
 NOT_COMPARED |= {"find_model_markers", "write_model_marker_page"}
 # Of runs with a spatial reference: test_spatial_run.py.
 NOT_COMPARED |= {"read_spots", "learn_regions", "place_query", "write_spatial_page"}
+# Of runs with T-cell receptors: test_clonotypes_run.py.
+NOT_COMPARED |= {"read_receptors", "find_clonotypes", "write_clonotype_page"}
+# Of runs with models of paired receptors: test_mvtcr.py.
+NOT_COMPARED |= {"train_receptor_model", "map_receptor_model", "label_by_receptor_model", "compare_receptor_models"}
 TRAINED = {"train_reference", "map_query", "describe_reference", "describe_query"}
 # The baseline's results are deterministic up to rounding; trained models also depend on the processor.
 TOLERANCES = {"baseline": 1e-3, "trained": 0.05}

@@ -16,6 +16,7 @@ LAYERS = (
     ("plots",),
     ("neighbors",),
     ("prepare",),
+    ("receptors",),
     ("transfer",),
     ("models",),
     ("evaluate",),

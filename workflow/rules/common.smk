@@ -87,6 +87,7 @@ from refatlas.config.folds import (
 )
 from refatlas.config.label_map import read_label_map
 from refatlas.config.model_markers import require_possible_markers
+from refatlas.config.receptors import READING, require_possible_receptors
 from refatlas.config.labels import (
     check_label_levels,
     has_labels,
@@ -101,7 +102,11 @@ from refatlas.config.settings import (
     require_outside,
     tree_settings,
 )
-from refatlas.config.sheets import load_sheets, take_systems
+from refatlas.config.sheets import (
+    load_sheets,
+    take_receptor_tables,
+    take_systems,
+)
 from refatlas.config.species import take_species
 from refatlas.config.tuning import SPLIT as TUNING, tuning_folds, tuning_split
 from refatlas.errors import InputError
@@ -113,6 +118,7 @@ from refatlas.models.registry import (
     MODEL_TYPES,
     mapping_settings,
     table_settings,
+    whole_models,
 )
 from refatlas.prepare.demo_files import DEMO
 from refatlas.prepare.ortholog_columns import BUNDLED
@@ -154,6 +160,8 @@ try:
     )
     SYSTEMS = take_systems(DATASETS, QUERIES)
     SPECIES = take_species(DATASETS, QUERIES, CONFIG)
+    TABLES_OF_CHAINS = take_receptor_tables(DATASETS, QUERIES)
+    require_possible_receptors(CONFIG, bool(ATLAS))
     ANNOTATION = (
         read_annotation(CONFIG["annotation"], CONFIG) if CONFIG["annotation"] else []
     )
@@ -199,7 +207,11 @@ if not LABELLED and not ATLAS:
     if not workflow.remote_exec:
         for line in LEFT_OUT:
             logger.warning(line)
-MODELS = CONFIG["models"]
+MODELS = whole_models(CONFIG["models"])
+# Models of cells with paired T-cell receptors place no other cells: rules/receptor_models.smk makes them.
+RECEPTOR_MODELS = {
+    name: settings for name, settings in CONFIG["models"].items() if name not in MODELS
+}
 # Normalised and counterfactual expression, where they are asked for.
 EXPRESSION, PAIRS = CONFIG.get("expression"), {}
 if EXPRESSION:
@@ -214,6 +226,9 @@ try:
     require_possible_markers(CONFIG, LABELLED, bool(ATLAS))
 except InputError as error:
     raise WorkflowError(str(error)) from None
+# T-cell receptors, where they are asked for, and the settings that reading them depends on.
+RECEPTORS = CONFIG.get("receptors")
+READING_OF_RECEPTORS = {key: (RECEPTORS or {}).get(key) for key in READING}
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
 N_LEVELS = max(
@@ -291,9 +306,10 @@ EMBEDDINGS = [
     m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].made_elsewhere
 ]
 # Sources of labels that were made elsewhere.
-EXTERNAL = CONFIG.get("external_labels", {})
 # The spatial reference that cells of queries are placed in, where there is one.
-SPATIAL = CONFIG.get("spatial")
+GIVEN_LABELS = CONFIG.get("external_labels", {})
+# All sources of labels without a place for each cell.
+EXTERNAL = {**GIVEN_LABELS, **(RECEPTOR_MODELS if LABELLED else {})}
 # Models whose replicated counts are compared with the cells', and how many.
 CRITICISM = dict(CONFIG.get("criticism", {}))
 CRITICIZED = CRITICISM.pop("models", [])
@@ -732,6 +748,26 @@ def page_of_model_markers():
     return ["<results>/report/model_markers.html"] if MARKERS else []
 
 
+def of_receptor_models():
+    """What the page of clonotypes waits for of models of paired receptors: their places of all cells, and scores."""
+    folder = "receptor_models/{receptor_model}/latent.parquet"
+    found = {
+        f"latent:{name}:{source}": f"<results>/{source}/{folder}".replace(
+            "{receptor_model}", name
+        )
+        for name in RECEPTOR_MODELS
+        for source in ["reference", *(f"queries/{query}" for query in QUERIES)]
+    }
+    if RECEPTOR_MODELS and FOLDS:
+        found["scores"] = "<results>/evaluation/receptor_models.csv"
+    return found
+
+
+def page_of_clonotypes():
+    """The page of clonotypes; nothing where receptors are not asked for."""
+    return ["<results>/report/clonotypes.html"] if RECEPTORS else []
+
+
 def query_in(pair):
     """The query that one or both batches of a pair belong to, if any."""
     return pair["from_query"] or pair["to_query"]
@@ -1063,7 +1099,9 @@ def votes_of_external(wildcards):
 
 def reading_of(source):
     """The settings by which labels that were made elsewhere are read."""
-    return {key: EXTERNAL[source][key] for key in ("key", "probabilities", "labels")}
+    return {
+        key: GIVEN_LABELS[source][key] for key in ("key", "probabilities", "labels")
+    }
 
 
 def given_labels(wildcards):

@@ -16,7 +16,7 @@ rule read_query_external_labels:
     benchmark:
         "<benchmarks>/read_query_external_labels/{name}/{external}.tsv"
     wildcard_constraints:
-        external=one_of(EXTERNAL),
+        external=one_of(GIVEN_LABELS),
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
@@ -66,7 +66,7 @@ rule match_external_labels:
     benchmark:
         "<benchmarks>/match_external_labels/{query}/{external}.tsv"
     wildcard_constraints:
-        external=one_of(EXTERNAL),
+        external=one_of(GIVEN_LABELS),
     priority: 100
     conda:
         "../../envs/refatlas.yaml"
@@ -76,7 +76,7 @@ rule match_external_labels:
     params:
         revision=revision("match_external_labels"),
         settings=lambda w: {
-            key: EXTERNAL[w.external][key] for key in ("map", "unmapped")
+            key: GIVEN_LABELS[w.external][key] for key in ("map", "unmapped")
         },
     script:
         "../scripts/match_external_labels.py"

@@ -85,6 +85,7 @@ rule record_provenance:
         expression=page_of_expression(),
         model_markers=page_of_model_markers(),
         spatial=page_of_spatial(),
+        clonotypes=page_of_clonotypes(),
     output:
         provenance="<results>/provenance.json",
     log:
@@ -114,6 +115,7 @@ rule record_provenance:
             **({"contrast": list(CONTRASTS)} if CONTRASTS else {}),
             **({"pair": list(PAIRS)} if EXPRESSION else {}),
             **({"external": list(EXTERNAL)} if EXTERNAL else {}),
+            **({"receptor_model": list(RECEPTOR_MODELS)} if RECEPTOR_MODELS else {}),
         },
         config=CONFIG,
     script:

@@ -13,7 +13,7 @@ from typing import Any
 from refatlas.config.validation import require_plain_path
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.fingerprints import sha256_of
-from refatlas.models.registry import MODEL_TYPES
+from refatlas.models.registry import MODEL_TYPES, whole_models
 
 # Of the layout of bundles. Older formats are read, newer ones refused.
 FORMAT = 1
@@ -42,6 +42,7 @@ OWN_KEYS = (
     "bundle",
     "publish",
     "differential",
+    "receptors",
 )
 
 Manifest = dict[str, Any]
@@ -168,7 +169,7 @@ def settings_to_keep(config: dict[str, Any]) -> dict[str, Any]:
     kept |= {"reference": None, "annotation": None, "label_map": None, "exclude": None}
     kept["ontology"] = {"terms": None, "names": False}
     kept["tree"] = {**config["tree"], "file": None, "update": []}
-    kept["models"] = {name: _without_start(settings) for name, settings in config["models"].items()}
+    kept["models"] = {name: _without_start(settings) for name, settings in whole_models(config["models"]).items()}
     return kept
 
 

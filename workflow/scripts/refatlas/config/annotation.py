@@ -14,7 +14,7 @@ from refatlas.config.written_tables import (
     require_usable_names,
 )
 from refatlas.errors import InputError, listed, shown
-from refatlas.models.registry import BASELINE, MODEL_TYPES
+from refatlas.models.registry import BASELINE, MODEL_TYPES, whole_models
 
 REQUIRED = ("model", "resolution", "cluster", "label")
 # What a person may write in the column exclude.
@@ -125,7 +125,7 @@ def _number(text: str) -> str:
 
 
 def _check_cluster(path: str, row: NamedCluster, config: dict[str, Any]) -> None:
-    where, models = f"{path}, line {row.line}", config["models"]
+    where, models = f"{path}, line {row.line}", whole_models(config["models"])
     if row.model not in models:
         raise InputError(
             f"{where}: model {shown(repr(row.model))} is not in the config's models{did_you_mean(row.model, models)};"

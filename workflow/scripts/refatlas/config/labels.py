@@ -4,7 +4,7 @@ from typing import Any
 
 from refatlas.config.annotation import NamedCluster, named_levels
 from refatlas.errors import InputError, listed
-from refatlas.models.registry import BASELINE, MODEL_TYPES
+from refatlas.models.registry import BASELINE, MODEL_TYPES, whole_models
 
 REMEDY = "set label_key for a dataset, or annotate the clusters"
 
@@ -23,7 +23,7 @@ def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     models = {name: s for name, s in config["models"].items() if not MODEL_TYPES[s["type"]].needs_labels}
     left = [name for name in config["models"] if name not in models]
     notes = [f"model {name}: type {config['models'][name]['type']} is trained with labels" for name in left]
-    last = ([name for name in models if name != BASELINE] or [BASELINE])[-1]
+    last = ([name for name in whole_models(models) if name != BASELINE] or [BASELINE])[-1]
     model = config["deliver"]["model"] if config["deliver"]["model"] in models else last
     notes.append("labels, confidence and verdict of queries, and held-out folds: they need labels of the reference")
     if config["tree"]["models"]:

@@ -12,6 +12,7 @@ from refatlas.config.expression import complete_expression
 from refatlas.config.external_labels import complete_external_labels
 from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.model_markers import complete_markers
+from refatlas.config.receptors import complete_receptors
 from refatlas.config.schema_files import load_schema
 from refatlas.config.species import complete_species
 from refatlas.config.spatial import complete_spatial
@@ -19,7 +20,7 @@ from refatlas.config.tuning import complete_tuning
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
 from refatlas.config.variants import expand_variants
 from refatlas.errors import InputError, listed
-from refatlas.models.registry import BASELINE, MODEL_TYPES, settings_schema
+from refatlas.models.registry import BASELINE, MODEL_TYPES, settings_schema, whole_models
 from refatlas.transfer.newick import read_newick
 
 # A model named "set" would have the column set_label of labels.csv; the others are models in
@@ -50,6 +51,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         _check_pretrained(name, settings)
         _check_gpus(name, settings, config["memory"]["from_disk"])
     _check_model_names(config["models"])
+    complete_receptors(config)
     config["models"].setdefault(BASELINE, _complete_model(BASELINE, {"type": BASELINE}))
     config["deliver"] = _complete_delivery(config)
     require_valid_folds(config["evaluation"])
@@ -235,11 +237,8 @@ def _complete_delivery(config: dict[str, Any]) -> dict[str, Any]:
     """Return `deliver` with its model, and with a source that exists without folds."""
     deliver = dict(config["deliver"])
     if deliver["model"] is None:
-        deliver["model"] = ([name for name in config["models"] if name != BASELINE] or [BASELINE])[-1]
-    if deliver["model"] not in config["models"]:
-        raise InputError(
-            f"config: deliver: model {deliver['model']!r} is not in models; name one of {listed(config['models'])}"
-        )
+        deliver["model"] = ([name for name in whole_models(config["models"]) if name != BASELINE] or [BASELINE])[-1]
+    _require_whole_model(deliver["model"], config["models"], "config: deliver: model")
     if deliver["source"] == "all" and not folds(config["evaluation"]):
         deliver["source"] = MATCHED
     kind = config["models"][deliver["model"]]["type"]
@@ -253,11 +252,18 @@ def _complete_delivery(config: dict[str, Any]) -> dict[str, Any]:
     return deliver
 
 
+def _require_whole_model(name: str, models: dict[str, dict[str, Any]], where: str) -> None:
+    """Raise an InputError unless a model exists and has a place for each cell."""
+    able = whole_models(models)
+    if name not in able:
+        found = "places only cells with paired T-cell receptors" if name in models else "is not in models"
+        raise InputError(f"{where} {name!r} {found}; name one of {listed(able)}")
+
+
 def _check_tree(config: dict[str, Any]) -> None:
     tree = config["tree"]
     for name in tree["models"]:
-        if name not in config["models"]:
-            raise InputError(f"config: tree: models: {name!r} is not in models; name one of {listed(config['models'])}")
+        _require_whole_model(name, config["models"], "config: tree: models:")
     if tree["update"] and not tree["models"]:
         raise InputError("config: tree: update needs a tree to update; name at least one model in tree.models")
     if tree["file"] is None:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from refatlas.config.addresses import Address, address_key, check_sha256, is_address, parse_address, safe_address
+from refatlas.config.receptors import parse_tables
 from refatlas.config.schema_files import load_schema
 from refatlas.config.settings import models_with_proteins, models_with_systems
 from refatlas.config.validation import did_you_mean, read_text, require_name, require_plain_path
@@ -79,6 +80,15 @@ def take_systems(datasets: Rows, queries: Rows) -> dict[str, str]:
     """
     rows = {**datasets, **queries}
     return {name: row.pop("system") for name, row in rows.items() if "system" in row}
+
+
+def take_receptor_tables(datasets: Rows, queries: Rows) -> dict[str, dict[str, str]]:
+    """Return the tables of T-cell receptors of each dataset and query that names any, and take them out of their rows.
+
+    Rows are params of the rules that read counts: no file of counts is read again when a table is named.
+    """
+    rows = {**datasets, **queries}
+    return {name: row.pop("airr") for name, row in rows.items() if "airr" in row}
 
 
 def load_sheet(
@@ -296,6 +306,8 @@ def _reading_options(row: dict[str, str], where: str, config: dict[str, Any]) ->
         options["protein_names"] = row["protein_names"]
     if row.get("species"):
         options["species"] = row["species"]
+    if row.get("airr") and config.get("receptors") is not None:
+        options["airr"] = parse_tables(row["airr"], where)
     if config["genes"].get("previous_symbols"):
         options["previous_symbols"] = True
     return options

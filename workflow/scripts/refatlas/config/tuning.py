@@ -63,6 +63,8 @@ def _complete(name: str, entry: Any, config: dict[str, Any]) -> dict[str, Any]:
     if name not in config["models"]:
         raise InputError(f"{where}: is not in models; name one of {listed(config['models'])}")
     settings = config["models"][name]
+    if MODEL_TYPES[settings["type"]].needs_receptors:
+        raise InputError(f"config: tune: {name}: models of type {settings['type']} cannot be tuned; leave it out")
     _require_trainable(where, settings)
     found = validate(entry, load_schema("tune"), where)
     space = {

@@ -29,6 +29,8 @@ MODEL_SCRIPTS = (
     "make_hub_model",
     "learn_regions",
     "place_query",
+    "train_receptor_model",
+    "map_receptor_model",
 )
 OF_MODELS = ".models"
 STREAMS = (0, 1, 2)

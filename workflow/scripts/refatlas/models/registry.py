@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from refatlas.models import scarches_settings, scvi_settings
+from refatlas.models import mvtcr_settings, scarches_settings, scvi_settings
 from refatlas.models.library_patches.environment import garbage_collection_paused
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class ModelType:
         needs_proteins: whether some of the reference's cells must have proteins.
         needs_systems: whether the sheets must name the system (such as the species) of datasets and queries.
         needs_peaks: whether its features are peaks of open chromatin, and not genes.
+        needs_receptors: whether it places only cells with paired T-cell receptors.
         has_classifier: whether a mapped model gives label probabilities of its own.
         from_disk: whether it trains on counts that stay in their file.
         multi_gpu: whether it can train on more than one GPU at a time.
@@ -50,6 +51,7 @@ class ModelType:
     needs_proteins: bool = False
     needs_systems: bool = False
     needs_peaks: bool = False
+    needs_receptors: bool = False
     has_classifier: bool = False
     from_disk: bool = False
     multi_gpu: bool = False
@@ -132,7 +134,13 @@ MODEL_TYPES = {
         mapping_sections=("surgery", "systems"),
     ),
     "peakvi": ModelType("refatlas.models.peakvi:PeakVI", scvi_settings.PEAKVI, needs_peaks=True),
+    "mvtcr": ModelType("refatlas.models.mvtcr:MvTCR", mvtcr_settings.MVTCR, needs_receptors=True),
 }
+
+
+def whole_models(models: "dict[str, Settings]") -> "dict[str, Settings]":
+    """Return the models, by name, that have a place for each cell: all but those of paired T-cell receptors."""
+    return {name: settings for name, settings in models.items() if not MODEL_TYPES[settings["type"]].needs_receptors}
 
 
 def mapping_settings(settings: "Settings") -> "Settings":

@@ -77,6 +77,7 @@ def index_context(
         "expression": "expression" in config,
         "model_markers": "markers" in config.get("differential", {}),
         "spatial": "spatial" in config,
+        "clonotypes": "receptors" in config,
         "provenance": read_json(files.provenance),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 # Shown at every training and of no use here. The first comes from surgery, where the reference's
 # layers are frozen by design.
@@ -68,6 +69,19 @@ def import_scarches() -> ModuleType:
             warnings.simplefilter("ignore", category)
         import scarches
     return scarches
+
+
+@cache
+def import_mvtcr_network() -> Any:
+    """Return the network of mvTCR's mixture of experts, a class of torch.
+
+    The package is imported directly: scArches' own module of it imports a name that is gone. What else of mvtcr
+    0.2.1.2 does not fit is not used, so nothing is patched: AnnData.concatenate in get_latent, and pickles in load.
+    """
+    # On import, it silences all warnings of the process.
+    with _logging_disabled(), warnings.catch_warnings():
+        from mvtcr.models.mixture_modules.moe import MoEModelTorch
+    return MoEModelTorch
 
 
 @contextlib.contextmanager

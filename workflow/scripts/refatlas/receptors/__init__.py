@@ -1,0 +1,1 @@
+"""T-cell receptors of cells: reading them, and clonotypes."""
