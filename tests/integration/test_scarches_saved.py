@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from test_coming_from import blocks
 from test_unusual import one_epoch
 
 from refatlas.errors import InputError
+from refatlas.io.atomic import write_table
 from refatlas.models.interface import JobContext
 from refatlas.models.library_patches.environment import import_scarches, scarches_silenced
+from refatlas.models.model_files import save_model
 from refatlas.models.registry import MODEL_TYPES
 from refatlas.models.saved_models import facts_of_usable, read_pretrained
 from refatlas.models.scarches_saved import SAVED, require_usable
@@ -172,6 +175,26 @@ def test_programs_are_the_models_also_in_a_fold(made, donors):
     fold = MODEL_TYPES["expimap"].load_class().fit(counts[::4].copy(), settings, JOB)
     assert fold.program_names() == TERMS
     assert np.array_equal(np.array(fold.wrapped.mask_), mask[:, mask.any(axis=0)])
+
+
+def test_the_pages_python_reads_programs_and_their_genes(made, donors, tmp_path, monkeypatch):
+    counts = ours(donors[0])
+    counts.var["symbol"], counts.var["measured"] = counts.var_names, True
+    model, folder = taken("expimap", made("expimap")[0], counts), tmp_path / "results/reference/models/expimap"
+    save_model(model, str(folder / "model.pt"), {"type": "expimap"})
+    counts.write_h5ad(tmp_path / "results/reference/counts.h5ad")
+    (folder / "tables").mkdir()
+    tables = model.tables(counts)
+    write_table(tables["enrichment"].reset_index(), str(folder / "tables/enrichment.csv"))
+    write_table(tables["scores"].reset_index(), str(folder / "tables/scores.parquet"))
+    monkeypatch.chdir(tmp_path)
+    (text,) = (block for block in blocks("python") if "load_model" in block)
+    names: dict = {}
+    exec(text, names)
+    library = model.wrapped.term_genes(0, terms=TERMS)
+    assert names["term_genes"].index.tolist() == library["genes"].tolist()
+    assert names["term_genes"].to_numpy() == pytest.approx(library["weights"].to_numpy())
+    assert set(names["enriched"].columns) >= {"by", "group", "program", "bayes_factor"}
 
 
 def test_a_model_without_names_of_its_programs(made, donors, tmp_path):
