@@ -28,8 +28,8 @@ def test_configurations_are_valid(text, tmp_path):
     assert set(given.get("external_labels", {})) == set(completed.get("external_labels", {}))
 
 
-def test_the_early_stopping_of_scarches_is_that_of_the_page():
-    """Its defaults are those that scArches' trainer has, by the page's own table."""
+def test_the_settings_of_scarches_tutorial_are_those_of_the_page():
+    """500 epochs, of which 200 are warm-up; its early stopping, renamed by the table above the block."""
     (text,) = (block for block in blocks("yaml") if "type: trvae" in block)
     settings = yaml.safe_load(text)["models"]["trvae"]
     assert settings["train"] == settings["surgery"]

@@ -100,11 +100,6 @@ def checksum(contents: dict[str, bytes]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def checksum_of(folder: Path) -> str:
-    """Return the checksum of the model in a folder."""
-    return checksum({name: (folder / name).read_bytes() for name in SAVED})
-
-
 def read_saved(files: list[str], sha256: str | None) -> dict[str, Any]:
     """Return what scArches saved in a folder, as plain values: attributes, state, genes, terms (None if unknown).
 
