@@ -125,6 +125,39 @@ def test_a_pretrained_model_needs_its_file_and_trust(tmp_path):
         complete_config({**BASE, "models": {"linear": {"type": "linear", "pretrained": {"path": str(tmp_path)}}}})
 
 
+def test_a_model_of_scarches_needs_its_files_and_a_checksum(tmp_path):
+    def config(kind="trvae", **made):
+        sections = {"model": made.pop("model")} if "model" in made else {}
+        return complete_config(
+            {**BASE, "models": {"m": {"type": kind, "pretrained": {"path": str(tmp_path), **made}, **sections}}}
+        )
+
+    with pytest.raises(InputError, match=r"pretrained: .*attr.pkl, .*var_names.csv does not exist .* scArches' save"):
+        config()
+    (tmp_path / "model.pt").write_text("")
+    with pytest.raises(InputError, match=r"saved by scvi-tools, as its classes in scArches do: use type scvi"):
+        config()
+    (tmp_path / "model.pt").unlink()
+    for name in ("attr.pkl", "model_params.pt", "var_names.csv"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=r"saved by scArches \(types trvae, scpoli and expimap\), or by scvi-tools"):
+        config("scvi", trust=True)
+    with pytest.raises(InputError, match=r"attr.pkl model_params.pt var_names.csv \| sha256sum`, or set trust: true"):
+        config()
+    with pytest.raises(InputError, match=r"pretrained: unknown key 'hub'"):
+        config(trust=True, hub="owner/name", revision="main")
+    (tmp_path / "p.gmt").write_text("A\tlink\tCD3D\n")
+    with pytest.raises(InputError, match=r"the model has its own programs, and model: gmt is"):
+        config("expimap", trust=True, model={"gmt": str(tmp_path / "p.gmt")})
+    found = config("scpoli", sha256="0" * 64)["models"]["m"]["pretrained"]
+    assert found == {"path": str(tmp_path), "sha256": "0" * 64, "trust": False}
+
+
+@pytest.mark.parametrize("kind", ["trvae", "scpoli", "expimap"])
+def test_what_is_not_set_changes_no_setting_after_an_upgrade(kind):
+    assert "pretrained" not in complete_config({**BASE, "models": {"m": {"type": kind}}})["models"]["m"]
+
+
 @pytest.mark.parametrize("names", [("m", "m_tree"), ("linear_classifier",)])
 def test_names_of_models_that_would_share_columns(names):
     with pytest.raises(InputError, match=r"would have the names of those of model"):

@@ -75,6 +75,12 @@ def test_wrong_settings_are_refused(hub, pretrained, message):
         with_hub_models(config(**pretrained), may_fetch=True)
 
 
+def test_models_of_scarches_are_not_asked_for():
+    given = {"models": {"m": {"type": "trvae", "pretrained": {"hub": "owner/name", "revision": "main"}}}}
+    with pytest.raises(InputError, match=r"models: m: pretrained: hub: models of type trvae are read from a folder"):
+        with_hub_models(given, may_fetch=True)
+
+
 def test_a_pretrained_model_needs_a_place():
     with pytest.raises(InputError, match="neither path nor hub is set"):
         complete_config(config(trust=True))

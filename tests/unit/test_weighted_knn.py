@@ -5,19 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsTransformer
+from test_coming_from import blocks
 
 from refatlas.neighbors.exact_index import nearest_neighbors
 from refatlas.transfer.weighted_knn import neighbor_weights, outlier_factors, weighted_knn_table, weighted_shares
 
 
-def scarches_transfer(reference, labels, query, k):
+def scarches_transfer(reference, labels, query, k, **settings):
     """Return labels and uncertainties by scArches' own function."""
     ad.read = ad.read_h5ad
     from scarches.utils.knn import weighted_knn_transfer
 
     finder = KNeighborsTransformer(n_neighbors=k, mode="distance", algorithm="brute", metric="euclidean").fit(reference)
     cells = ad.AnnData(query, obs=pd.DataFrame(index=[str(i) for i in range(len(query))]))
-    found, uncertainty = weighted_knn_transfer(cells, "X", labels, "label", finder)
+    found, uncertainty = weighted_knn_transfer(cells, "X", labels, "label", finder, **settings)
     return found, uncertainty
 
 
@@ -30,6 +31,30 @@ def test_weighted_knn_equals_scarches_on_a_real_latent_space(real):
     table = weighted_knn_table(labels["label"], *nearest_neighbors(reference.X, query.X, 50, 2), query.obs_names)
     assert np.array_equal(table["label"], expected["label"])
     assert 1 - table["confidence"].to_numpy() == pytest.approx(uncertainty["label"].to_numpy(dtype=float), abs=1e-5)
+
+
+def test_the_pages_threshold_is_that_of_scarches(real, tmp_path, monkeypatch):
+    """Its documentation calls a label unknown if the uncertainty is above the threshold; its code, if the share is
+    below it.
+    """
+    data = ad.read_h5ad(real("trvae_latent_pancreas_mapindrop.h5ad"))
+    batch = data.obs["batch"].astype(str).to_numpy()
+    reference, query = data[batch == "0"], data[batch == "1"][::20]
+    labels = pd.DataFrame({"label": reference.obs["cell_type"].astype(str).to_numpy()})
+    table = weighted_knn_table(labels["label"], *nearest_neighbors(reference.X, query.X, 50, 2), query.obs_names)
+    folder = tmp_path / "results/queries/my_query"
+    folder.mkdir(parents=True)
+    table[["label", "confidence"]].add_prefix("scvi_").rename_axis("cell").to_csv(folder / "labels.csv")
+    monkeypatch.chdir(tmp_path)
+    (text,) = (block for block in blocks("python") if "threshold" in block)
+    names: dict = {}
+    exec(text, names)
+    share = 1 - names["threshold"]
+    found, uncertainty = scarches_transfer(reference.X, labels, query.X, 50, threshold=share, pred_unknown=True)
+    assert (found["label"] == "Unknown").any()
+    assert (found["label"] != "Unknown").any()
+    assert np.array_equal(names["prediction"], found["label"])
+    assert names["uncertainty"].to_numpy() == pytest.approx(uncertainty["label"].to_numpy(dtype=float), abs=1e-5)
 
 
 def test_published_accuracy_of_the_trvae_latent_space(real):

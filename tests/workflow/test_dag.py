@@ -215,6 +215,18 @@ def test_a_pretrained_model_is_taken_for_the_atlas_and_trained_in_folds(project)
     assert (jobs["read_pretrained"], jobs["train_reference"]) == (1, 2 + 2)
 
 
+def test_a_model_of_scarches_is_taken_for_the_atlas_and_trained_in_folds(project):
+    (project / "made").mkdir()
+    for name in ("attr.pkl", "model_params.pt", "var_names.csv", "terms.txt"):
+        (project / "made" / name).write_text("placeholder")
+    write(
+        project,
+        models={"mine": {"type": "expimap", "pretrained": {"path": "made", "trust": True}}},
+    )
+    jobs = planned(snakemake(project, "--dry-run"))
+    assert (jobs["read_pretrained"], jobs["train_reference"]) == (1, 2 + 2)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1055,13 +1055,27 @@ def tuning_page():
     return {"tuning": "<results>/report/tuning.html"} if TUNED else {}
 
 
+def pretrained_files(model):
+    """The files of a pretrained model."""
+    spec = MODELS[model]
+    found = MODEL_TYPES[spec["type"]].saved_files(spec["pretrained"]["path"])
+    return [local(file) for file in found]
+
+
 def start_of(wildcards):
-    """What training starts from: the model that init_from names (input base), or a pretrained one (input pretrained), which no fold can take: it has seen all cells."""
+    """What training starts from: the model that init_from names (input base), or a pretrained one (input pretrained), which no fold can take: it has seen all cells. Of a pretrained model with programs, a fold takes these (input known)."""
     base, pretrained = (
         MODELS[wildcards.model].get(key) for key in ("init_from", "pretrained")
     )
     if pretrained and wildcards.split == "reference":
-        return {"pretrained": local(f"{pretrained['path']}/model.pt")}
+        return {"pretrained": pretrained_files(wildcards.model)}
+    if (
+        pretrained
+        and MODEL_TYPES[MODELS[wildcards.model]["type"]].compared == "programs"
+    ):
+        return {
+            "known": f"<results>/reference/models/{wildcards.model}/pretrained.json"
+        }
     return (
         {"base": f"<results>/{wildcards.split}/models/{base}/model.pt"} if base else {}
     )

@@ -37,7 +37,7 @@ rule scan_dataset:
 
 rule read_pretrained:
     input:
-        model=lambda w: local(f"{MODELS[w.model]['pretrained']['path']}/model.pt"),
+        pretrained=lambda w: pretrained_files(w.model),
     output:
         facts="<results>/reference/models/{model}/pretrained.json",
     log:

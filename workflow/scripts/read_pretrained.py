@@ -1,20 +1,17 @@
 """Reads which genes, batches, labels and proteins a pretrained model knows.
 
-in:  its model.pt
-out: pretrained.json: class, genes in its order, batches, labels, proteins
+in:  its model.pt, or what scArches saved
+out: pretrained.json: class, genes in its order, batches, labels, proteins; of expiMap also its programs
 """
 
 from refatlas.io.atomic import write_json
 from refatlas.jobs.run import run_job
-from refatlas.models.pretrained import pretrained_facts, read_saved, require_usable
-from refatlas.models.registry import MODEL_TYPES
+from refatlas.models.saved_models import facts_of_usable
 
 
 def main(smk) -> None:
-    saved = read_saved(smk.input.model, smk.params.sha256)
-    require_usable(saved, MODEL_TYPES[smk.params.kind].pretrained, smk.input.model)
-    found = pretrained_facts(saved)
-    counted = ", ".join(f"{len(found[key])} {key}" for key in ("genes", "batches", "labels", "proteins"))
+    found = facts_of_usable(smk.params.kind, list(smk.input.pretrained), smk.params.sha256)
+    counted = ", ".join(f"{len(values)} {key}" for key, values in found.items() if key != "class")
     print(f"{found['class']}: {counted}")
     write_json(found, smk.output.facts)
 

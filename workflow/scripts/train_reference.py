@@ -1,7 +1,7 @@
 """Trains one model on the reference, or takes a pretrained one.
 
 in:  counts.h5ad of the split; for a model with init_from, the model that it starts from; the
-     pretrained model, if the config names one; of a tuned model, best.json
+     pretrained model, if the config names one, in folds what it knows; of a tuned model, best.json
 out: model.pt, its checksum and model.json, training.csv (one row per epoch), latent.parquet (of
      every reference cell), training.md (the record, to read)
 """
@@ -20,6 +20,7 @@ from refatlas.models.embedding import attach_embedding
 from refatlas.models.interface import JobContext
 from refatlas.models.model_files import save_model
 from refatlas.models.registry import MODEL_TYPES
+from refatlas.models.saved_models import with_programs
 from refatlas.models.search_space import tuned_settings
 from refatlas.models.training import fit_reference, require_labels, require_proteins, training_report
 from refatlas.resources import stays_on_disk
@@ -39,7 +40,8 @@ def main(smk) -> None:
     require_labels(name, kind, counts)
     require_proteins(name, kind, counts)
     started, job = time.monotonic(), JobContext(seed, max(smk.threads // gpus, 1), checkpoints)
-    model = fit_reference(counts, settings, job, files.counts, files.get("base"), files.get("pretrained"))
+    start = with_programs(settings, files.get("known"))
+    model = fit_reference(counts, start, job, files.counts, files.get("base"), files.get("pretrained"))
     seconds = time.monotonic() - started
     save_model(model, out.model, settings)
     write_table(model.training.history, out.training)

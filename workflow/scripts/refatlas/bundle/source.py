@@ -11,6 +11,7 @@ from typing import Any
 from refatlas.bundle.manifest import ARCHIVE
 from refatlas.config.addresses import Address, cache_folder, cached_path, check_sha256, parse_address
 from refatlas.errors import InputError, shown
+from refatlas.models.registry import MODEL_TYPES
 
 HUB_URL, ZENODO_URL = "https://huggingface.co", "https://zenodo.org"
 # They take the places of both, for mirrors; the first is huggingface_hub's own.
@@ -120,6 +121,11 @@ def _with_path(name: str, settings: Any, may_fetch: bool) -> Any:
     if not isinstance(pretrained, dict) or not pretrained.get("hub"):
         return settings
     where, revision = f"config: models: {name}: pretrained", pretrained.get("revision")
+    kind = str(settings.get("type"))
+    if kind in MODEL_TYPES and MODEL_TYPES[kind].saved_by != "scvi-tools":
+        raise InputError(
+            f"{where}: hub: models of type {kind} are read from a folder that scArches saved; fetch it, and give path"
+        )
     if pretrained.get("path"):
         raise InputError(f"{where}: path and hub are both set; keep one of them")
     if not REPO.fullmatch(str(pretrained["hub"])) or not revision:

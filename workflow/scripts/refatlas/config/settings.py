@@ -21,6 +21,7 @@ from refatlas.config.validation import read_text, require_name, require_plain_pa
 from refatlas.config.variants import expand_variants
 from refatlas.errors import InputError, listed
 from refatlas.models.registry import BASELINE, MODEL_TYPES, settings_schema, whole_models
+from refatlas.models.scarches_settings import SAVED
 from refatlas.transfer.newick import read_newick
 
 # A model named "set" would have the column set_label of labels.csv; the others are models in
@@ -174,6 +175,9 @@ def _check_pretrained(name: str, settings: dict[str, Any]) -> None:
     if not pretrained:
         return
     where = f"config: models: {name}: pretrained"
+    if MODEL_TYPES[settings["type"]].saved_by == "scArches":
+        _check_saved_by_scarches(settings, where)
+        return
     if not pretrained.get("path"):
         raise InputError(f"{where}: neither path nor hub is set; give the folder of its model.pt, or a repository")
     file = Path(pretrained["path"]) / "model.pt"
@@ -183,14 +187,43 @@ def _check_pretrained(name: str, settings: dict[str, Any]) -> None:
             f"{where}: the model starts from init_from {settings['init_from']!r} already; set only one of the two"
         )
     if not file.is_file():
+        older = (file.parent / "attr.pkl").is_file()
         raise InputError(
             f"{where}: {str(file)!r} does not exist (from {os.getcwd()}); path is the folder that scvi-tools' save()"
             " wrote"
+            + "; this folder was saved by scArches (types trvae, scpoli and expimap), or by scvi-tools before 0.15,"
+            " whose convert_legacy_save converts it" * older
         )
     if not pretrained["sha256"] and not pretrained["trust"]:
         raise InputError(
             f"{where}: loading a model file can run any code that it contains: give the SHA-256 of {file} that its"
             " author has published, or set trust: true if you saved it yourself"
+        )
+
+
+def _check_saved_by_scarches(settings: dict[str, Any], where: str) -> None:
+    kind, pretrained = settings["type"], settings["pretrained"]
+    if not pretrained.get("path"):
+        raise InputError(f"{where}: path is not set; give the folder that scArches' save() wrote")
+    folder = pretrained["path"]
+    require_plain_path(folder, where)
+    lacking = [file for file in MODEL_TYPES[kind].saved_files(folder) if not Path(file).is_file()]
+    if lacking:
+        by_scvi_tools = (Path(folder) / "model.pt").is_file()
+        raise InputError(
+            f"{where}: {listed(lacking)} does not exist (from {os.getcwd()}); path is the folder that scArches' save()"
+            " wrote"
+            + "; this one was saved by scvi-tools, as its classes in scArches do: use type scvi, scanvi or totalvi"
+            * by_scvi_tools
+        )
+    if settings.get("model", {}).get("gmt"):
+        raise InputError(
+            f"{where}: the model has its own programs, and model: gmt is {settings['model']['gmt']!r}; leave gmt out"
+        )
+    if not pretrained["sha256"] and not pretrained["trust"]:
+        raise InputError(
+            f"{where}: it is not said which model this is: give as sha256 what its author has published, of `cd"
+            f" {folder} && sha256sum {' '.join(SAVED)} | sha256sum`, or set trust: true if you saved it yourself"
         )
 
 

@@ -15,7 +15,8 @@ from refatlas.models.interface import JobContext, Settings
 from refatlas.models.program_enrichment import Posterior, enrichment_table
 from refatlas.models.recorder import training_of
 from refatlas.models.scarches_base import ScArchesModel, hidden_layers
-from refatlas.models.scarches_settings import EXPIMAP
+from refatlas.models.scarches_saved import term_names
+from refatlas.models.scarches_settings import EXPIMAP, TERMS
 from refatlas.models.scarches_training import RecordedTrainer, recorded_trainer, trainer_settings
 from refatlas.models.scvi_training import start_training
 from refatlas.models.typed_counts import count_matrix
@@ -45,14 +46,10 @@ class ExpiMap(ScArchesModel):
             InputError: the GMT file is not valid, or no program has enough genes.
         """
         size = settings["model"]
-        path = size["gmt"] or BUNDLED
-        programs, mask = program_mask(read_gmt(path), counts.var["symbol"], size["min_genes"], path)
+        programs, mask, note = programs_of(counts, settings)
         used = mask.any(axis=0)
         device = start_training(job)
-        note = (
-            f"{len(programs)} programs have {size['min_genes']} selected genes or more; {used.sum()} of {len(used)}"
-            " genes are in one of them, the others are not used"
-        )
+        note += f"; {used.sum()} of {len(used)} genes are in one of them, the others are not used"
         print(note, flush=True)
         model = cls.make(
             counts,
@@ -68,6 +65,20 @@ class ExpiMap(ScArchesModel):
         active = int(model.wrapped.nonzero_terms().sum())
         model.training.notes = [note, f"{active} programs are active, the others explained too little"]
         return model
+
+    @classmethod
+    def from_pretrained(cls, saved: dict[str, Any], counts: AnnData, where: str) -> Self:
+        """Return a model that scArches saved; its mask says which gene is in which program."""
+        model = super().from_pretrained(saved, counts, where)
+        model.training.notes.append(f"{int(model.wrapped.nonzero_terms().sum())} of its programs are active")
+        if saved["terms"] is None:
+            model.training.notes.append(f"its programs have no names: {TERMS} is not in its folder")
+        return model
+
+    @classmethod
+    def describe(cls, saved: dict[str, Any], counts: AnnData) -> dict[str, Any]:
+        """Return `extra` of a model that scArches saved, which uses all of its genes."""
+        return describe_genes(counts, np.ones(counts.n_vars, dtype=bool), term_names(saved))
 
     @classmethod
     def make(cls, counts: AnnData, extra: dict[str, Any], **init: Any) -> Self:
@@ -187,6 +198,25 @@ class ExpiMap(ScArchesModel):
         from refatlas.plots import draw_enrichment
 
         return {"enrichment": draw_enrichment(tables["enrichment"])} if len(tables["enrichment"]) else {}
+
+
+def programs_of(counts: AnnData, settings: Settings) -> tuple[list[str], np.ndarray, str]:
+    """Return the programs, which gene is in which (boolean, n_programs × n_genes), and a note of where they are from.
+
+    They are those of the settings' GMT file, or, in a fold, of the pretrained model that it stands for.
+
+    Raises:
+        InputError: the GMT file is not valid, or no program has enough genes.
+    """
+    size, known = settings["model"], settings.get("programs")
+    if known is not None:
+        mask = np.zeros((len(known), counts.n_vars), dtype=bool)
+        for row, genes in zip(mask, known.values(), strict=True):
+            row[genes] = True
+        return list(known), mask, f"the {len(known)} programs of the pretrained model"
+    path = size["gmt"] or BUNDLED
+    programs, mask = program_mask(read_gmt(path), counts.var["symbol"], size["min_genes"], path)
+    return programs, mask, f"{len(programs)} programs have {size['min_genes']} selected genes or more"
 
 
 def describe_genes(counts: AnnData, used: np.ndarray, programs: list[str]) -> dict[str, Any]:

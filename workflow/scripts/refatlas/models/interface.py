@@ -136,11 +136,11 @@ class ModelWithTables(Model, Protocol):
 
 
 class PretrainableModel(Model, Protocol):
-    """A model of a type that can be taken from stock scvi-tools instead of trained."""
+    """A model of a type that can be taken from stock scvi-tools or scArches instead of trained."""
 
     @classmethod
     def from_pretrained(cls, saved: dict[str, Any], counts: "AnnData", where: str) -> Self:
-        """Return a pretrained model, read by `pretrained.read_saved`, as the reference model."""
+        """Return a pretrained model, read by `saved_models.read_pretrained`, as the reference model."""
         ...
 
 

@@ -6,6 +6,7 @@ fulfils `refatlas.models.interface.Model`, and add one line to `MODEL_TYPES`.
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refatlas.models import mvtcr_settings, scarches_settings, scvi_settings
@@ -39,7 +40,8 @@ class ModelType:
             batch.
         made_elsewhere: whether its latent space is read from the users' files.
         init_from: type of model that this one can start from, or None.
-        pretrained: class of scvi-tools whose saved models can be used instead of training, or None.
+        pretrained: class of scvi-tools or scArches whose saved models can be used instead of training, or None.
+        saved_by: which of the two saves them.
         files: settings that name a file, as "section.name"; a named file is an input of training.
         mapping_sections: sections that map_query reads; other settings do not affect a mapping.
     """
@@ -61,6 +63,7 @@ class ModelType:
     made_elsewhere: bool = False
     init_from: str | None = None
     pretrained: str | None = None
+    saved_by: str = "scvi-tools"
     files: tuple[str, ...] = ()
     mapping_sections: tuple[str, ...] = ("surgery",)
 
@@ -73,6 +76,13 @@ class ModelType:
     def settings_schema(self) -> "SettingsSchema":
         """Return the JSON schema of the sections, by section and setting."""
         return self.load_class().settings if self.settings is None else self.settings
+
+    def saved_files(self, folder: str) -> list[str]:
+        """Return the files of a saved model in a folder that are read; those that may be missing only if they exist."""
+        if self.saved_by == "scvi-tools":
+            return [f"{folder}/model.pt"]
+        terms = Path(folder) / scarches_settings.TERMS
+        return [f"{folder}/{name}" for name in scarches_settings.SAVED] + [str(terms)] * terms.is_file()
 
     def files_in(self, settings: "Settings") -> dict[str, str]:
         """Return the files that a model's settings name, by setting."""
@@ -107,15 +117,19 @@ MODEL_TYPES = {
         scarches_settings.EXPIMAP,
         has_tables=True,
         compared="programs",
+        pretrained="EXPIMAP",
+        saved_by="scArches",
         files=("model.gmt",),
     ),
-    "trvae": ModelType("refatlas.models.trvae:TrVAE", scarches_settings.TRVAE),
+    "trvae": ModelType("refatlas.models.trvae:TrVAE", scarches_settings.TRVAE, pretrained="TRVAE", saved_by="scArches"),
     "scpoli": ModelType(
         "refatlas.models.scpoli:ScPoli",
         scarches_settings.SCPOLI,
         needs_labels=True,
         has_classifier=True,
         has_tables=True,
+        pretrained="scPoli",
+        saved_by="scArches",
     ),
     "totalvi": ModelType(
         "refatlas.models.totalvi:TotalVI",
@@ -165,7 +179,8 @@ def settings_schema(kind: str) -> dict[str, Any]:
         description = f"model of type {known.init_from} to start from, instead of training one"
         properties["init_from"] = {"description": description, "type": ["string", "null"], "default": None}
     if known.pretrained:
-        properties["pretrained"] = scvi_settings.PRETRAINED
+        made_by_scvi_tools = known.saved_by == "scvi-tools"
+        properties["pretrained"] = scvi_settings.PRETRAINED if made_by_scvi_tools else scarches_settings.PRETRAINED
     if known.multi_gpu:
         properties["gpus"] = {
             "description": "GPUs that train the reference model together; batch_size is of each",

@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from refatlas.errors import InputError
+from refatlas.errors import InputError, shown
 from refatlas.io.atomic import atomic_path
 from refatlas.models.interface import JobContext, Settings, SettingsSchema, Training
 from refatlas.models.library_patches.environment import import_scarches, scarches_silenced
 from refatlas.models.recorder import MIN_VALIDATED_CELLS, Recorder, report_non_finite, training_of, with_max_epochs
+from refatlas.models.scarches_saved import adapted, require_usable
 from refatlas.models.scarches_training import RecordedTrainer, validation_cells
 from refatlas.models.scvi_training import start_training
 from refatlas.models.typed_counts import count_matrix
@@ -88,6 +89,39 @@ class ScArchesModel:
         model = cls.make(counts, saved["extra"], **saved["init"])
         model.wrapped.model.load_state_dict(saved["state"])
         return model
+
+    @classmethod
+    def from_pretrained(cls, saved: dict[str, Any], counts: AnnData, where: str) -> Self:
+        """Return a model that scArches saved as the reference model of these counts.
+
+        Args:
+            saved: read by `scarches_saved.read_saved`.
+            counts: of the reference, with the model's genes in its order.
+            where: the model's name in messages.
+
+        Raises:
+            InputError: the model is not suited, or the reference has unknown batches or labels.
+        """
+        require_usable(saved, cls.library_class, where)
+        attributes = adapted(saved["attributes"], sorted(counts.obs["batch"].astype(str).unique()), where)
+        library_class = getattr(import_scarches().models, cls.library_class)
+        try:
+            init = library_class._get_init_params_from_dict(attributes)
+            init = {name: value for name, value in init.items() if name not in cls.not_saved}
+            model = cls.make(counts, cls.describe(saved, counts), **init)
+            model.wrapped.model.load_state_dict(saved["state"])
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{where}: its weights do not fit its attributes ({shown(error, 300)}); the files are not of one model,"
+                " or not of scArches 0.6"
+            ) from error
+        model.training = Training(device="none", notes=[f"taken from {where}; nothing was trained"])
+        return model
+
+    @classmethod
+    def describe(cls, saved: dict[str, Any], counts: AnnData) -> dict[str, Any]:
+        """Return `extra` of a model that scArches saved."""
+        return {"genes": list(counts.var_names), "loss": saved["attributes"]["recon_loss_"]}
 
     def save(self, file: Path) -> None:
         """Write the model to one file of tensors and plain values, atomically."""

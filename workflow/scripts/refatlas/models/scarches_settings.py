@@ -4,6 +4,26 @@ from typing import Any
 
 from refatlas.models.settings import network, training
 
+# What save() of scArches writes, in the order of their checksum.
+SAVED = ("attr.pkl", "model_params.pt", "var_names.csv")
+# Names of an expiMap's terms, written by the user: scArches keeps them in the cells' uns, and does not save them.
+TERMS = "terms.txt"
+# Without a default: what is not set must not become a param of rules.
+PRETRAINED: dict[str, Any] = {
+    "description": "a model that scArches has saved, used instead of training one",
+    "type": ["object", "null"],
+    "additionalProperties": False,
+    "properties": {
+        "path": {"description": "folder that its save() wrote", "type": ["string", "null"]},
+        "sha256": {
+            "description": "SHA-256 of what `sha256sum attr.pkl model_params.pt var_names.csv` prints in that folder",
+            "type": ["string", "null"],
+            "pattern": "^[0-9a-f]{64}$",
+            "default": None,
+        },
+        "trust": {"description": "read it without a checksum", "type": "boolean", "default": False},
+    },
+}
 NETWORK = network(n_latent=10, dropout_rate=0.05)
 
 

@@ -1,6 +1,6 @@
 """scPoli (De Donno 2023): embeddings of batches instead of one-hot codes, and label prototypes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from refatlas.io.cell_tables import UNLABELED
 from refatlas.models.interface import JobContext, Settings
 from refatlas.models.recorder import training_of
 from refatlas.models.scarches_base import ScArchesModel, hidden_layers
+from refatlas.models.scarches_saved import require_known_labels, require_usable
 from refatlas.models.scarches_settings import SCPOLI
 from refatlas.models.scarches_training import RecordedTrainer, recorded_trainer, trainer_settings
 from refatlas.models.scvi_training import start_training
@@ -73,6 +74,14 @@ class ScPoli(ScArchesModel):
         ]
         model.training = training_of(recorders, device)
         return model
+
+    @classmethod
+    def from_pretrained(cls, saved: dict[str, Any], counts: AnnData, where: str) -> Self:
+        """Return a model that scArches saved, with its prototypes, if it knows all labels of the reference."""
+        require_usable(saved, cls.library_class, where)
+        labels = cell_column(counts, "label").dropna().astype(str).unique()
+        require_known_labels(saved["attributes"], list(labels), where)
+        return super().from_pretrained(saved, counts, where)
 
     @classmethod
     def prepare(cls, counts: AnnData, extra: dict[str, Any]) -> AnnData:

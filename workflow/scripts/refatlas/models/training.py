@@ -10,8 +10,8 @@ from refatlas.io.row_reader import on_disk
 from refatlas.models.interface import JobContext, Model, Settings, Training, train_again_if_not_finite
 from refatlas.models.model_files import load_model
 from refatlas.models.multi_gpu import fit_on_multiple_gpus
-from refatlas.models.pretrained import read_saved
 from refatlas.models.registry import MODEL_TYPES
+from refatlas.models.saved_models import read_pretrained
 from refatlas.models.typed_counts import cell_column
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fit_reference(
     job: JobContext,
     counts_file: str,
     base_file: str | None = None,
-    pretrained_file: str | None = None,
+    pretrained_files: list[str] | None = None,
     again: bool = True,
 ) -> Model:
     """Return a reference model, trained or pretrained.
@@ -60,7 +60,7 @@ def fit_reference(
         job: seed, threads and checkpoints.
         counts_file: that the counts were read from, for training on several GPUs.
         base_file: the model that init_from names, or None.
-        pretrained_file: the model.pt of scvi-tools that is used instead of training, or None.
+        pretrained_files: of the saved model that is used instead of training, or None.
         again: whether to start once more; without it, a loss that is not finite is a FloatingPointError.
 
     Raises:
@@ -70,9 +70,9 @@ def fit_reference(
     model_class = MODEL_TYPES[kind].load_class()
 
     def fit(settings: Settings) -> Model:
-        if pretrained_file:
-            saved = read_saved(pretrained_file, settings["pretrained"]["sha256"])
-            return model_class.from_pretrained(saved, counts, pretrained_file)
+        if pretrained_files:
+            where, saved = read_pretrained(kind, pretrained_files, settings["pretrained"]["sha256"])
+            return model_class.from_pretrained(saved, counts, where)
         if settings.get("gpus", 1) > 1:
             return fit_on_multiple_gpus(kind, counts_file, counts, settings, job)
         base_type = MODEL_TYPES[kind].init_from
