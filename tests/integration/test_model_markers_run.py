@@ -1,4 +1,4 @@
-"""Markers by scVI and totalVI on real cells: the numbers of scvi-tools called by hand, after a few epochs."""
+"""Markers and densities by models of scvi-tools on real cells: its own numbers, called by hand, after a few epochs."""
 
 import anndata as ad
 import numpy as np
@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy import sparse
 
+from refatlas.differential.density import DensityCells, compare_density, draw_components
+from refatlas.differential.density_inputs import read_log_densities
 from refatlas.differential.model_markers import draw_sides, group_names, model_markers
+from refatlas.differential.participants import FILE
+from refatlas.errors import InputError
+from refatlas.io.atomic import write_table
+from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import counts_writer, read_counts
 from refatlas.models.interface import JobContext
 from refatlas.models.marker_model import MarkerModel
@@ -24,7 +30,8 @@ def settings_of(kind: str, epochs: int) -> dict:
     """Return the settings of a short training."""
     schema = MODEL_TYPES[kind].settings_schema()
     found = {section: {name: s["default"] for name, s in part.items()} for section, part in schema.items()}
-    found["train"]["max_epochs"] = epochs
+    for section in {"pretrain", "train"} & set(found):
+        found[section]["max_epochs"] = epochs
     return {"type": kind, **found}
 
 
@@ -42,10 +49,12 @@ def trained(real, tmp_path_factory):
     with counts_writer(folder / "counts.h5ad", obs, genes) as writer:
         writer.append(x[:, first])
         writer.add_proteins(proteins.set_axis(list(map(str, proteins.columns)), axis=1))
-    for kind, epochs in (("scvi", 12), ("drvi", 12), ("totalvi", 25)):
+    for kind, epochs in (("scvi", 12), ("drvi", 12), ("totalvi", 25), ("scanvi", 2)):
         settings = settings_of(kind, epochs)
-        model = MODEL_TYPES[kind].load_class().fit(read_counts(folder / "counts.h5ad"), settings, JobContext())
+        counts = read_counts(folder / "counts.h5ad")
+        model = MODEL_TYPES[kind].load_class().fit(counts, settings, JobContext())
         save_model(model, str(folder / kind / "model.pt"), settings)
+        write_table(latent_table(model.latent(counts), counts), folder / kind / "latent.parquet")
     return folder
 
 
@@ -109,3 +118,65 @@ def test_known_markers_are_found_and_shuffled_labels_have_none(trained):
     null, _ = model_markers(model, shuffled, symbols, 100, seed=0)
     assert null["differs"].sum() == 0
     assert genes["differs"].sum() >= 10
+
+
+CONTRAST = {"condition": "half", "groups": ["even", "odd"], "sample": "part", "covariates": [], "design": None}
+
+
+def paths_of(folder, kind: str) -> dict:
+    files = {"model": f"{kind}/model.pt", "latent": f"{kind}/latent.parquet", "counts": "counts.h5ad"}
+    return {"reference": {name: str(folder / file) for name, file in files.items()}}
+
+
+def sampled_cells(folder, n_samples: int = 8) -> DensityCells:
+    """Return the cells in samples at random, of which every other one is of each group."""
+    obs = read_counts(folder / "counts.h5ad").obs
+    numbers = np.random.default_rng(0).integers(n_samples, size=len(obs))
+    table = pd.DataFrame({FILE: "r", "batch": obs["batch"].astype(str), "label": obs["label"].astype(str)})
+    names = [f"p{i}" for i in range(n_samples)]
+    samples = pd.DataFrame({"part": names, "half": ["even", "odd"] * (n_samples // 2)})
+    return DensityCells(table.assign(number=numbers), samples, [])
+
+
+@pytest.mark.parametrize("kind", ["scvi", "scanvi", "drvi", "totalvi"])
+def test_densities_are_those_of_scvi_tools(trained, kind):
+    cells = sampled_cells(trained, 3)
+    found = read_log_densities(cells, paths_of(trained, kind), ["r"], 0, leave_out_own=False)
+    counts = read_counts(trained / "counts.h5ad")
+    model = MODEL_TYPES[kind].load_class().load(trained / kind / "model.pt", counts)
+    counts = model.registered(counts)
+    counts.obs["part"] = cells.table["number"].astype(str)
+    # Samples are small enough that mixtures are of all their cells.
+    assert len(draw_components(cells.table["number"].to_numpy(), 0)) == counts.n_obs
+    model.model.differential_abundance(counts, sample_key="part")
+    by_hand = counts.obsm["da_log_probs"][["0", "1", "2"]].to_numpy()
+    assert found == pytest.approx(by_hand, rel=1e-4, abs=1e-3)
+
+
+def test_a_label_that_is_taken_away_is_less_dense_and_nothing_else_is(trained):
+    cells = sampled_cells(trained)
+    label, odd = "CD14 Mono", cells.table["number"] % 2 == 1
+    taken = (cells.table["label"] == label) & odd & (np.random.default_rng(1).random(len(odd)) < 0.7)
+    for removed, p_value in ((taken, 1 / 35), (taken & False, None)):
+        own = cells._replace(table=cells.table[~removed])
+        logs = read_log_densities(own, paths_of(trained, "scvi"), ["r"], 0)
+        labels = compare_density(logs, own, CONTRAST, ["r"], 0).labels.set_index("label")
+        others = labels.drop(index=label).query("n_cells > 50")["median_log2_ratio"].abs()
+        assert others.max() < 0.7
+        if p_value:
+            assert labels.loc[label, "p_value"] == pytest.approx(p_value)
+            assert labels.loc[label, "median_log2_ratio"] > 1.2
+        else:
+            assert (labels["fdr"].dropna() > 0.05).all()
+            assert abs(labels.loc[label, "median_log2_ratio"]) < 0.5
+
+
+def test_a_latent_space_of_another_model_or_other_cells_is_refused(trained, tmp_path):
+    cells, paths = sampled_cells(trained), paths_of(trained, "scvi")
+    latent = pd.read_parquet(paths["reference"]["latent"])
+    for table, message in ((latent + 1, "are up to 1 from where"), (latent.iloc[1:], "no place of 1 cells")):
+        write_table(table, tmp_path / "latent.parquet")
+        with pytest.raises(InputError, match=message):
+            read_log_densities(
+                cells, {"reference": {**paths["reference"], "latent": str(tmp_path / "latent.parquet")}}, ["r"], 0
+            )
