@@ -1,4 +1,7 @@
-"""Markers and densities by models of scvi-tools on real cells: its own numbers, called by hand, after a few epochs."""
+"""Markers by scVI and totalVI on real cells: the numbers of scvi-tools called by hand, after a few epochs.
+
+Densities of samples in the latent space of that scVI.
+"""
 
 import anndata as ad
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from refatlas.differential.density import DensityCells, compare_density, draw_components
+from refatlas.differential.density import DensityCells, compare_density
 from refatlas.differential.density_inputs import read_log_densities
 from refatlas.differential.model_markers import draw_sides, group_names, model_markers
 from refatlas.differential.participants import FILE
@@ -30,8 +33,7 @@ def settings_of(kind: str, epochs: int) -> dict:
     """Return the settings of a short training."""
     schema = MODEL_TYPES[kind].settings_schema()
     found = {section: {name: s["default"] for name, s in part.items()} for section, part in schema.items()}
-    for section in {"pretrain", "train"} & set(found):
-        found[section]["max_epochs"] = epochs
+    found["train"]["max_epochs"] = epochs
     return {"type": kind, **found}
 
 
@@ -49,7 +51,7 @@ def trained(real, tmp_path_factory):
     with counts_writer(folder / "counts.h5ad", obs, genes) as writer:
         writer.append(x[:, first])
         writer.add_proteins(proteins.set_axis(list(map(str, proteins.columns)), axis=1))
-    for kind, epochs in (("scvi", 12), ("drvi", 12), ("totalvi", 25), ("scanvi", 2)):
+    for kind, epochs in (("scvi", 12), ("drvi", 12), ("totalvi", 25)):
         settings = settings_of(kind, epochs)
         counts = read_counts(folder / "counts.h5ad")
         model = MODEL_TYPES[kind].load_class().fit(counts, settings, JobContext())
@@ -136,21 +138,6 @@ def sampled_cells(folder, n_samples: int = 8) -> DensityCells:
     names = [f"p{i}" for i in range(n_samples)]
     samples = pd.DataFrame({"part": names, "half": ["even", "odd"] * (n_samples // 2)})
     return DensityCells(table.assign(number=numbers), samples, [])
-
-
-@pytest.mark.parametrize("kind", ["scvi", "scanvi", "drvi", "totalvi"])
-def test_densities_are_those_of_scvi_tools(trained, kind):
-    cells = sampled_cells(trained, 3)
-    found = read_log_densities(cells, paths_of(trained, kind), ["r"], 0, leave_out_own=False)
-    counts = read_counts(trained / "counts.h5ad")
-    model = MODEL_TYPES[kind].load_class().load(trained / kind / "model.pt", counts)
-    counts = model.registered(counts)
-    counts.obs["part"] = cells.table["number"].astype(str)
-    # Samples are small enough that mixtures are of all their cells.
-    assert len(draw_components(cells.table["number"].to_numpy(), 0)) == counts.n_obs
-    model.model.differential_abundance(counts, sample_key="part")
-    by_hand = counts.obsm["da_log_probs"][["0", "1", "2"]].to_numpy()
-    assert found == pytest.approx(by_hand, rel=1e-4, abs=1e-3)
 
 
 def test_a_label_that_is_taken_away_is_less_dense_and_nothing_else_is(trained):

@@ -100,7 +100,8 @@ def density_cells(
         InputError: too few samples are left.
     """
     keys = [contrast["sample"], contrast["condition"]]
-    table = cells.astype(str).join(categories.rename("label").astype(str), how="inner")
+    columns = list(dict.fromkeys([*keys, FILE, "batch"]))
+    table = cells[columns].astype(str).join(categories.rename("label").astype(str), how="inner")
     own = pd.MultiIndex.from_frame(samples[keys]).get_indexer(pd.MultiIndex.from_frame(table[keys]))
     sizes = np.bincount(own[own >= 0], minlength=len(samples))
     used = sizes >= max(contrast["min_cells"], MIN_MIXTURE)
@@ -154,12 +155,12 @@ def compare_density(
     """
     groups = [(cells.samples[contrast["condition"]] == group).to_numpy() for group in groups_of(contrast)]
     test, control = (logs[:, group].mean(axis=1) for group in groups)
-    labels = cells.table["label"].astype(str)
+    labels = cells.table["label"].astype("category")
     values = [labels, (test - control) / math.log(2), test, control]
-    table = pd.DataFrame(dict(zip(CELL_COLUMNS, values, strict=True)), index=cells.table.index)
+    table = pd.DataFrame(dict(zip(CELL_COLUMNS, values, strict=True)), index=cells.table.index.rename("cell"))
     splits = sample_splits(cells.samples, contrast, seed)
     rows = []
-    for label in sorted(labels.unique()):
+    for label in labels.cat.categories:
         own = (labels == label).to_numpy()
         ratios = table["log2_ratio"].to_numpy()[own]
         rare = own.sum() < MIN_MEAN_CELLS * len(cells.samples)
