@@ -131,9 +131,11 @@ def paths_of(folder, kind: str) -> dict:
 
 
 def sampled_cells(folder, n_samples: int = 8) -> DensityCells:
-    """Return the cells in samples at random, of which every other one is of each group."""
+    """Return the cells in samples of equal composition, of which every other one is of each group."""
     obs = read_counts(folder / "counts.h5ad").obs
-    numbers = np.random.default_rng(0).integers(n_samples, size=len(obs))
+    order = np.random.default_rng(0).permutation(len(obs))
+    numbers = np.empty(len(obs), dtype=int)
+    numbers[order] = obs["label"].astype(str).iloc[order].groupby(obs["label"].astype(str)).cumcount() % n_samples
     table = pd.DataFrame({FILE: "r", "batch": obs["batch"].astype(str), "label": obs["label"].astype(str)})
     names = [f"p{i}" for i in range(n_samples)]
     samples = pd.DataFrame({"part": names, "half": ["even", "odd"] * (n_samples // 2)})
