@@ -25,12 +25,15 @@ from refatlas.differential.design import pseudobulk_samples
 from refatlas.differential.features import ONE_GROUP
 from refatlas.differential.participants import FILE
 from refatlas.errors import InputError
+from refatlas.io.atomic import write_json, write_table
 from refatlas.models import density
 from refatlas.models.density import Components, log_densities
+from refatlas.report.contrast_page import density_section
 from refatlas.report.density_figure import plot_density
 
 CONTRAST = {"condition": "group", "groups": ["ill", "well"], "sample": "donor", "covariates": [], "continuous": []}
 CONTRAST |= {"design": None, "labels": [], "min_cells": 10, "status": "assigned"}
+FILES = {"density": "csv", "density_notes": "json", "density_figure": "png"}
 LABELS = np.array(["A", "B", "C", "D"])
 
 
@@ -237,6 +240,20 @@ def test_the_figure_shows_every_cell_and_label():
     assert sorted(names) == list(LABELS)
     medians = found.labels.set_index("label").loc[names, "median_log2_ratio"]
     assert all(one >= other for one, other in pairwise(medians))
+
+
+def test_the_page_has_the_densities_of_a_model_and_nothing_without(tmp_path):
+    found = compared(*simulated(share=0.06))
+    files = {name: str(tmp_path / f"density.{kind}") for name, kind in FILES.items()}
+    write_table(found.labels, files["density"])
+    write_json({"model": "scvi", "notes": found.notes}, files["density_notes"])
+    (tmp_path / "density.png").write_bytes(b"png")
+    section = density_section(files)
+    assert (section["model"], section["notes"]) == ("scvi", found.notes)
+    far = [abs(row["median_log2_ratio"]) for row in section["labels"]]
+    assert section["labels"][0]["label"] == "A"
+    assert far == sorted(far, reverse=True)
+    assert density_section({}) is None
 
 
 @pytest.mark.parametrize(
