@@ -251,7 +251,9 @@ def test_the_page_has_the_densities_of_a_model_and_nothing_without(tmp_path):
     section = density_section(files)
     assert (section["model"], section["notes"]) == ("scvi", found.notes)
     far = [abs(row["median_log2_ratio"]) for row in section["labels"]]
-    assert section["labels"][0]["label"] == "A"
+    first = section["labels"][0]
+    assert (first["label"], first["left_out"]) == ("A", "")
+    assert first["p_value"] == pytest.approx(1 / 35)
     assert far == sorted(far, reverse=True)
     assert density_section({}) is None
 

@@ -68,7 +68,7 @@ def density_section(files: Mapping[str, str]) -> dict[str, Any] | None:
     """
     if "density" not in files:
         return None
-    labels = read_csv(files["density"])
+    labels = read_csv(files["density"]).fillna({"left_out": ""})
     # Not by p-value, which has many ties: there are few splits of few samples.
     order = labels["median_log2_ratio"].abs().sort_values(ascending=False, kind="stable").index
     labels = labels.loc[order].to_dict("records")
