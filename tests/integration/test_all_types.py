@@ -39,6 +39,7 @@ CONFIG = {
                 "sample": "part",
                 "labels": [LABEL],
                 "features": ["cite", "programs"],
+                "density": "cite",
             }
         },
     },
@@ -139,6 +140,18 @@ def test_programs_and_measured_proteins_are_compared_by_sample(folder, model):
     assert found["difference"].to_numpy() == pytest.approx(by_hand[found["feature"]].to_numpy(), abs=1e-5)
     assert (found["fdr"] > 0.05).all()
     assert f'id="features-{model}"' in (results / "report/contrasts/halves.html").read_text()
+
+
+def test_densities_are_of_all_labels_of_reference_and_query_and_on_the_page(folder):
+    home = folder / "results/differential/halves/models/cite"
+    cells, labels = pd.read_parquet(home / "density.parquet"), pd.read_csv(home / "density.csv")
+    assert {name.split(":")[0] for name in cells.index} == {"pbmc", "pbmc5k"}
+    assert labels.set_index("label").loc[LABEL, "n_cells"] == (cells["label"] == LABEL).sum() > 100
+    # Parts at random: where the labels are many cells, nothing differs much.
+    assert labels.query("n_cells > 50")["median_log2_ratio"].abs().max() < 1
+    page = (folder / "results/report/contrasts/halves.html").read_text()
+    assert 'id="density"' in page
+    assert "no label can be significant" in page
 
 
 def test_the_report_shows_losses_and_further_figures(folder):

@@ -5,6 +5,7 @@ datasets of two systems make the reference, and a query is of one of them.
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from bundle_runs import map_from_bundle
@@ -24,6 +25,13 @@ CONFIG = {
     "clusters": {"resolutions": []},
     "integration": {"max_cells": 100, "metrics": ["ilisi"]},
     "umap": {"n_epochs": 10},
+    "differential": {
+        "gene_sets": None,
+        "contrasts": {
+            name: {"condition": "half", "groups": ["even", "odd"], "sample": "part", "status": "any", "density": name}
+            for name in MODELS
+        },
+    },
 }
 QUERY = {"query": "q", "path": "q.h5ad", "label_key": "cell_type", "system": "mouse", "features": "peaks"}
 
@@ -42,10 +50,13 @@ def folder(tmp_path_factory):
     for i, name in enumerate(("h", "m", "q")):
         # The same seed: the same genes make the two types.
         counts = small_counts(n_cells=150, seed=3)[i * 10 :].copy()
+        part = np.arange(counts.n_obs) % 4
+        counts.obs["part"], counts.obs["half"] = [f"p{i}" for i in part], np.where(part % 2, "odd", "even")
         counts.var_names = [f"chr1:{1000 * g}-{1000 * g + 500}" for g in range(counts.n_vars)]
         counts.write_h5ad(folder / f"{name}.h5ad")
     write_sheets(folder, *rows(), **CONFIG)
-    snakemake(folder, "--cores", "2", "labels", "bundle", "results/reference/models/across/umap.png")
+    densities = [f"results/differential/{name}/models/{name}/density.png" for name in MODELS]
+    snakemake(folder, "--cores", "2", "labels", "bundle", "results/reference/models/across/umap.png", *densities)
     return folder
 
 
@@ -59,6 +70,20 @@ def test_every_type_gives_labels_and_surgery_is_described(folder):
         assert facts["mean_shift"] > 0
     described = json.loads((folder / "results/queries/q/models/across/model.json").read_text())
     assert described["settings"]["systems"] == {"q": "mouse"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_densities_of_samples_are_compared_across_reference_and_query(folder, model):
+    home = folder / f"results/differential/{model}/models/{model}"
+    cells, labels = pd.read_parquet(home / "density.parquet"), pd.read_csv(home / "density.csv")
+    assert {name.split(":")[0] for name in cells.index} == {"h", "m", "q"}
+    assert len(cells) == labels["n_cells"].sum() > 400
+    # Two samples a group: three splits.
+    assert (labels["p_value"].dropna() >= 1 / 3).all()
+    notes = json.loads((home / "density.json").read_text())["notes"]
+    assert any("cells of the reference and of queries are compared" in note for note in notes)
+    assert "no label can be significant" in notes[-1]
+    assert (home / "density.png").stat().st_size > 10_000
 
 
 def test_they_map_from_a_bundle_as_in_the_run_that_made_it(folder, tmp_path):

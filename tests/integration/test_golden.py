@@ -35,7 +35,7 @@ NOT_COMPARED |= {"read_embedding"}
 NOT_COMPARED |= {"read_external_labels", "match_external_labels"}
 # Of runs that ask for contrasts: test_contrasts.py.
 NOT_COMPARED |= {"plan_contrast", "compare_conditions", "compare_abundance", "write_contrast_page"}
-NOT_COMPARED |= {"compare_features"}
+NOT_COMPARED |= {"compare_features", "compare_density", "draw_density"}
 # Of runs that check models: test_criticism.py and test_criticized_models.py.
 NOT_COMPARED |= {"criticize_reference", "criticize_query", "collect_criticism", "write_criticism_page"}
 # Of runs that ask for expression by a model: test_counterfactual_run.py.

@@ -1,4 +1,7 @@
-"""Markers by scVI and totalVI on real cells: the numbers of scvi-tools called by hand, after a few epochs."""
+"""Markers by scVI and totalVI on real cells: the numbers of scvi-tools called by hand, after a few epochs.
+
+Densities of samples in the latent space of that scVI.
+"""
 
 import anndata as ad
 import numpy as np
@@ -7,7 +10,13 @@ import pytest
 import torch
 from scipy import sparse
 
+from refatlas.differential.density import DensityCells, compare_density
+from refatlas.differential.density_inputs import read_log_densities
 from refatlas.differential.model_markers import draw_sides, group_names, model_markers
+from refatlas.differential.participants import FILE
+from refatlas.errors import InputError
+from refatlas.io.atomic import write_table
+from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import counts_writer, read_counts
 from refatlas.models.interface import JobContext
 from refatlas.models.marker_model import MarkerModel
@@ -44,8 +53,10 @@ def trained(real, tmp_path_factory):
         writer.add_proteins(proteins.set_axis(list(map(str, proteins.columns)), axis=1))
     for kind, epochs in (("scvi", 12), ("drvi", 12), ("totalvi", 25)):
         settings = settings_of(kind, epochs)
-        model = MODEL_TYPES[kind].load_class().fit(read_counts(folder / "counts.h5ad"), settings, JobContext())
+        counts = read_counts(folder / "counts.h5ad")
+        model = MODEL_TYPES[kind].load_class().fit(counts, settings, JobContext())
         save_model(model, str(folder / kind / "model.pt"), settings)
+        write_table(latent_table(model.latent(counts), counts), folder / kind / "latent.parquet")
     return folder
 
 
@@ -109,3 +120,52 @@ def test_known_markers_are_found_and_shuffled_labels_have_none(trained):
     null, _ = model_markers(model, shuffled, symbols, 100, seed=0)
     assert null["differs"].sum() == 0
     assert genes["differs"].sum() >= 10
+
+
+CONTRAST = {"condition": "half", "groups": ["even", "odd"], "sample": "part", "covariates": [], "design": None}
+
+
+def paths_of(folder, kind: str) -> dict:
+    files = {"model": f"{kind}/model.pt", "latent": f"{kind}/latent.parquet", "counts": "counts.h5ad"}
+    return {"reference": {name: str(folder / file) for name, file in files.items()}}
+
+
+def sampled_cells(folder, n_samples: int = 8) -> DensityCells:
+    """Return the cells in samples of equal composition, of which every other one is of each group."""
+    obs = read_counts(folder / "counts.h5ad").obs
+    order = np.random.default_rng(0).permutation(len(obs))
+    numbers = np.empty(len(obs), dtype=int)
+    numbers[order] = obs["label"].astype(str).iloc[order].groupby(obs["label"].astype(str)).cumcount() % n_samples
+    table = pd.DataFrame({FILE: "r", "batch": obs["batch"].astype(str), "label": obs["label"].astype(str)})
+    names = [f"p{i}" for i in range(n_samples)]
+    samples = pd.DataFrame({"part": names, "half": ["even", "odd"] * (n_samples // 2)})
+    return DensityCells(table.assign(number=numbers), samples, [])
+
+
+def test_a_label_that_is_taken_away_is_less_dense_and_nothing_else_is(trained):
+    cells = sampled_cells(trained)
+    label, odd = "CD14 Mono", cells.table["number"] % 2 == 1
+    taken = (cells.table["label"] == label) & odd & (np.random.default_rng(1).random(len(odd)) < 0.7)
+    for removed, p_value in ((taken, 1 / 35), (taken & False, None)):
+        own = cells._replace(table=cells.table[~removed])
+        logs = read_log_densities(own, paths_of(trained, "scvi"), ["r"], 0)
+        labels = compare_density(logs, own, CONTRAST, ["r"], 0).labels.set_index("label")
+        others = labels.drop(index=label).query("n_cells > 50")["median_log2_ratio"].abs()
+        assert others.max() < 0.7
+        if p_value:
+            assert labels.loc[label, "p_value"] == pytest.approx(p_value)
+            assert labels.loc[label, "median_log2_ratio"] > 1.2
+        else:
+            assert (labels["fdr"].dropna() > 0.05).all()
+            assert abs(labels.loc[label, "median_log2_ratio"]) < 0.5
+
+
+def test_a_latent_space_of_another_model_or_other_cells_is_refused(trained, tmp_path):
+    cells, paths = sampled_cells(trained), paths_of(trained, "scvi")
+    latent = pd.read_parquet(paths["reference"]["latent"])
+    for table, message in ((latent + 1, "are up to 1 from where"), (latent.iloc[1:], "no place of 1 cells")):
+        write_table(table, tmp_path / "latent.parquet")
+        with pytest.raises(InputError, match=message):
+            read_log_densities(
+                cells, {"reference": {**paths["reference"], "latent": str(tmp_path / "latent.parquet")}}, ["r"], 0
+            )

@@ -19,7 +19,7 @@ def project(tmp_path):
 def write(folder, differential=None, **config):
     section = {} if differential is None else {"differential": differential}
     reference, queries = [{"dataset": "a", "path": "a.h5ad"}], [{"query": "q", "path": "q.h5ad"}]
-    write_sheets(folder, reference, queries, **LINEAR, **section, **config)
+    write_sheets(folder, reference, queries, **{**LINEAR, **section, **config})
 
 
 def test_contrasts_plan_their_own_jobs_alone(project):
@@ -42,11 +42,28 @@ def test_abundance_of_the_reference_needs_no_counts(project):
     assert set(jobs) == {"scan_dataset", "plan_contrast", "compare_abundance"}
 
 
+def test_densities_plan_their_own_jobs_alone(project):
+    models = {"models": {"scvi": {"type": "scvi"}, "linear": {"type": "linear"}}}
+    write(project, {"contrasts": {"one": CONTRAST}}, **models)
+    without = planned(snakemake(project, "--dry-run"))
+    write(project, {"contrasts": {"one": {**CONTRAST, "density": "scvi"}}}, **models)
+    assert planned(snakemake(project, "--dry-run")) == without | {"compare_density": 1, "draw_density": 1}
+    # Without the figure, no UMAP.
+    target = "results/differential/one/models/scvi/density.csv"
+    jobs = planned(snakemake(project, "--dry-run", target))
+    assert (jobs["compare_density"], jobs["map_query"]) == (1, 2)
+    assert not {"embed_reference", "embed_query", "draw_density", "compare_conditions"} & set(jobs)
+    # A contrast of queries needs no cells of the reference, and one of the reference waits for no query.
+    write(project, {"contrasts": {"one": {**CONTRAST, "density": "scvi", "cells": "reference"}}}, **models)
+    assert "map_query" not in planned(snakemake(project, "--dry-run", target))
+
+
 @pytest.mark.parametrize(
     ("contrast", "config", "message"),
     [
         ({"groups": ["A", "A"]}, {}, "groups: ['A', 'A'] has non-unique elements"),
         ({"sample": "cell_type"}, {}, "sample: 'cell_type' is the condition itself"),
+        ({"density": "linear"}, {}, "density: 'linear' is of type linear; name a model of the types scvi, scanvi"),
         ({}, {"label_key": "-"}, "conditions are compared within labels, and the reference has none"),
     ],
 )

@@ -192,8 +192,14 @@ os.environ.update(
 CONTRASTS = CONFIG.get("differential", {}).get("contrasts", {})
 # Models whose gene programs or proteins a contrast compares, apart: naming one computes nothing else again.
 FEATURES = {name: contrast["features"] for name, contrast in CONTRASTS.items()}
+# The models in whose latent space a contrast compares densities, apart for the same reason.
+DENSITIES = {name: contrast.get("density") for name, contrast in CONTRASTS.items()}
 CONTRASTS = {
-    name: {key: value for key, value in contrast.items() if key != "features"}
+    name: {
+        key: value
+        for key, value in contrast.items()
+        if key not in ("features", "density")
+    }
     for name, contrast in CONTRASTS.items()
 }
 LABELLED = has_labels(DATASETS, ANNOTATION)
@@ -297,6 +303,10 @@ COUNTS_IN_BUNDLE = [
 # A resource of the rules, not a parameter: a change must not train anything again.
 CHECKPOINT_SECONDS = math.ceil(60 * CONFIG["checkpoint"]["minutes"])
 DESCRIBED = [m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_tables]
+# Models in whose latent space samples have densities.
+WITH_POSTERIOR = [
+    m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].has_posterior
+]
 PRETRAINED = [name for name, spec in MODELS.items() if spec.get("pretrained")]
 PRETRAINED_WITH_PROTEINS = [
     m for m in PRETRAINED if MODEL_TYPES[MODELS[m]["type"]].needs_proteins
@@ -582,11 +592,18 @@ def of_compared(datasets=None, queries=None, with_files=True):
     return files
 
 
+def compared_sources(wildcards):
+    """The folders of the results that have the cells of a {contrast}: of the reference, and of queries."""
+    datasets, queries = COMPARED[wildcards.contrast]
+    return [
+        *(["reference"] if datasets else []),
+        *(f"queries/{name}" for name in queries),
+    ]
+
+
 def compared_features(wildcards):
     """The tables of a {model}, of the reference and the queries of a {contrast}; of proteins the counts, too."""
-    datasets, queries = COMPARED[wildcards.contrast]
-    sources = ["reference"] if datasets else []
-    sources += [f"queries/{name}" for name in queries]
+    sources = compared_sources(wildcards)
     found = {
         f"tables:{source}": f"<results>/{source}/models/{wildcards.model}/tables"
         for source in sources
@@ -615,6 +632,38 @@ def features_of_contrast(wildcards):
             for kind, ending in endings.items()
         },
     )
+
+
+def density_models(wildcards):
+    """A {model}, its counts and latent space, of the reference and the queries of a {contrast}."""
+    folder, found = f"models/{wildcards.model}", {}
+    for source in compared_sources(wildcards):
+        own = counts_of_model(wildcards) if source == "reference" else "counts.h5ad"
+        found[f"counts:{source}"] = f"<results>/{source}/{own}"
+        found[f"model:{source}"] = f"<results>/{source}/{folder}/model.pt"
+        found[f"latent:{source}"] = f"<results>/{source}/{folder}/latent.parquet"
+    return found
+
+
+def density_umaps(wildcards):
+    """The UMAPs of a {model}, of the reference and the queries of a {contrast}."""
+    return {
+        f"umap:{source}": f"<results>/{source}/models/{wildcards.model}/umap.parquet"
+        for source in compared_sources(wildcards)
+    }
+
+
+def density_of_contrast(wildcards):
+    """The densities of a {contrast} by kind of file; nothing without a model for them."""
+    model = DENSITIES[wildcards.contrast]
+    if model is None:
+        return {}
+    folder = f"<results>/differential/{wildcards.contrast}/models/{model}"
+    return {
+        "density": f"{folder}/density.csv",
+        "density_notes": f"{folder}/density.json",
+        "density_figure": f"{folder}/density.png",
+    }
 
 
 def compared_rows(wildcards):

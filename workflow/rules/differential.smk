@@ -168,9 +168,77 @@ rule compare_features:
         "../scripts/compare_features.py"
 
 
+# Where in a latent space the groups differ in density, whatever the labels. Apart from the figure, which needs a UMAP.
+rule compare_density:
+    input:
+        unpack(
+            of_compared(
+                datasets={"cells": CELLS},
+                queries={"cells": "cells.parquet", "labels": "labels.csv"},
+                with_files=False,
+            )
+        ),
+        unpack(density_models),
+        cells="<results>/differential/{contrast}/cells.parquet",
+        design="<results>/differential/{contrast}/design.csv",
+    output:
+        cells="<results>/differential/{contrast}/models/{model}/density.parquet",
+        labels="<results>/differential/{contrast}/models/{model}/density.csv",
+        notes="<results>/differential/{contrast}/models/{model}/density.json",
+    log:
+        "<logs>/compare_density/{contrast}/{model}.log",
+    benchmark:
+        "<benchmarks>/compare_density/{contrast}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(WITH_POSTERIOR),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        gpu=1,
+        mem_mb=scaled_mem_mb(base=4000, per_input_mb=0.5),
+        runtime=minutes(60, per_input_mb=0.5),
+    params:
+        revision=revision("compare_density"),
+        contrast=lambda w: CONTRASTS[w.contrast],
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/compare_density.py"
+
+
+rule draw_density:
+    input:
+        unpack(density_umaps),
+        cells="<results>/differential/{contrast}/models/{model}/density.parquet",
+        labels="<results>/differential/{contrast}/models/{model}/density.csv",
+    output:
+        figure=report(
+            "<results>/differential/{contrast}/models/{model}/density.png",
+            caption="../report/density.rst",
+            category="Contrasts",
+            labels={"contrast": "{contrast}", "figure": "density in {model}"},
+        ),
+    log:
+        "<logs>/draw_density/{contrast}/{model}.log",
+    benchmark:
+        "<benchmarks>/draw_density/{contrast}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(WITH_POSTERIOR),
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=10),
+        runtime=minutes(30),
+    params:
+        revision=revision("draw_density"),
+        contrast=lambda w: CONTRASTS[w.contrast],
+    script:
+        "../scripts/draw_density.py"
+
+
 rule write_contrast_page:
     input:
         unpack(features_of_contrast),
+        unpack(density_of_contrast),
         abundance="<results>/differential/{contrast}/abundance.csv",
         abundance_notes="<results>/differential/{contrast}/abundance.json",
         abundance_figure="<results>/differential/{contrast}/abundance.png",

@@ -69,6 +69,8 @@ REVISIONS = {
     "compare_conditions": 1,
     "compare_abundance": 1,
     "compare_features": 1,
+    "compare_density": 1,
+    "draw_density": 1,
     "write_contrast_page": 1,
     "find_model_markers": 1,
     "write_model_marker_page": 1,

@@ -47,6 +47,9 @@ def _complete(name: str, contrast: dict[str, Any]) -> dict[str, Any]:
         )
     if design is None and (unknown := [column for column in found["continuous"] if column not in found["covariates"]]):
         raise InputError(f"{where}: continuous: {unknown[0]!r} is not in covariates; add it there")
+    if found["density"] is None:
+        # The contrast is a param of rules: a setting that is off must not make them run again after an upgrade.
+        del found["density"]
     return found
 
 
@@ -66,6 +69,24 @@ def require_features(section: dict[str, Any], models: Mapping[str, Mapping[str, 
                     f"config: differential: contrasts: {contrast}: features: {name!r} {found}; name models of the types"
                     f" {types} (there are: {listed(able)})"
                 )
+
+
+def require_density(section: dict[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise an InputError if a contrast names a model whose cells have no normal posterior.
+
+    Args:
+        section: `differential`, completed. models: of the configuration, completed.
+    """
+    able = [name for name, settings in models.items() if MODEL_TYPES[settings["type"]].has_posterior]
+    for contrast, settings in section["contrasts"].items():
+        name = settings.get("density")
+        if name is not None and name not in able:
+            found = f"is of type {models[name]['type']}" if name in models else "is not in models"
+            types = listed([kind for kind, known in MODEL_TYPES.items() if known.has_posterior], 10)
+            raise InputError(
+                f"config: differential: contrasts: {contrast}: density: {name!r} {found}; name a model of the types"
+                f" {types} (there are: {listed(able)}), or leave density out"
+            )
 
 
 def _check_gene_sets(path: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from refatlas.config.atlas import atlas_setting
-from refatlas.config.contrasts import complete_contrasts, require_features
+from refatlas.config.contrasts import complete_contrasts, require_density, require_features
 from refatlas.config.criticism import complete_criticism
 from refatlas.config.expression import complete_expression
 from refatlas.config.external_labels import complete_external_labels
@@ -77,6 +77,7 @@ def _complete_differential(config: dict[str, Any]) -> None:
     section = complete_markers(config["differential"], config)
     config["differential"] = complete_contrasts(section) if section["contrasts"] else section
     require_features(config["differential"], config["models"])
+    require_density(config["differential"], config["models"])
     if not section["contrasts"] and "markers" not in section:
         del config["differential"]
 

@@ -23,6 +23,7 @@ MODEL_SCRIPTS = (
     "describe_model",
     "read_pretrained",
     "find_model_markers",
+    "compare_density",
     "normalize_expression",
     "predict_counterfactual",
     "check_counterfactual",

@@ -38,6 +38,7 @@ class ModelType:
         compared: what of its tables contrasts compare: "programs", "proteins", or nothing ("").
         decodes: whether counts can be drawn from it, and normalised expression, also as if cells were of another
             batch.
+        has_posterior: whether cells have a normal posterior in its latent space, of which samples' densities are made.
         made_elsewhere: whether its latent space is read from the users' files.
         init_from: type of model that this one can start from, or None.
         pretrained: class of scvi-tools or scArches whose saved models can be used instead of training, or None.
@@ -60,6 +61,7 @@ class ModelType:
     has_tables: bool = False
     compared: str = ""
     decodes: bool = False
+    has_posterior: bool = False
     made_elsewhere: bool = False
     init_from: str | None = None
     pretrained: str | None = None
@@ -99,6 +101,7 @@ MODEL_TYPES = {
         from_disk=True,
         multi_gpu=True,
         decodes=True,
+        has_posterior=True,
         pretrained="SCVI",
     ),
     "scanvi": ModelType(
@@ -108,6 +111,7 @@ MODEL_TYPES = {
         has_classifier=True,
         from_disk=True,
         decodes=True,
+        has_posterior=True,
         init_from="scvi",
         pretrained="SCANVI",
     ),
@@ -138,16 +142,20 @@ MODEL_TYPES = {
         has_tables=True,
         compared="proteins",
         decodes=True,
+        has_posterior=True,
         pretrained="TOTALVI",
     ),
-    "drvi": ModelType("refatlas.models.drvi:DisentangledVI", scvi_settings.DRVI, from_disk=True, decodes=True),
+    "drvi": ModelType(
+        "refatlas.models.drvi:DisentangledVI", scvi_settings.DRVI, from_disk=True, decodes=True, has_posterior=True
+    ),
     "sysvi": ModelType(
         "refatlas.models.sysvi:SystemVI",
         scvi_settings.SYSVI,
         needs_systems=True,
+        has_posterior=True,
         mapping_sections=("surgery", "systems"),
     ),
-    "peakvi": ModelType("refatlas.models.peakvi:PeakVI", scvi_settings.PEAKVI, needs_peaks=True),
+    "peakvi": ModelType("refatlas.models.peakvi:PeakVI", scvi_settings.PEAKVI, needs_peaks=True, has_posterior=True),
     "mvtcr": ModelType("refatlas.models.mvtcr:MvTCR", mvtcr_settings.MVTCR, needs_receptors=True),
 }
 

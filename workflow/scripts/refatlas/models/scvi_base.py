@@ -88,6 +88,13 @@ class ScviToolsModel:
         """Return the mean of the posterior, shape (n_cells, n_latent), float32."""
         return latent_of(self.model, self.registered(counts))
 
+    def posterior(self, counts: AnnData) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of the cells' normal posteriors, each of shape (n_cells, n_latent)."""
+        found: tuple[np.ndarray, np.ndarray] = self.model.get_latent_representation(
+            self.registered(counts), return_dist=True
+        )
+        return found
+
     def query_model(self, counts: AnnData, settings: Settings | None = None) -> Any:
         """Return an untrained model of scvi-tools with weights for the query's batches; most types read no setting."""
         return self.scvi_class.load_query_data(counts, self.model)

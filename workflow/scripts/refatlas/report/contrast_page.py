@@ -19,7 +19,7 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
     Args:
         files: paths of genes, samples, enrichment, summary, volcano, ma, abundance, abundance_notes and
             abundance_figure, by kind; of each model whose features are compared, features:MODEL, feature_notes:MODEL
-            and feature_figure:MODEL.
+            and feature_figure:MODEL; of the model whose densities are, density, density_notes and density_figure.
     """
     summary = read_json(files["summary"])
     genes, sets = read_csv(files["genes"]), read_csv(files["enrichment"])
@@ -39,6 +39,7 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
         "abundance_notes": read_json(files["abundance_notes"])["notes"],
         "abundance_figure": embed_png(files["abundance_figure"]),
         "features": feature_sections(files),
+        "density": density_section(files),
         "volcano": embed_png(files["volcano"]),
         "ma": embed_png(files["ma"]),
     }
@@ -57,6 +58,21 @@ def feature_sections(files: Mapping[str, str]) -> list[dict[str, Any]]:
         figure = embed_png(files[f"feature_figure:{model}"])
         found.append({"model": model, **notes, "labels": labels, "figure": figure})
     return found
+
+
+def density_section(files: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the model, notes, figure and labels of the densities; None if they were not compared.
+
+    Args:
+        files: of a page.
+    """
+    if "density" not in files:
+        return None
+    labels = read_csv(files["density"]).fillna({"left_out": ""})
+    # Not by p-value, which has many ties: there are few splits of few samples.
+    order = labels["median_log2_ratio"].abs().sort_values(ascending=False, kind="stable").index
+    labels = labels.loc[order].to_dict("records")
+    return {**read_json(files["density_notes"]), "labels": labels, "figure": embed_png(files["density_figure"])}
 
 
 def _rows(table: pd.DataFrame, label: str, by: str, n: int) -> list[dict[str, Any]]:
