@@ -315,8 +315,9 @@ PRETRAINED_WITH_PROTEINS = [
 EMBEDDINGS = [
     m for m, spec in MODELS.items() if MODEL_TYPES[spec["type"]].made_elsewhere
 ]
-# Sources of labels that were made elsewhere.
 # The spatial reference that cells of queries are placed in, where there is one.
+SPATIAL = CONFIG.get("spatial")
+# Sources of labels that were made elsewhere.
 GIVEN_LABELS = CONFIG.get("external_labels", {})
 # All sources of labels without a place for each cell.
 EXTERNAL = {**GIVEN_LABELS, **(RECEPTOR_MODELS if LABELLED else {})}

@@ -14,8 +14,8 @@ from refatlas.config.folds import folds, require_valid_folds
 from refatlas.config.model_markers import complete_markers
 from refatlas.config.receptors import complete_receptors
 from refatlas.config.schema_files import load_schema
-from refatlas.config.species import complete_species
 from refatlas.config.spatial import complete_spatial
+from refatlas.config.species import complete_species
 from refatlas.config.tuning import complete_tuning
 from refatlas.config.validation import read_text, require_name, require_plain_path, validate
 from refatlas.config.variants import expand_variants
