@@ -23,7 +23,7 @@ def with_species(verdict: Mapping[str, Any], check: Mapping[str, Any] | None) ->
     if check is None:
         return dict(verdict)
     facts = check["orthologs"]
-    doubt = f"the query is of {facts['of']}, and all held-out cells that confidence was calibrated on are of others"
+    doubt = f"the query is of {facts['of']}, and no cell that confidence was calibrated on is of it"
     share = check["gene_overlap"]
     note = {
         "check": "species",
