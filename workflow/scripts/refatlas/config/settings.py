@@ -208,12 +208,12 @@ def _check_saved_by_scarches(settings: dict[str, Any], where: str) -> None:
         raise InputError(f"{where}: path is not set; give the folder that scArches' save() wrote")
     folder = pretrained["path"]
     require_plain_path(folder, where)
-    lacking = [file for file in MODEL_TYPES[kind].saved_files(folder) if not Path(file).is_file()]
+    lacking = [Path(file).name for file in MODEL_TYPES[kind].saved_files(folder) if not Path(file).is_file()]
     if lacking:
         by_scvi_tools = (Path(folder) / "model.pt").is_file()
         raise InputError(
-            f"{where}: {listed(lacking)} does not exist (from {os.getcwd()}); path is the folder that scArches' save()"
-            " wrote"
+            f"{where}: {folder!r} has no {listed(lacking)} (from {os.getcwd()}); path is the folder that scArches'"
+            " save() wrote"
             + "; this one was saved by scvi-tools, as its classes in scArches do: use type scvi, scanvi or totalvi"
             * by_scvi_tools
         )
