@@ -238,6 +238,7 @@ def test_the_figure_shows_every_cell_and_label():
     assert {text.get_text() for text in left.texts} == set(LABELS)
     names = [text.get_text() for text in right.get_yticklabels()]
     assert sorted(names) == list(LABELS)
+    assert right.get_xlim()[0] <= -1 < 1 <= right.get_xlim()[1]
     medians = found.labels.set_index("label").loc[names, "median_log2_ratio"]
     assert all(one >= other for one, other in pairwise(medians))
 

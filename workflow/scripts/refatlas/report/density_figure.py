@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from refatlas.differential.density import LIMIT
 from refatlas.differential.deseq import ALPHA
 from refatlas.differential.participants import groups_of
 from refatlas.plots import apply_style, prepare_umap_axes
@@ -66,6 +67,9 @@ def _draw_labels(ax: Axes, cells: pd.DataFrame, labels: pd.DataFrame) -> None:
         ax.plot(np.percentile(ratios, HALF), [row, row], color="#6b7280", linewidth=4, solid_capstyle="butt")
         ax.scatter(ratios.median(), row, s=26, color=COLORS[-1 if ratios.median() > 0 else 0], zorder=3)
     ax.axvline(0, color="black", linewidth=0.5)
+    # Without a change, what there is would fill the panel.
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, -LIMIT), max(high, LIMIT))
     stars = ["* " if fdr < ALPHA else "" for fdr in labels["fdr"]]
     names = [star + _short(label) for star, label in zip(stars, labels["label"], strict=True)]
     ax.set(yticks=range(len(labels)), yticklabels=names, ylim=(len(labels) - 0.5, -0.5))
