@@ -134,7 +134,7 @@ def test_datasets_of_two_species_are_refused_with_the_reason():
     genes, _ = unite_genes(["a", "b"], [mouse, human], 1.0)
     assert len(genes) == 24
     reason = mismatch(merge_genes([human]), mouse, "b", "a")
-    assert reason.startswith("The ids of a are of mouse (ENSMUSG), those of b of human (ENSG). To match orthologs, set ")
+    assert reason.startswith("The ids of a are of mouse (ENSMUSG), those of b of human (ENSG). To match orthologs, ")
     with pytest.raises(
         InputError, match=re.escape(f"no gene is measured in 100% of the 2 datasets. {reason} Set gene")
     ):
