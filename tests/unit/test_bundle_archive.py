@@ -142,7 +142,7 @@ def test_another_archive_than_the_config_names_is_refused(tmp_path, archive):
         require_sha256(str(tmp_path / "unpacked"), "0" * 64)
 
 
-@pytest.mark.parametrize("kind", sorted(MODEL_TYPES))
+@pytest.mark.parametrize("kind", sorted(kind for kind, about in MODEL_TYPES.items() if not about.needs_receptors))
 def test_settings_of_every_type_come_back(kind, tmp_path):
     models = {"scvi": {"type": "scvi"}, "linear": {"type": "linear"}}
     if kind not in models:
@@ -153,6 +153,15 @@ def test_settings_of_every_type_come_back(kind, tmp_path):
     assert found["models"] == built["models"]
     assert (found["seed"], found["evaluation"], found["queries"]) == (3, built["evaluation"], "mine.tsv")
     assert found["atlas"] == {"path": "atlas.tar", "sha256": None}
+
+
+def test_models_of_paired_receptors_stay_behind():
+    models = {"linear": {"type": "linear"}, "pairs": {"type": "mvtcr"}}
+    built = complete_config({"reference": "reference.tsv", "models": models, "receptors": {}})
+    kept = settings_to_keep(built)
+    assert set(built["models"]) == {"linear", "pairs"}
+    assert set(kept["models"]) == {"linear"}
+    assert "receptors" not in kept
 
 
 def test_settings_that_name_files_stay_behind(tmp_path):
