@@ -4,10 +4,13 @@ usage: .venv/bin/python measurements/contrast_density.py DATA WORK EPOCHS
     DATA    folder of kang_ctrl_8donors_1287g.h5ad
     WORK    new folder to work in
     EPOCHS  of the training of scVI
+       .venv/bin/python measurements/contrast_density.py cost N_CELLS
+
 
 Runs the workflow up to the densities of four control donors against four. Then takes 70 % of the cells of each label in
 turn away from one half of the donors, and compares again in the latent space of the same model. With and without the
-components of the cells themselves.
+components of the cells themselves. `cost` prints seconds and peak memory of the densities and p-values of N_CELLS
+places at random in 10 dimensions, of eight samples and eight labels: all but what the models do.
 """
 
 import json
@@ -20,12 +23,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from contrasts import HALVES, REMOVED, halves
+from contrasts import HALVES, REMOVED, halves, report
 from overhead import timed, workflow
 from refatlas.config.contrasts import complete_contrasts
 from refatlas.differential.abundance import reference_categories
-from refatlas.differential.density import compare_density, density_cells
+from refatlas.differential.density import DensityCells, compare_density, density_cells, draw_components
 from refatlas.differential.density_inputs import read_log_densities
+from refatlas.differential.participants import FILE
 from refatlas.differential.results import read_planned
 
 CONTRAST = {**HALVES, "sample": "batch", "density": "scvi"}
@@ -73,11 +77,34 @@ def densities(work: Path, removed: str | None = None, leave_out_own: bool = True
     return found.labels.drop(columns="left_out").round(3)
 
 
+def show_cost(n_cells: int) -> None:
+    """Print time and memory of the densities and p-values of so many cells, without a model."""
+    from refatlas.models.density import Components, log_densities
+
+    random = np.random.default_rng(0)
+    places, numbers = random.normal(size=(n_cells, 10)), np.arange(n_cells) % 8
+    drawn = draw_components(numbers, 0)
+    components = Components(numbers[drawn], drawn, places[drawn], random.uniform(0.01, 0.1, (len(drawn), 10)))
+    labels = random.integers(8, size=n_cells).astype(str)
+    table = pd.DataFrame({FILE: "r", "batch": "r:b", "label": labels, "number": numbers})
+    samples = pd.DataFrame({"batch": [f"b{i}" for i in range(8)], "half": ["even", "odd"] * 4})
+    contrast = complete_contrasts({"contrasts": {"c": CONTRAST}, "gene_sets": None})["contrasts"]["c"]
+    wall, cpu = time.perf_counter(), time.process_time()
+    logs = log_densities(places, components)
+    report(f"densities of {n_cells:,} cells", wall, cpu)
+    wall, cpu = time.perf_counter(), time.process_time()
+    compare_density(logs, DensityCells(table, samples, []), contrast, ["r"], 0)
+    report("p-values of eight labels", wall, cpu)
+
+
 FILES = {"model": "model.pt", "latent": "latent.parquet"}
 
 
 def main() -> None:
     """Print the tables."""
+    if sys.argv[1:2] == ["cost"] and len(sys.argv) == 3:
+        show_cost(int(sys.argv[2]))
+        return
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     data, work, epochs = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), int(sys.argv[3])
