@@ -88,7 +88,7 @@ def prepared(data: Path, work: Path, config: dict) -> tuple[ad.AnnData, pd.DataF
     genes = select_genes([row], [found.cells], [found.genes], config["genes"])
     counts, tables = str(work / "counts.h5ad"), {"pbmc": str(work / "genes.parquet")}
     write_reference(counts, {"pbmc": row}, {"pbmc": found.cells}, tables, genes, {}, fingerprints([row["path"]]))
-    return read_counts(counts, True), genes
+    return read_counts(counts), genes
 
 
 def of_query(row: dict, work: Path, genes: pd.DataFrame, config: dict) -> ad.AnnData:

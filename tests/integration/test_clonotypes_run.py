@@ -60,11 +60,12 @@ def run(real, tmp_path_factory):
         reference,
         queries,
         label_key="-",
-        models={"linear": {"type": "linear"}},
+        models=MODELS,
         receptors=SETTINGS,
         genes={"n_top": 200},
     )
-    snakemake(folder, "--cores", "2", "--", "results/report/clonotypes.html")
+    places = [f"results/{where}/receptor_models/tcr/latent.parquet" for where in ("reference", "queries/q")]
+    snakemake(folder, "--cores", "2", "--", "results/report/clonotypes.html", *places)
     return folder, cells.obs
 
 
