@@ -1,6 +1,6 @@
 """mvTCR beside PCA on the same T cells with a pair of receptors (screp): each of four patients left out in turn.
 
-usage: .venv/bin/python measurements/mvtcr.py DATA [SECTION.SETTING=NUMBER ...]
+usage: .venv/bin/python measurements/receptor_models.py DATA [SECTION.SETTING=NUMBER ...]
     DATA  folder with screp_500c_2000g_tcr.h5ad
 
 Both are fitted to the other patients' cells, and label the left-out cells by 15 neighbours, weighted by distance.
