@@ -28,11 +28,14 @@ def plot_expansion(sources: "Sequence[Source]") -> Figure:
         sources: the reference and the queries.
     """
     apply_style()
-    batches = _bars(sources, "batches", "batch")
+    panels = {"batches": _bars(sources, "batches", "batch")}
     labels = _bars(sources, "labels", "label")
-    n_bars = max(len(batches), len(labels), 1)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 1.6 + 0.24 * n_bars), layout="constrained")
-    for ax, bars, title in zip(axes, (batches, labels), ("batches", "labels"), strict=True):
+    # An atlas without labels has none.
+    panels |= {"labels": labels} if len(labels) else {}
+    n_bars = max(map(len, panels.values()))
+    size = (5 * len(panels), 1.6 + 0.24 * n_bars)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
+    for ax, (title, bars) in zip(axes[0], panels.items(), strict=True):
         _draw(ax, bars, title)
     handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in PARTS.values()]
     figure.legend(handles, PARTS, loc="outside upper center", ncols=3, fontsize=8)
@@ -62,4 +65,4 @@ def _draw(ax: Axes, bars: pd.DataFrame, title: str) -> None:
     names = [name if len(name) < 30 else name[:28] + "…" for name in bars["name"]]
     ax.set_yticks(places, names, fontsize=8)
     ax.invert_yaxis()
-    ax.set(title=title if len(bars) else f"no {title}", xlabel="cells")
+    ax.set(title=title, xlabel="cells")
