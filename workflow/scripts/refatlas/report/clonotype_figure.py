@@ -33,7 +33,7 @@ def plot_expansion(sources: "Sequence[Source]") -> Figure:
     # An atlas without labels has none.
     panels |= {"labels": labels} if len(labels) else {}
     n_bars = max(map(len, panels.values()))
-    size = (5 * len(panels), 1.6 + 0.24 * n_bars)
+    size = (10 if len(panels) > 1 else 7, 1.6 + 0.24 * n_bars)
     figure, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
     for ax, (title, bars) in zip(axes[0], panels.items(), strict=True):
         _draw(ax, bars, title)
