@@ -108,6 +108,20 @@ print(json.dumps([loaded, torch.get_num_threads(), os.getppid()]))
     assert json.loads(run(with_models, tmp_path, "import sys; print(int('scvi' in sys.modules))").stdout) == 0
 
 
+@pytest.mark.parametrize(("line", "used"), [("import pandas", False), ("from scvi.model import SCVI", True)])
+def test_a_record_names_the_packages_of_models_only_if_the_job_uses_them(with_models, tmp_path, line, used):
+    text = f"""
+import json, sys
+{line}
+sys.path.insert(0, {str(REPO / "workflow/scripts")!r})
+from refatlas.jobs.provenance import imported_versions
+print(json.dumps(imported_versions()))
+"""
+    found = json.loads(run(with_models, tmp_path, text, "tmpx.train_reference.py").stdout)
+    assert ("scvi-tools" in found) == ("torch" in found) == used
+    assert "pandas" in found
+
+
 def test_no_script_that_may_use_a_gpu_is_forked_where_there_is_one():
     rules = [text for file in (REPO / "workflow/rules").glob("*.smk") for text in RULE.split(file.read_text())]
     scripts = {re.findall(r"scripts/(\w+)\.py", text)[0] for text in rules if "  gpu=" in text}

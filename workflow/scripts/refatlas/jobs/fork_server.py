@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 
 from refatlas.jobs import fork_client
 from refatlas.jobs.fork_client import OF_MODELS, STATUS, STREAMS
+from refatlas.jobs.imports import record_imports
 from refatlas.jobs.process_end import run_to_end
 
 # What jobs before the training of models import, most of all within these modules.
@@ -130,12 +131,13 @@ class Server:
 
     Attributes:
         listener: the socket.
+        for_models: names of the modules that are loaded for jobs with models.
         events: what is waited for: the listener, the standard input, clients and processes of jobs.
         clients: connection of each job by its process id.
     """
 
-    def __init__(self, listener: socket.socket):
-        self.listener = listener
+    def __init__(self, listener: socket.socket, for_models: set[str]):
+        self.listener, self.for_models = listener, for_models
         self.events = selectors.DefaultSelector()
         self.clients: dict[int, socket.socket] = {}
         self.events.register(listener, selectors.EVENT_READ, (self.accept, None))
@@ -162,7 +164,7 @@ class Server:
         if pid == 0:
             self.events.close()
             self.listener.close()
-            run_job_script(job, streams)
+            run_job_script(job, streams, self.for_models)
         for descriptor in streams:
             os.close(descriptor)
         self.clients[pid] = client
@@ -209,11 +211,12 @@ def receive_job(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(client.recv(size, socket.MSG_WAITALL)), list(streams)
 
 
-def run_job_script(job: dict[str, Any], streams: list[int]) -> NoReturn:
+def run_job_script(job: dict[str, Any], streams: list[int], for_models: set[str]) -> NoReturn:
     """Run a script in this process as `python SCRIPT` would, and end the process."""
 
     def run() -> None:
         _become_client(job, streams)
+        record_imports(for_models)
         _set_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         _run_script(job["script"])
 
@@ -258,8 +261,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     descriptor, *models = sys.argv[1:]
-    load_libraries([*LOADED, *(LOADED_WITH_MODELS if models else ())])
-    Server(socket.socket(fileno=int(descriptor))).serve()
+    load_libraries(LOADED)
+    loaded = set(sys.modules)
+    load_libraries(LOADED_WITH_MODELS if models else ())
+    Server(socket.socket(fileno=int(descriptor)), set(sys.modules) - loaded).serve()
     # Nothing is to be cleared up, and libraries would take seconds to unload, and warn.
     os._exit(0)
 

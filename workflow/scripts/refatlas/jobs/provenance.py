@@ -20,6 +20,7 @@ from typing import Any
 import refatlas
 from refatlas.errors import InputError
 from refatlas.io.atomic import read_json
+from refatlas.jobs.imports import is_used
 
 # Packages that are recorded, by the name of their module.
 PACKAGES = {
@@ -86,10 +87,10 @@ def revision_number(revision: str | None) -> int | None:
 
 
 def imported_versions() -> dict[str, str]:
-    """Return the versions of the packages that this process has imported."""
+    """Return the versions of the packages that this job has imported."""
     found = {}
     for module, package in PACKAGES.items():
-        if module in sys.modules:
+        if is_used(module):
             try:
                 found[package] = version(package)
             except PackageNotFoundError:
