@@ -138,8 +138,7 @@ def test_programs_and_measured_proteins_are_compared_by_sample(folder, model):
     by_hand = means.loc[["p0", "p2"]].mean() - means.loc[["p1", "p3"]].mean()
     assert set(found["feature"]) == set(values)
     assert found["difference"].to_numpy() == pytest.approx(by_hand[found["feature"]].to_numpy(), abs=1e-5)
-    # Parts at random: one in twenty has an FDR below 0.05 by chance, and which one depends on how processors round.
-    assert (found["fdr"] > 0.0025).all()
+    assert (found["fdr"] > 0.05).all()
     assert f'id="features-{model}"' in (results / "report/contrasts/halves.html").read_text()
 
 
