@@ -8,7 +8,7 @@ import pytest
 
 from refatlas.errors import InputError
 from refatlas.io.count_file import CountFile
-from refatlas.prepare.gene_mismatch import mismatch
+from refatlas.prepare.gene_mismatch import BY_ORTHOLOGS, mismatch
 from refatlas.prepare.gene_names import running_prefix, spreadsheet_dates, symbol_style
 from refatlas.prepare.gene_selection import candidates, unite_genes
 from refatlas.prepare.genes import gene_table, match_genes, match_steps, merge_genes
@@ -134,7 +134,7 @@ def test_datasets_of_two_species_are_refused_with_the_reason():
     genes, _ = unite_genes(["a", "b"], [mouse, human], 1.0)
     assert len(genes) == 24
     reason = mismatch(merge_genes([human]), mouse, "b", "a")
-    assert reason.startswith("The ids of a are of mouse (ENSMUSG), those of b of human (ENSG). To match orthologs, ")
+    assert reason == f"The ids of a are of mouse (ENSMUSG), those of b of human (ENSG). {BY_ORTHOLOGS}"
     with pytest.raises(
         InputError, match=re.escape(f"no gene is measured in 100% of the 2 datasets. {reason} Set gene")
     ):

@@ -1,4 +1,4 @@
-"""Files in many random layouts are read to exactly what was written, or refused.
+"""Files in thousands of random layouts are read to exactly what was written, or refused.
 
 A failure prints the seed; `python tests/generated_files.py SEED FOLDER` writes its file again.
 """
@@ -19,7 +19,7 @@ from refatlas.prepare.cell_columns import read_batches, read_labels
 from refatlas.prepare.genes import gene_table
 from refatlas.prepare.raw_values import WrongValues
 
-N_LAYOUTS, N_PARTS = 1200, 6
+N_LAYOUTS, N_PARTS = 2000, 8
 # Of the ordinary files of each kind: all are to be read, but random values may be ambiguous by chance.
 MIN_READ = 0.95
 USUAL = {
