@@ -6,17 +6,13 @@ out: model.pt, its checksum and model.json, training.csv (one row per epoch), la
 """
 
 import time
-from pathlib import Path
 
-from refatlas.io.atomic import write_table, write_text
-from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import read_counts
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
 from refatlas.models.checkpoints import open_checkpoints
 from refatlas.models.interface import JobContext
-from refatlas.models.model_files import save_model
-from refatlas.models.training import fit_reference, training_report
+from refatlas.models.training import fit_reference, write_trained
 from refatlas.receptors.encoding import with_pairs
 
 
@@ -27,12 +23,7 @@ def main(smk) -> None:
     checkpoints = open_checkpoints(out.model, settings, seed, smk.input, smk.resources.checkpoint_seconds)
     started = time.monotonic()
     model = fit_reference(counts, settings, JobContext(seed, smk.threads, checkpoints), smk.input.counts)
-    seconds = time.monotonic() - started
-    save_model(model, out.model, settings)
-    write_table(model.training.history, out.training)
-    write_table(latent_table(model.latent(counts), counts), out.latent)
-    artifacts = [Path(path).name for path in (out.model, out.training, out.latent)]
-    write_text(training_report(name, settings, seed, counts, model.training, seconds, artifacts), out.record)
+    write_trained(model, counts, name, settings, seed, started, out)
     checkpoints.remove()
 
 

@@ -7,10 +7,7 @@ out: model.pt, its checksum and model.json, training.csv (one row per epoch), la
 """
 
 import time
-from pathlib import Path
 
-from refatlas.io.atomic import write_table, write_text
-from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import read_counts
 from refatlas.io.row_reader import on_disk
 from refatlas.jobs.inputs import by_name
@@ -18,11 +15,10 @@ from refatlas.jobs.run import run_job
 from refatlas.models.checkpoints import open_checkpoints
 from refatlas.models.embedding import attach_embedding
 from refatlas.models.interface import JobContext
-from refatlas.models.model_files import save_model
 from refatlas.models.registry import MODEL_TYPES
 from refatlas.models.saved_models import with_programs
 from refatlas.models.search_space import tuned_settings
-from refatlas.models.training import fit_reference, require_labels, require_proteins, training_report
+from refatlas.models.training import fit_reference, require_labels, require_proteins, write_trained
 from refatlas.resources import stays_on_disk
 
 
@@ -42,12 +38,7 @@ def main(smk) -> None:
     started, job = time.monotonic(), JobContext(seed, max(smk.threads // gpus, 1), checkpoints)
     start = with_programs(settings, files.get("known"))
     model = fit_reference(counts, start, job, files.counts, files.get("base"), files.get("pretrained"))
-    seconds = time.monotonic() - started
-    save_model(model, out.model, settings)
-    write_table(model.training.history, out.training)
-    write_table(latent_table(model.latent(counts), counts), out.latent)
-    artifacts = [Path(path).name for path in (out.model, out.training, out.latent)]
-    write_text(training_report(name, settings, seed, counts, model.training, seconds, artifacts), out.record)
+    write_trained(model, counts, name, settings, seed, started, out)
     checkpoints.remove()
 
 

@@ -1,14 +1,18 @@
 """Training a reference model and mapping a query, as the workflow's jobs do it, and its record."""
 
 import platform
+import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from refatlas.errors import InputError, listed
+from refatlas.io.atomic import write_table, write_text
+from refatlas.io.cell_tables import latent_table
 from refatlas.io.model_counts import shallow_copy
 from refatlas.io.row_reader import on_disk
 from refatlas.models.interface import JobContext, Model, Settings, Training, train_again_if_not_finite
-from refatlas.models.model_files import load_model
+from refatlas.models.model_files import load_model, save_model
 from refatlas.models.multi_gpu import fit_on_multiple_gpus
 from refatlas.models.registry import MODEL_TYPES
 from refatlas.models.saved_models import read_pretrained
@@ -97,6 +101,23 @@ def map_to_reference(
     return train_again_if_not_finite(
         lambda settings: reference.map_query(counts.copy(), settings, job), settings, job.checkpoints, again
     )
+
+
+def write_trained(
+    model: Model, counts: "AnnData", name: str, settings: Settings, seed: int, started: float, out: Any
+) -> None:
+    """Write a trained model, its losses by epoch, the latent space of its cells, and the record.
+
+    Args:
+        counts: of its cells. settings: of the model. started: time.monotonic() when training started.
+        out: the job's outputs: model, training, latent, record.
+    """
+    seconds = time.monotonic() - started
+    save_model(model, out.model, settings)
+    write_table(model.training.history, out.training)
+    write_table(latent_table(model.latent(counts), counts), out.latent)
+    artifacts = [Path(path).name for path in (out.model, out.training, out.latent)]
+    write_text(training_report(name, settings, seed, counts, model.training, seconds, artifacts), out.record)
 
 
 def training_report(
