@@ -5,8 +5,10 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -133,6 +135,20 @@ def test_a_script_runs_by_itself_where_nothing_answers(command, tmp_path):
     found = run([*command[:-1], str(tmp_path / "none")], tmp_path, SEEN)
     assert found.returncode == 0
     assert not json.loads(found.stdout)["loaded"]
+
+
+def test_a_script_runs_by_itself_where_the_server_ends_while_it_loads(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        found = []
+        client = threading.Thread(
+            target=lambda: found.append(fork_client.forked_status(str(tmp_path / "s"), "x.rule.py"))
+        )
+        client.start()
+        time.sleep(0.5)
+    client.join(10)
+    assert found == [None]
 
 
 def wait_for(condition, seconds: float = 60) -> None:

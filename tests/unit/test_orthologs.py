@@ -89,6 +89,26 @@ def test_names_of_the_atlas_species_are_left_as_they_are():
     assert table.attrs["orthologs"]["as_named"]
 
 
+def test_ids_say_which_species_a_file_is_of_where_symbols_are_shared(tmp_path):
+    """Macaque genes have human symbols. The one with two orthologs is left out all the same."""
+    ids = ["ENSMMUG00000000001", "ENSMMUG00000000002", "ENSMMUG00000000003"]
+    pairs = [(ids[0], "CD3E"), (ids[1], "CD4"), (ids[2], "CD4")]
+    path = own_table(tmp_path, "macaque_id\thuman_symbol\n" + "".join(f"{a}\t{b}\n" for a, b in pairs))
+    wanted = {"of": "macaque", "to": "human", "table": path}
+    table, _ = table_of([*ids, "ENSMMUG00000000004"], wanted, symbol=["CD3E", "CD4", "CD4", "CD8A"])
+    assert table["symbol"].tolist() == ["CD3E", None, None, None]
+    assert not table.attrs["orthologs"]["as_named"]
+
+
+def test_a_table_is_read_as_its_header_says(tmp_path):
+    """Also with a separator at the end of each row, and # within a name."""
+    path = own_table(tmp_path, "human\trat\nCD3E\tCd3e\t\nA#1\tA1b\t\n# a comment\n")
+    table, _ = table_of(["Cd3e", "A1b"], {"of": "rat", "to": "human", "table": path})
+    assert table["symbol"].tolist() == ["CD3E", "A#1"]
+    with pytest.raises(InputError, match=r"the row 'CD3E\\tCd3e\\tx' has 3 values, and the header 2; correct the row"):
+        read_orthologs(own_table(tmp_path, "human\trat\nCD3E\tCd3e\tx\n"), "rat", "human")
+
+
 @pytest.mark.parametrize("separator", ["\t", ","])
 def test_a_table_of_the_user_in_any_order_with_comments(tmp_path, separator):
     rows = ["Rat", "human"], ["Cd3e", "CD3E"], ["Cd4", "CD4"], ["Cd4b", "CD4"], ["Cd8a", ""], ["Cd3e", "CD3E"]
@@ -242,6 +262,11 @@ def test_a_verdict_on_another_species_does_not_pass():
     assert with_species(verdict("fail"), check)["verdict"] == "fail"
     assert with_species(verdict("pass"), None) == verdict("pass")
     json.dumps(found)
+    # A query whose genes are named as the atlas has them, where all datasets are of another species.
+    own = with_species(verdict("pass"), {key: check[key] for key in check if key != "orthologs"})
+    assert own["verdict"] == "warn"
+    assert "the query is of the species whose genes the atlas has" in own["reason"]
+    assert own["species"] == {"of": None, "to": None}
 
 
 def test_the_table_agrees_with_orthologs_from_elsewhere(real):

@@ -545,10 +545,12 @@ def mapqc_of(wildcards):
 
 
 def species_of(wildcards):
-    """What a query's file says of its genes, if it is of a species that no dataset is of; else nothing: where a dataset is, held-out cells are of it, too."""
-    name = wildcards.name
-    known = {SPECIES.get(dataset, CONFIG.get("species")) for dataset in DATASETS}
-    if name not in SPECIES or SPECIES[name] in known:
+    """What a query's file says of its genes, if it is of a species that no dataset with labels is of; else nothing: where one is, held-out cells are of it, too. Queries that have joined an atlas took no part in its calibration."""
+    own = CONFIG.get("species")
+    joined = [part["query"] for part in (ATLAS or {}).get("grown", [])]
+    labelled = DATASETS if ANNOTATION else LABELLED_DATASETS or DATASETS
+    known = {SPECIES.get(name, own) for name in labelled if name not in joined}
+    if SPECIES.get(wildcards.name, own) in {None, *known}:
         return {}
     return {"foreign": "<results>/queries/{name}/check.json"}
 

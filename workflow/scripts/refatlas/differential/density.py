@@ -108,7 +108,7 @@ def density_cells(
     notes = [f"samples of too few cells are left out of the densities: {n}"] if (n := int((~used).sum())) else []
     if is_paired(contrast):
         names = samples[contrast["sample"]]
-        whole = used & (names.where(used).map(names[used].value_counts()) == MIN_MIXTURE).to_numpy()
+        whole = used & (names.where(used).map(names[used].value_counts()) == 2).to_numpy()
         if n := int((used & ~whole).sum()):
             notes.append(f"samples of one group alone take no part in the densities, which are compared in pairs: {n}")
         used = whole

@@ -52,11 +52,15 @@ def forked_status(path: str, script: str) -> int | None:
             server.connect(path)
             socket.send_fds(server, [STATUS.pack(len(job))], STREAMS)
             server.sendall(job)
+            # A server that ends while it loads its libraries leaves the connection unanswered.
+            if not server.recv(1):
+                return None
         except OSError:
             return None
-        if not server.recv(1):
-            return None
-        answer = server.recv(STATUS.size, socket.MSG_WAITALL)
+        try:
+            answer = server.recv(STATUS.size, socket.MSG_WAITALL)
+        except OSError:
+            answer = b""
     if len(answer) < STATUS.size:
         sys.exit("the process that runs this job's script ended without an answer; run the workflow again")
     return int(STATUS.unpack(answer)[0])

@@ -4,6 +4,7 @@ A gene with several orthologs, or whose ortholog has several, is left out: addin
 that do different things.
 """
 
+import csv
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from refatlas.errors import InputError, listed
+from refatlas.errors import InputError, listed, shown
 from refatlas.prepare.gene_names import GENE_ID, without_version
 from refatlas.prepare.ortholog_columns import BUNDLED, BUNDLED_SPECIES, header_species, read_header, require_species
 
@@ -57,11 +58,30 @@ def read_orthologs(table: str, of: str, to: str) -> Orthologs:
     columns, separator = read_header(table, "config: orthologs")
     for species in (of, to):
         require_species(species, header_species(columns), f"{where}:", "the table")
+    return _paired(_read_rows(table, columns, separator, where), of, to, where)
+
+
+def _read_rows(table: str, columns: list[str], separator: str, where: str) -> pd.DataFrame:
+    """Return the rows below the header, without lines that begin with #; what a row lacks is "".
+
+    Raises:
+        InputError: the file is no text, or a row has more values than the header.
+    """
     try:
-        rows = pd.read_csv(table, sep=separator, comment="#", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{where} cannot be read as a table: {error}; give a tsv or csv with a header") from None
-    return _paired(rows.set_axis(columns, axis=1), of, to, where)
+        text = Path(table).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is no text table: {error}; save it as UTF-8") from None
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][1:]
+    rows = list(csv.reader(lines, delimiter=separator))
+    for row in rows:
+        # A separator at the end of a line has no value behind it.
+        if any(value.strip() for value in row[len(columns) :]):
+            raise InputError(
+                f"{where}: the row {shown(repr(separator.join(row)))} has {len(row)} values, and the header {len(columns)};"
+                " correct the row"
+            )
+    padded = [[*row[: len(columns)], *[""] * (len(columns) - len(row))] for row in rows]
+    return pd.DataFrame(padded, columns=columns, dtype=object)
 
 
 @cache
@@ -148,7 +168,7 @@ def translate(genes: pd.DataFrame, wanted: dict[str, Any], where: str) -> tuple[
     orthologs = read_orthologs(wanted["table"], of, to)
     own = _rows(genes, orthologs.pairs, "own_id", "own_symbol", "own")
     already = _rows(genes, orthologs.pairs, "id", "symbol", "other")
-    if (already != NOT_KNOWN).sum() > (own != NOT_KNOWN).sum():
+    if _are_named(genes, orthologs.pairs, own, already):
         note = f"genes: of {of}, but named as genes of {to} already; taken as they are"
         return genes, Translation(of, to, wanted["table"], n), [note]
     if (own == NOT_KNOWN).all():
@@ -170,6 +190,17 @@ def translate(genes: pd.DataFrame, wanted: dict[str, Any], where: str) -> tuple[
         as_named=False,
     )
     return found, facts, _notes(genes, own, facts, orthologs.where)
+
+
+def _are_named(genes: pd.DataFrame, pairs: pd.DataFrame, own: pd.Series, already: pd.Series) -> bool:
+    """Return whether a file's genes have the names of the atlas' species already.
+
+    Ids tell species apart, and decide where the table has any of the file's. Many species share symbols.
+    """
+    of_own, of_other = (int(genes["gene_id"].isin(set(pairs[key]) - {""}).sum()) for key in ("own_id", "id"))
+    if of_own or of_other:
+        return of_other > of_own
+    return bool((already != NOT_KNOWN).sum() > (own != NOT_KNOWN).sum())
 
 
 # In place of a row of the table: a gene of several pairs, and one that is in none.
