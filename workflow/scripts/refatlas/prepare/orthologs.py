@@ -77,8 +77,8 @@ def _read_rows(table: str, columns: list[str], separator: str, where: str) -> pd
         # A separator at the end of a line has no value behind it.
         if any(value.strip() for value in row[len(columns) :]):
             raise InputError(
-                f"{where}: the row {shown(repr(separator.join(row)))} has {len(row)} values, and the header {len(columns)};"
-                " correct the row"
+                f"{where}: the row {shown(repr(separator.join(row)))} has {len(row)} values, and the header"
+                f" {len(columns)}; correct the row"
             )
     padded = [[*row[: len(columns)], *[""] * (len(columns) - len(row))] for row in rows]
     return pd.DataFrame(padded, columns=columns, dtype=object)
