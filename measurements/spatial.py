@@ -22,10 +22,10 @@ from refatlas.spatial.held_out import choose, hold_out
 from refatlas.spatial.placing import Placer, place
 from refatlas.spatial.regions import partitions
 from refatlas.spatial.spots import Spots
-from simulated_tissue import NAMES, simulated_cells_of, simulated_tissue
+from simulated_tissue import query_of, simulated_cells_of, simulated_tissue
 
 METHODS = ["sagenet", "logistic_regression", "knn"]
-DEFAULTS = {"methods": METHODS, "n_genes": 100, "epochs": 10, "folds": 5, "quantile": 0.05, "standardize": "each"}
+DEFAULTS = {"methods": METHODS, "n_genes": 100, "epochs": 10, "folds": 5, "quantile": 0.05}
 
 
 def lymph_node(folder: Path) -> Spots:
@@ -53,7 +53,7 @@ def measure(name: str, spots: Spots, grids: list[int], held_out: str, with_cells
                 choice.method = row["method"]
                 placer = Placer.fit(spots, [part], [choice], held, settings, seed=0)
                 counts, truth = simulated_cells_of()
-                found = place(placer, counts, NAMES, np.ones(len(NAMES), dtype=bool), 0.75, "cells")
+                found = place(placer, query_of(counts), 0.75, "cells")
                 regions = np.array(part.regions)[found.probabilities[0].argmax(axis=1)]
                 line += f"  cells {np.mean(regions == truth):.3f}"
             print(line + ("  (chosen)" if row["chosen"] else ""), flush=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from refatlas.spatial.placing import Query
 from refatlas.spatial.spots import Spots
 
 N_GENES, OWN_GENES = 80, 8
@@ -30,6 +31,12 @@ def simulated_cells_of(layers: int = 4, n: int = 300, seed: int = 1, strength: f
     factors = random.lognormal(0, 0.5, N_GENES)
     counts = _counts(layer, np.zeros(n, dtype=int), layers, 1, seed + 1, strength, 1500, factors)
     return counts, np.array([f"layer{code}" for code in layer], dtype=object)
+
+
+def query_of(counts, genes=NAMES, measured=None, good=None, standardize: str = "each") -> Query:
+    """Return cells as a query: all genes are measured and all cells good, if nothing else is said."""
+    measured = np.ones(counts.shape[1], dtype=bool) if measured is None else measured
+    return Query(counts, genes, measured, np.ones(counts.shape[0], dtype=bool) if good is None else good, standardize)
 
 
 def _counts(layer, band, layers, bands, seed, strength, depth, factors=1.0) -> sparse.csr_matrix:

@@ -16,11 +16,11 @@ from refatlas.spatial.placing import Placer, cell_table, entropy, place
 from refatlas.spatial.regions import partitions
 from refatlas.spatial.sagenet import ALPHAS, apply_sagenet, fit_sagenet, gene_graph
 from report_browser import check_page, chromium
-from simulated_tissue import NAMES, simulated_cells_of, simulated_tissue
+from simulated_tissue import query_of, simulated_cells_of, simulated_tissue
 
 pytestmark = pytest.mark.slow
 SPATIAL, CELLS = "visium_1000spots_2000g.h5ad", "scref_330c_10237g.h5ad"
-SETTINGS = {"n_genes": 60, "epochs": 10, "folds": 5, "held_out": "blocks", "quantile": 0.05, "standardize": "each"}
+SETTINGS = {"n_genes": 60, "epochs": 10, "folds": 5, "held_out": "blocks", "quantile": 0.05}
 
 
 def test_sagenet_is_that_of_scarches():
@@ -74,7 +74,7 @@ def test_all_methods_solve_a_tissue_whose_truth_is_known(tmp_path):
     for method in ("sagenet", choice.method):
         choice.method = method
         Placer.fit(spots, parts, [choice], held, settings, seed=0).save(tmp_path / "regions.npz")
-        placed = place(Placer.load(tmp_path / "regions.npz"), counts, NAMES, np.ones(80, dtype=bool), 0.75, "q")
+        placed = place(Placer.load(tmp_path / "regions.npz"), query_of(counts), 0.75, "q")
         regions = np.array(parts[0].regions)[placed.probabilities[0].argmax(axis=1)]
         assert (regions == truth).mean() >= 0.9, method
 
@@ -92,8 +92,8 @@ def test_shuffled_spots_of_a_real_tissue_have_no_place(real):
     choice = choose(parts[0], held, spots, settings)
     assert choice.identifiable == "no"
     placer = Placer.fit(spots, parts, [choice], held, settings, seed=0)
-    everything = np.ones(data.n_vars, dtype=bool)
-    table = cell_table(placer, place(placer, spots.counts[:50], spots.genes, everything, 0.75, "q"), spots.names[:50])
+    found = place(placer, query_of(spots.counts[:50], spots.genes), 0.75, "q")
+    table = cell_table(placer, found, spots.names[:50])
     assert set(table["reason"]) == {"location is not identifiable"}
 
 
@@ -135,3 +135,13 @@ def test_a_lymph_node_is_hardly_told_apart_and_the_report_says_so(real, tmp_path
     assert not planned(snakemake(tmp_path, "--dry-run", page))
     with chromium() as browser:
         check_page(browser, tmp_path / page)
+
+
+@pytest.mark.parametrize("n_edges", [0, 2000])
+def test_sagenet_gives_the_same_whatever_the_number_of_cells_at_a_time(monkeypatch, n_edges):
+    random = np.random.default_rng(0)
+    x, graph = random.normal(size=(40, 60)).astype(np.float32), random.integers(0, 60, (2, n_edges))
+    arrays = fit_sagenet(x, np.arange(40) % 2, 2, graph, seed=0, epochs=1)
+    whole = apply_sagenet(arrays, x)
+    monkeypatch.setattr("refatlas.spatial.sagenet.MOST_EDGES", 7 * n_edges)
+    assert apply_sagenet(arrays, x) == pytest.approx(whole, abs=1e-6)

@@ -117,6 +117,35 @@ def test_barcodes_with_suffixes_of_samples_are_matched_within_their_batch(table)
         read(cells, {"3": table})
 
 
+def test_the_v_gene_is_that_of_its_chain_also_where_others_are_missing():
+    file = columns_file(a=["CAVF;CALF", "NA;CALF", "", ""], b=["CASF"] * 4, av=["NA;V2", "V1;V2", "", ""])
+    found = read(cells_of(), None, COLUMNS, file)
+    assert list(found["alpha"]) == ["CAVF", "CALF", None, None]
+    assert list(found["alpha_v"]) == [None, "V2", None, None]
+    assert list(found["n_alpha"]) == [2, 1, 0, 0]
+
+
+def test_the_table_of_another_sample_is_refused_though_some_barcodes_are_the_same(tmp_path):
+    own = [
+        f"{BARCODES[0][:12]}{'ACGT'[i % 4]}{'ACGT'[i // 4 % 4]}{'ACGT'[i // 16 % 4]}{'ACGT'[i // 64 % 4]}-1"
+        for i in range(256)
+    ]
+    pd.DataFrame([contig(barcode, "TRA", "CAVF") for barcode in own[:130]]).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(
+        InputError, match=r"4 of the 130 barcodes of .* are among the 130 cells, as many as two samples"
+    ):
+        read(cells_of(own[126:]), {"": str(tmp_path / "b.csv")})
+    # All barcodes of the table are cells, though few cells have a receptor; and the other way round.
+    assert (read(cells_of(own), {"": str(tmp_path / "b.csv")})["alpha"].notna()).sum() == 130
+    assert read(cells_of(own[:2]), {"": str(tmp_path / "b.csv")})["alpha"].notna().all()
+
+
+def test_a_table_without_chains_is_refused_as_such(tmp_path):
+    pd.DataFrame([contig(BARCODES[0], "TRA", "CAVF")]).iloc[:0].to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(InputError, match="no row below its header; write '-' in its place"):
+        read_chains(str(tmp_path / "b.csv"), "dataset 'd'")
+
+
 def test_a_table_of_other_cells_is_refused_with_barcodes_of_both(table):
     with pytest.raises(
         InputError, match=r"no barcode of .*csv \(AAACCTGAGAAACCAT-1.*is a cell of the counts \(other_1"

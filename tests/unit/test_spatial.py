@@ -10,6 +10,7 @@ from scipy import sparse
 from refatlas.errors import InputError
 from refatlas.prepare.normalization import log_normalized
 from refatlas.spatial.features import fit_features, mean_and_sd, morans_i, neighbor_matrix
+from refatlas.spatial.grids import grid_names
 from refatlas.spatial.held_out import (
     SCORE_COLUMNS,
     choose,
@@ -41,8 +42,8 @@ from refatlas.spatial.placing import (
     type_regions,
     types_of_cells,
 )
-from refatlas.spatial.regions import Partition, blocks, expected_place, grid_names, partitions
-from simulated_tissue import NAMES, simulated_cells_of, simulated_tissue
+from refatlas.spatial.regions import Partition, blocks, expected_place, partitions
+from simulated_tissue import NAMES, query_of, simulated_cells_of, simulated_tissue
 
 SETTINGS = {
     "grids": [2],
@@ -52,7 +53,6 @@ SETTINGS = {
     "folds": 5,
     "held_out": "blocks",
     "quantile": 0.05,
-    "standardize": "each",
 }
 ALL = np.ones(len(NAMES), dtype=bool)
 SQUARE = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
@@ -191,7 +191,7 @@ def test_layers_are_told_and_query_cells_of_known_layers_are_placed(layered):
     # In the middle of the tissue, a spot is 3.75 layers' half-widths away; by its layer, less along y.
     assert chosen["distance"] < chosen["distance_chance"]
     counts, truth = simulated_cells_of()
-    found = place(placer, counts, NAMES, ALL, 0.75, "query 'q'")
+    found = place(placer, query_of(counts, NAMES, ALL), 0.75, "query 'q'")
     table = cell_table(placer, found, pd.Index([f"c{i}" for i in range(len(truth))]))
     right = table["region"].to_numpy() == truth
     assert right.mean() >= 0.9
@@ -210,7 +210,7 @@ def test_grids_are_told_where_genes_differ_both_ways_and_not_where_nothing_diffe
     _, _, choices, placer = learned(plain)
     assert {choice.identifiable for choice in choices} <= {"no", "hardly"}
     counts, _ = simulated_cells_of(n=50)
-    table = cell_table(placer, place(placer, counts, NAMES, ALL, 0.75, "q"), pd.RangeIndex(50))
+    table = cell_table(placer, place(placer, query_of(counts, NAMES, ALL), 0.75, "q"), pd.RangeIndex(50))
     assert set(table["status"]) == {"cannot be placed"}
     assert set(table["reason"]) <= {NOT, HARDLY}
 
@@ -223,7 +223,7 @@ def test_cells_that_cannot_be_placed_say_why(layered):
     odd[1] = np.random.default_rng(0).permutation(odd[1] * 3)
     odd[2] = counts.mean(axis=0)
     mixed = sparse.vstack([sparse.csr_matrix(np.rint(odd)), counts], format="csr").astype(np.float32)
-    found = place(placer, mixed, NAMES, ALL, 0.75, "q")
+    found = place(placer, query_of(mixed, NAMES, ALL), 0.75, "q")
     table = cell_table(placer, found, pd.RangeIndex(mixed.shape[0]))
     assert list(table["reason"][:2]) == [NO_COUNTS, UNLIKE]
     assert table["reason"][2] == UNCERTAIN
@@ -237,14 +237,42 @@ def test_genes_that_a_query_lacks_are_left_at_the_mean_or_refused(layered):
     counts, truth = simulated_cells_of()
     measured = ALL.copy()
     measured[::8] = False
-    found = place(placer, counts, NAMES, measured, 0.75, "query 'q'")
+    found = place(placer, query_of(counts, NAMES, measured), 0.75, "query 'q'")
     assert found.n_missing == np.isin(np.arange(0, 80, 8), placer.features.genes).sum()
     regions = np.array(placer.parts[0].regions)[found.probabilities[0].argmax(axis=1)]
     assert (regions == truth).mean() > 0.85
     with pytest.raises(InputError, match=r"query 'q': \d+ of the 60 genes .* need 99%; missing are G0"):
-        place(placer, counts, NAMES, measured, 0.99, "query 'q'")
+        place(placer, query_of(counts, NAMES, measured), 0.99, "query 'q'")
     with pytest.raises(InputError, match="delete results/spatial and run again"):
-        place(placer, counts[:, :40], NAMES[:40], ALL[:40], 0.75, "q")
+        place(placer, query_of(counts[:, :40], NAMES[:40], ALL[:40]), 0.75, "q")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_section_of_few_spots_has_blocks(n):
+    xy = np.vstack([np.random.default_rng(0).random((200, 2)), np.arange(2.0 * n).reshape(n, 2)])
+    found = blocks(xy, np.array(["a"] * 200 + ["b"] * n))
+    assert not set(found[:200]) & set(found[200:])
+
+
+def test_cells_of_bad_quality_do_not_change_where_good_ones_lie(layered):
+    placer = layered[-1]
+    counts, _ = simulated_cells_of()
+    before = place(placer, query_of(counts), 0.75, "q")
+    poor = sparse.csr_matrix((np.random.default_rng(0).random((200, counts.shape[1])) < 0.02).astype(np.float32))
+    good = np.arange(len(before.empty) + 200) < len(before.empty)
+    after = place(placer, query_of(sparse.vstack([counts, poor], format="csr"), good=good), 0.75, "q")
+    assert np.allclose(after.probabilities[0][good], before.probabilities[0], atol=1e-5)
+
+
+def test_a_query_of_too_few_cells_is_placed_by_the_scale_of_the_spots_alone(layered):
+    placer = layered[-1]
+    counts, _ = simulated_cells_of(n=5)
+    tables = {
+        way: cell_table(placer, place(placer, query_of(counts, standardize=way), 0.75, "q"), pd.RangeIndex(5))
+        for way in ("each", "spots")
+    }
+    assert set(tables["each"]["reason"]) == {"too few cells to standardise"}
+    assert "too few cells to standardise" not in set(tables["spots"]["reason"])
 
 
 def test_a_query_of_one_layer_alone_is_placed_by_the_scale_of_the_spots_and_not_by_its_own(layered):
@@ -253,8 +281,7 @@ def test_a_query_of_one_layer_alone_is_placed_by_the_scale_of_the_spots_and_not_
     one = truth == "layer0"
     accuracy = {}
     for way in ("each", "spots"):
-        scaled = replace(placer, standardize=way)
-        found = place(scaled, counts[one], NAMES, ALL, 0.75, "q")
+        found = place(placer, query_of(counts[one], NAMES, ALL, standardize=way), 0.75, "q")
         regions = np.array(placer.parts[0].regions)[found.probabilities[0].argmax(axis=1)]
         accuracy[way] = (regions == "layer0").mean()
     assert accuracy["spots"] > 0.9
@@ -266,15 +293,15 @@ def test_the_saved_state_places_cells_the_same(layered, method, tmp_path):
     spots, _, _, _, _ = layered
     _, _, _, placer = learned(spots, methods=[method], grids=[2])
     counts, _ = simulated_cells_of(n=40)
-    before = place(placer, counts, NAMES, ALL, 0.75, "q")
+    before = place(placer, query_of(counts, NAMES, ALL), 0.75, "q")
     placer.save(tmp_path / "regions.npz")
     loaded = Placer.load(tmp_path / "regions.npz")
-    after = place(loaded, counts, NAMES, ALL, 0.75, "q")
+    after = place(loaded, query_of(counts, NAMES, ALL), 0.75, "q")
     for a, b in zip(before.probabilities, after.probabilities, strict=True):
         assert np.array_equal(a, b)
     cells = pd.RangeIndex(40)
     assert cell_table(placer, before, cells).equals(cell_table(loaded, after, cells))
-    assert np.array_equal(before.distances, place(loaded, counts, NAMES, ALL, 0.75, "q", threads=3).distances)
+    assert np.array_equal(before.distances, place(loaded, query_of(counts, NAMES, ALL), 0.75, "q", threads=3).distances)
 
 
 def test_spots_without_a_region_train_and_score_nothing():
@@ -302,7 +329,7 @@ def test_a_region_that_a_fold_never_saw_has_no_chance_there():
 def test_types_are_located_and_their_distances_are_by_hand(layered):
     placer = layered[-1]
     counts, truth = simulated_cells_of()
-    found = place(placer, counts, NAMES, ALL, 0.75, "q")
+    found = place(placer, query_of(counts, NAMES, ALL), 0.75, "q")
     table = cell_table(placer, found, pd.RangeIndex(len(truth)))
     good = np.ones(len(truth), dtype=bool)
     labels = truth.copy()
@@ -326,7 +353,7 @@ def test_types_are_located_and_their_distances_are_by_hand(layered):
 def test_cells_of_low_quality_and_without_type_do_not_count(layered):
     placer = layered[-1]
     counts, truth = simulated_cells_of(n=20)
-    found = place(placer, counts, NAMES, ALL, 0.75, "q")
+    found = place(placer, query_of(counts, NAMES, ALL), 0.75, "q")
     table = cell_table(placer, found, pd.RangeIndex(20))
     none = type_regions(placer, found, truth, table, np.zeros(20, dtype=bool))
     assert len(none) == 0
@@ -376,7 +403,7 @@ def test_whole_sections_are_held_out_of_regions_that_all_have():
     # Layers reach over both sections, which have no common coordinates.
     assert pd.isna(best["distance"])
     counts, truth = simulated_cells_of(n=60)
-    found = place(placer, counts, NAMES, ALL, 0.75, "q")
+    found = place(placer, query_of(counts, NAMES, ALL), 0.75, "q")
     assert cell_table(placer, found, pd.RangeIndex(60))["x"].isna().all()
     assert type_distances(placer, found, truth, np.ones(60, dtype=bool))["distance"].isna().all()
 

@@ -101,6 +101,11 @@ def small_region(data):
     data.obs["layer"] = ["odd"] * 3 + list(data.obs["layer"][3:].astype(str))
 
 
+def few_columns(data):
+    """Most spots share the larger of two x."""
+    data.obsm["spatial"][:, 0] = np.arange(data.n_obs) >= 30
+
+
 def missing_section(data):
     data.obs["slide"] = [None] + ["a"] * (data.n_obs - 1)
 
@@ -112,6 +117,7 @@ def missing_section(data):
         (one_not_finite, {}, r"not finite in 1 spots \(spot3\)"),
         (one_column, {}, r"coordinates: .* holds float64 of shape \(225, 1\); expected numbers"),
         (all_on_a_line, {}, "fewer than 2 different values along x or y"),
+        (few_columns, {}, "grids: 2 makes 4 regions; 2 of them are empty, and the smallest other has"),
         (fractional, {}, "does not hold raw counts"),
         (foreign_genes, {}, "path .*: 0 of the atlas's 41 genes found, need 20"),
         (silent_genes, {}, "10 of the atlas's genes have counts in at least 10 spots, need 20"),

@@ -75,7 +75,6 @@ rule learn_regions:
             "folds",
             "held_out",
             "quantile",
-            "standardize",
         ),
         seed=CONFIG["seed"],
     script:
@@ -104,10 +103,14 @@ rule place_query:
         "../../envs/refatlas.yaml"
     resources:
         mem_mb=scaled_mem_mb(base=3000, per_input_mb=12),
-        runtime=minutes(60, per_input_mb=1, of="counts"),
+        # SageNet's graph may have an edge between any two genes.
+        runtime=minutes(
+            60, per_input_mb=max(1, (SPATIAL["n_genes"] / 100) ** 2), of="counts"
+        ),
     params:
         revision=revision("place_query"),
         floor=CONFIG["query"]["min_gene_overlap"],
+        standardize=SPATIAL["standardize"],
     script:
         "../scripts/place_query.py"
 

@@ -14,6 +14,7 @@ from refatlas.plots import save_figure
 from refatlas.report.spatial_figures import plot_types
 from refatlas.spatial.placing import (
     Placer,
+    Query,
     cell_table,
     place,
     probability_table,
@@ -28,15 +29,15 @@ from refatlas.spatial.spots import read_spots
 def main(smk) -> None:
     i, out, where = smk.input, smk.output, f"query {smk.wildcards.name!r}"
     placer, counts, cells = Placer.load(i.regions), read_counts(i.counts), pd.read_parquet(i.cells)
-    measured = counts.var["measured"].to_numpy(dtype=bool)
-    found = place(placer, counts.X, counts.var_names, measured, smk.params.floor, where, smk.threads)
-    labels = types_of_cells(cells, i.get("delivered"))
-    table, counted = cell_table(placer, found, cells["barcode"]), cells["keep"].to_numpy(dtype=bool)
-    types = type_regions(placer, found, labels, table, counted)
+    measured, good = counts.var["measured"].to_numpy(dtype=bool), cells["keep"].to_numpy(dtype=bool)
+    query = Query(counts.X, counts.var_names, measured, good, smk.params.standardize)
+    found = place(placer, query, smk.params.floor, where, smk.threads)
+    labels, table = types_of_cells(cells, i.get("delivered")), cell_table(placer, found, cells["barcode"])
+    types = type_regions(placer, found, labels, table, good)
     facts = summary(placer, found, table)
     save_figure(plot_types(placer, types, read_spots(i.spots)), out.figure)
     write_table(types, out.types)
-    write_table(type_distances(placer, found, labels, counted), out.distances)
+    write_table(type_distances(placer, found, labels, good), out.distances)
     write_table(probability_table(placer, found, pd.Index(cells["barcode"])), out.probabilities)
     write_json(facts, out.summary)
     write_table(table, out.cells)

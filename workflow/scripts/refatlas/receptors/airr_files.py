@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def read_chains(path: str, where: str) -> pd.DataFrame:
         InputError: it cannot be read as that.
     """
     try:
-        cells = _read(path)
+        cells = _read(path, where)
     except (InputError, MemoryError):
         raise
     except Exception as error:
@@ -46,7 +47,7 @@ def read_chains(path: str, where: str) -> pd.DataFrame:
     return chains_of(cells, f"{where}: {path}")
 
 
-def _read(path: str) -> "AnnData":
+def _read(path: str, where: str) -> "AnnData":
     import scirpy
 
     kind, packed = kind_of(path), path.endswith(".gz")
@@ -58,6 +59,12 @@ def _read(path: str) -> "AnnData":
             with gzip.open(path, "rb") as stored, plain.open("wb") as unpacked:
                 shutil.copyfileobj(stored, unpacked)
             path = str(plain)
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if kind != ".json" and len(list(islice(file, 2))) < 2:
+                raise InputError(
+                    f"{where}: the table of chains has no row below its header; write '-' in its place if no cell has a"
+                    " receptor"
+                )
         return scirpy.io.read_airr(path) if kind in AIRR else scirpy.io.read_10x_vdj(path)
 
 

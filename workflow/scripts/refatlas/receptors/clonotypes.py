@@ -159,7 +159,7 @@ def with_reference(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame
     """
     known = reference.set_index("clonotype")[["n_cells", "batches", "labels"]].add_prefix("reference_")
     found = table.join(known, on="clonotype").rename(columns={"reference_n_cells": "reference_cells"})
-    found["reference_cells"] = found["reference_cells"].fillna(0).astype(int)
+    found["reference_cells"] = pd.to_numeric(found["reference_cells"]).fillna(0).astype(int)
     return found.fillna({"reference_batches": "", "reference_labels": ""})
 
 

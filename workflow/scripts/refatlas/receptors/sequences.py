@@ -36,7 +36,7 @@ def receptor_table(chains: pd.DataFrame) -> pd.DataFrame:
         chains: indexed by cell: alpha, beta, alpha_v, beta_v, n_alpha, n_beta, other_chains; missing values are of
             cells without receptors.
     """
-    numbers = {name: chains[name].fillna(0).astype(int) for name in ("n_alpha", "n_beta")}
+    numbers = {name: pd.to_numeric(chains[name]).fillna(0).astype(int) for name in ("n_alpha", "n_beta")}
     found = chains.assign(**numbers, other_chains=chains["other_chains"].eq(True))
     for name in ("alpha", "beta", "alpha_v", "beta_v"):
         found[name] = found[name].astype(object).where(found[name].notna(), None)

@@ -23,13 +23,16 @@ from refatlas.transfer.logistic import Arrays
 
 PLACED, NOT_PLACED = "placed", "cannot be placed"
 # The first two are of a partition: where held-out spots are hardly told apart, no cell has a place.
-NOT, HARDLY, NO_COUNTS, UNCERTAIN, UNLIKE = (
+NOT, HARDLY, NO_COUNTS, TOO_FEW, UNCERTAIN, UNLIKE = (
     "location is not identifiable",
     "location is hardly identifiable",
     "no counts of these genes",
+    "too few cells to standardise",
     "less certain than held-out spots",
     "unlike all spots",
 )
+# Good cells of a query by which genes can be standardised.
+MIN_STANDARDIZED = 30
 # The one type of a query without labels.
 ALL_CELLS = "all cells"
 # Cells whose regions are computed together: so dense values of a large query stay small.
@@ -43,7 +46,6 @@ class Placer:
     Attributes:
         genes: names of all genes that counts are normalised over. symbols: of these.
         features: the genes that regions are told by.
-        standardize: "each" or "spots", see `placed`.
         components: principal components of the spots, shape (n_latent, n_used).
         spots: standardised expression of the spots, shape (n_spots, n_used).
         far: distance from the spots beyond which a cell is unlike them.
@@ -53,7 +55,6 @@ class Placer:
     genes: list[str]
     symbols: list[str]
     features: Features
-    standardize: str
     components: np.ndarray
     spots: np.ndarray
     far: float
@@ -82,7 +83,7 @@ class Placer:
         far = float(np.quantile(held.distances, FAR_QUANTILE))
         components = principal_components(training.x)
         return cls(
-            list(spots.genes), spots.symbols, features, settings["standardize"], components, training.x, far, parts,
+            list(spots.genes), spots.symbols, features, components, training.x, far, parts,
             choices, arrays,
         )  # fmt: skip
 
@@ -91,7 +92,6 @@ class Placer:
         facts = {
             "genes": self.genes,
             "symbols": self.symbols,
-            "standardize": self.standardize,
             "far": self.far,
             "parts": [{"name": p.name, "regions": p.regions, "sections": p.sections} for p in self.parts],
             "choices": [
@@ -130,9 +130,27 @@ class Placer:
         ]
         features = Features(arrays["used"], arrays["mean"], arrays["sd"])
         return cls(
-            facts["genes"], facts["symbols"], features, facts["standardize"], arrays["components"], arrays["spots"],
+            facts["genes"], facts["symbols"], features, arrays["components"], arrays["spots"],
             facts["far"], parts, choices, methods,
         )  # fmt: skip
+
+
+@dataclass
+class Query:
+    """Cells to place.
+
+    Attributes:
+        counts: CSR of cells × genes.
+        genes: names of the columns. measured: whether the query has each.
+        good: whether each cell is of good quality: genes are standardised by these.
+        standardize: "each" or "spots", see `place`.
+    """
+
+    counts: sparse.csr_matrix
+    genes: pd.Index
+    measured: np.ndarray
+    good: np.ndarray
+    standardize: str = "each"
 
 
 @dataclass
@@ -143,6 +161,7 @@ class Placed:
         probabilities: calibrated, of each partition, shape (n_cells, n_regions).
         distances: to the nearest spots, as a multiple of the distance beyond which a cell is unlike all spots.
         empty: whether a cell has no count of any gene that all spots have in common with the atlas.
+        too_few: whether the query has too few good cells to standardise genes by.
         n_used, n_missing: number of genes that regions are told by, and of those that the query lacks.
         agreement: correlation of the mean log-normalised expression of these genes in query and spots.
     """
@@ -150,6 +169,7 @@ class Placed:
     probabilities: list[np.ndarray]
     distances: np.ndarray
     empty: np.ndarray
+    too_few: bool
     n_used: int
     n_missing: int
     agreement: float | None
@@ -157,47 +177,45 @@ class Placed:
 
 def place(
     placer: Placer,
-    counts: sparse.csr_matrix,
-    genes: pd.Index,
-    measured: np.ndarray,
+    query: Query,
     floor: float,
     where: str,
     threads: int = 1,
 ) -> Placed:
     """Return the regions of a query's cells.
 
-    With `standardize: each`, genes are standardised by the mean and spread of the query's own cells: cells of
+    With `standardize: each`, genes are standardised by the mean and spread of the query's own good cells: cells of
     dissociated tissue differ from spots in all genes. That takes the query for a sample of the same tissue. With
     "spots", they are standardised by those of the spots.
 
     Args:
-        counts: CSR of cells × genes.
-        genes: names of the columns. measured: whether the query has each.
         floor: least share of the genes that regions are told by.
         where: the query, for messages.
 
     Raises:
         InputError: the query lacks too many of these genes.
     """
-    rows = genes.get_indexer(pd.Index(placer.genes))
+    rows = query.genes.get_indexer(pd.Index(placer.genes))
     if (rows < 0).any():
         raise InputError(
             f"{where}: the counts lack genes of the regions ({listed(np.array(placer.genes)[rows < 0], 3)}); delete"
             " results/spatial and run again"
         )
     used = placer.features.genes
-    has = measured[rows][used]
+    has = query.measured[rows][used]
     if has.mean() < floor:
         raise InputError(
             f"{where}: {int(has.sum())} of the {len(used)} genes that regions are told by are measured"
             f" ({has.mean():.0%}), need {floor:.0%}; missing are {listed(np.array(placer.symbols)[used][~has], 5)};"
             " lower query: min_gene_overlap, or leave the query out"
         )
-    own = counts[:, rows].tocsr()
+    own = query.counts[:, rows].tocsr()
+    empty = np.asarray(own.sum(axis=1)).ravel() == 0
+    good = query.good & ~empty
     expression = log_normalized(own)
-    mean, sd = mean_and_sd(expression[:, used])
+    mean, sd = mean_and_sd(expression[good if good.any() else slice(None)][:, used])
     agreement = _correlation(mean[has], placer.features.mean[has])
-    scale = (mean, sd) if placer.standardize == "each" else (None, None)
+    scale = (mean, sd) if query.standardize == "each" else (None, None)
     found = [np.zeros((own.shape[0], len(part.regions)), dtype=np.float32) for part in placer.parts]
     distances = np.zeros(own.shape[0])
     for start in range(0, own.shape[0], BLOCK):
@@ -207,8 +225,8 @@ def place(
         for p, arrays, choice in zip(found, placer.arrays, placer.choices, strict=True):
             given = METHODS[choice.method][1](arrays, x, threads)
             p[start : start + BLOCK] = calibrated(given, choice.calibrator)
-    empty = np.asarray(own.sum(axis=1)).ravel() == 0
-    return Placed(found, distances, empty, len(used), int((~has).sum()), agreement)
+    too_few = query.standardize == "each" and int(good.sum()) < MIN_STANDARDIZED
+    return Placed(found, distances, empty, too_few, len(used), int((~has).sum()), agreement)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -252,8 +270,8 @@ def _reasons(p: np.ndarray, choice: Choice, found: Placed) -> np.ndarray:
     """Return why each cell cannot be placed, "" for one that can; the first reason counts."""
     verdicts = [np.full(len(p), choice.identifiable == verdict) for verdict in ("no", "hardly")]
     return np.select(
-        [*verdicts, found.empty, found.distances > 1, p.max(axis=1) < choice.threshold],
-        [NOT, HARDLY, NO_COUNTS, UNLIKE, UNCERTAIN],
+        [*verdicts, found.empty, np.full(len(p), found.too_few), found.distances > 1, p.max(axis=1) < choice.threshold],
+        [NOT, HARDLY, NO_COUNTS, TOO_FEW, UNLIKE, UNCERTAIN],
         "",
     ).astype(object)
 

@@ -24,8 +24,8 @@ ALPHAS = [0.1, 0.2, 0.5]
 # Of scArches' training and network.
 BATCH, HIDDEN, DROPOUT_GNN, DROPOUT_FC = 32, 8, 0.3, 0.2
 RATE, MOMENTUM, RESTART, LOWEST_RATE = 0.001, 0.9, 50, 0.00005
-# Cells whose regions are computed together.
-APPLIED = 512
+# Cells whose regions are computed together, and edges of their graphs: an edge takes about 130 bytes.
+APPLIED, MOST_EDGES = 512, 2_000_000
 PREFIX = "net:"
 
 
@@ -119,12 +119,13 @@ def apply_sagenet(arrays: Arrays, x: np.ndarray) -> np.ndarray:
             {name.removeprefix(PREFIX): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(PREFIX)}
         )
         net.eval()
-        batched = _batched(edges, x.shape[1], min(APPLIED, max(len(x), 1)))
+        size = max(1, min(APPLIED, MOST_EDGES // max(edges.shape[1], 1), len(x)))
+        batched = _batched(edges, x.shape[1], size)
         found = np.zeros((len(x), n_regions))
-        for start in range(0, len(x), APPLIED):
-            part = torch.from_numpy(x[start : start + APPLIED].astype(np.float32))
+        for start in range(0, len(x), size):
+            part = torch.from_numpy(x[start : start + size].astype(np.float32))
             scores = net(part.reshape(-1, 1), batched[:, : len(part) * edges.shape[1]])
-            found[start : start + APPLIED] = softmax(scores.numpy().astype(np.float64), axis=1)
+            found[start : start + size] = softmax(scores.numpy().astype(np.float64), axis=1)
     return found
 
 

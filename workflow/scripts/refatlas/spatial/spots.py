@@ -18,6 +18,7 @@ from refatlas.prepare.cell_quality import Scan, scan_file
 from refatlas.prepare.gene_mismatch import mismatch
 from refatlas.prepare.genes import match_selected
 from refatlas.prepare.model_input import selected_counts
+from refatlas.spatial.grids import grid_names
 
 WHERE = "config: spatial"
 # Fewer spots than this cannot be cut into blocks that are held out in turn, nor fewer genes tell regions apart.
@@ -225,6 +226,8 @@ def _require_enough(file: CountFile, spots: pd.DataFrame, settings: Mapping[str,
             f"{WHERE}: coordinates: the spots of {file.path} have fewer than {most} different values along x or y in a"
             " section; correct coordinates, or leave grids empty"
         )
+    for n in settings["grids"]:
+        _require_grid(place, spots, n)
     if settings["region_key"] is not None:
         regions = spots["region"].value_counts()
         small = regions[regions < MIN_REGION_SPOTS]
@@ -234,3 +237,16 @@ def _require_enough(file: CountFile, spots: pd.DataFrame, settings: Mapping[str,
                 f" ({shown(listed([f'{name}: {n}' for name, n in regions.items()], 5), 300)}); need at least two, with"
                 f" {MIN_REGION_SPOTS} spots each; name another column, or leave small regions without a name"
             )
+
+
+def _require_grid(place: str, spots: pd.DataFrame, n: int) -> None:
+    """Raise an InputError if a region of a grid has too few spots, as where many spots share a coordinate."""
+    sections = spots["section"].to_numpy(dtype=str)
+    sizes = pd.Series(grid_names(spots[["x", "y"]].to_numpy(dtype=np.float64), sections, n)).value_counts()
+    wanted = n * n * len(np.unique(sections))
+    if len(sizes) < wanted or sizes.min() < MIN_REGION_SPOTS:
+        raise InputError(
+            f"{place}: grids: {n} makes {wanted} regions; {wanted - len(sizes)} of them are empty, and the smallest"
+            f" other has {sizes.min()} spots; need {MIN_REGION_SPOTS} in each: give a coarser grid, correct"
+            " coordinates, or leave grids empty"
+        )
