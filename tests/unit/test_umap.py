@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.manifold import trustworthiness
+from umap import spectral
 
 from refatlas.neighbors import graph
 from refatlas.neighbors.exact_index import nearest_neighbors
@@ -74,6 +75,25 @@ def test_the_umap_of_many_cells_is_as_good_as_that_of_few(monkeypatch):
     assert set(found) == {"spectral", "pca"}
     assert found["pca"] > found["spectral"] - 0.02 > 0.85
     assert initialization(50) == "random"
+
+
+def test_many_groups_of_cells_stored_several_times_have_a_umap(monkeypatch):
+    random = np.random.default_rng(0)
+    # Far apart, so that no cell's neighbours are of another group.
+    groups = random.normal(size=(60, 5)) * 100
+    cells = (np.repeat(groups, 20, axis=0) + random.normal(size=(1200, 5)) * 0.01).astype(np.float32)
+    monkeypatch.setattr(umap, "MANY_PARTS", 50)
+    settings = {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": 50}
+    own = spectral.component_layout
+    found = umap_layout(cells, settings, 0)
+    assert spectral.component_layout is own
+    assert np.isfinite(found).all()
+    group = np.repeat(np.arange(60), 20)
+    nearest = nearest_neighbors(found, found, 5)[0]
+    assert (group[nearest] == group[:, None]).mean() > 0.9
+    # By UMAP's own way there are as many places of groups, but elsewhere.
+    monkeypatch.setattr(umap, "MANY_PARTS", 61)
+    assert not np.allclose(umap_layout(cells, settings, 0), found)
 
 
 def test_a_reference_of_few_cells_has_a_umap():
