@@ -138,4 +138,4 @@ def deliver_pair(run: Run, learned: Learned) -> tuple[Delivered, dict[float, np.
         verdict["reason"],
         (estimate.value, estimate.low, estimate.high),
     )
-    return delivered, {alpha: prediction_sets(delivered.p, limits) for alpha, limits in learned.limits.items()}
+    return delivered, {alpha: prediction_sets(delivered.p, limits, alpha) for alpha, limits in learned.limits.items()}

@@ -31,7 +31,26 @@ def test_rare_labels_share_one_limit_and_frequent_ones_have_their_own():
 
 def test_the_most_probable_label_is_always_in_the_set():
     p = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
-    assert prediction_sets(p, np.array([0.9, 0.2, 0.2])).tolist() == [[True, True, False], [False, True, True]]
+    limits = np.array([0.9, 0.2, 0.2])
+    assert prediction_sets(p, limits, ALPHA).tolist() == [[True, True, False], [False, True, True]]
+
+
+def test_a_cell_whose_label_misses_its_limit_has_the_labels_that_reach_one_less_alpha_together():
+    # Labels that are told apart well have high limits, which a cell between them reaches for none.
+    p = np.array([[0.30, 0.28, 0.22, 0.20], [0.85, 0.06, 0.05, 0.04], [0.95, 0.02, 0.02, 0.01], [0.5, 0.4, 0.1, 0.0]])
+    found = prediction_sets(p, np.full(4, 0.99), ALPHA)
+    assert found.sum(axis=1).tolist() == [4, 2, 1, 2]
+    assert found[1].tolist() == [True, True, False, False]
+    # A label with a low limit of its own is in the set besides.
+    assert prediction_sets(p[1:2], np.array([0.99, 0.99, 0.99, 0.01]), ALPHA).tolist() == [[True, True, False, True]]
+    # A cell like the held-out ones of its label has the labels that reach their limits, and no others.
+    assert prediction_sets(p[:1], np.array([0.29, 0.99, 0.99, 0.99]), ALPHA).tolist() == [[True, False, False, False]]
+
+
+def test_the_given_label_is_in_the_set_though_another_is_more_probable():
+    p = np.array([[0.40, 0.35, 0.25]])
+    found = prediction_sets(p, np.array([0.3, 0.9, 0.9]), ALPHA, np.array([1]))
+    assert found.tolist() == [[True, True, False]]
 
 
 def drawn(random: np.random.Generator, n_rare: int, n_common: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +79,6 @@ def test_rare_labels_beside_a_common_one_are_covered(n_cells):
 
 def test_every_label_of_a_miscalibrated_source_is_covered():
     p, truth = probabilities(6000, sharpness=1.7)
-    inside = prediction_sets(p[3000:], fit_sets(p[:3000], truth[:3000], ALPHA))
+    inside = prediction_sets(p[3000:], fit_sets(p[:3000], truth[:3000], ALPHA), ALPHA)
     covered = inside[np.arange(3000), truth[3000:]]
     assert all(0.86 < covered[truth[3000:] == label].mean() < 0.94 for label in range(4))

@@ -53,6 +53,9 @@ def test_levels_agree_and_sets_are_covered_by_their_label(learned):
     pairs = table["set"].map(set) == {"A", "B"}
     assert pairs.any()
     assert set(table.loc[pairs, "set_label"]) == {"AB"}
+    assert all(label in members for label, members in zip(table["label"], table["set"], strict=True))
+    # Among them are labels that are not the most probable: their coarser label is.
+    assert (table["label"] != np.array(LABELS)[found.shares.to_numpy().argmax(axis=1)]).any()
     covered = np.array([LABELS[k] in members for k, members in zip(truth, table["set"], strict=True)])
     assert all(covered[truth == k].mean() > 0.8 for k in range(4))
 
@@ -113,6 +116,20 @@ def test_novel_cells_do_not_count_for_the_estimated_accuracy(learned):
     with_unlike = deliver(cells, learned, PARENTS, novel=1.1).accuracy[""].value
     cells.measures.loc[unlike, ["energy", "distance"]] += 8.0
     assert deliver(cells, learned, PARENTS, novel=0.9).accuracy[""].value > with_unlike + 0.03
+
+
+def test_cells_of_low_quality_count_neither_for_the_estimate_nor_for_what_is_usual(learned):
+    cells, _ = evidence(900, 6)
+    kept = np.arange(900) % 4 > 0
+    alone = deliver(cells.take(kept), learned, PARENTS, novel=0.9)
+    for name, p in cells.sources.items():
+        cells.sources[name] = np.where(kept[:, None], p, 0.25)
+    cells.measures.loc[~kept, ["energy", "distance"]] -= 6.0
+    cells.measures["kept"] = kept
+    found = deliver(cells, learned, PARENTS, novel=0.9)
+    for batch, estimate in alone.accuracy.items():
+        assert found.accuracy[batch].value == pytest.approx(estimate.value, abs=0.01)
+    assert (found.cells["novel"][kept] == alone.cells["novel"]).all()
 
 
 def test_without_folds_there_are_neither_sets_nor_novelty():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from refatlas.errors import InputError
 from refatlas.prepare.normalization import log_normalized
 from refatlas.transfer.logistic import apply_logistic, fit_logistic
 from refatlas.transfer.matched_reference import GENES_STRENGTH
@@ -92,7 +93,7 @@ def test_labels_measures_and_agreement_of_a_query(files):
     assert table.groupby("source").size().to_dict() == {"classifier": 120, "knn": 120, "logistic": 120}
     assert (table["label"].to_numpy() == np.tile(types, 3)).mean() > 0.95
     measures = found.measures_table(query.obs_names)
-    assert list(measures.columns) == [*MEASURES, "given"]
+    assert list(measures.columns) == [*MEASURES, "given", "kept"]
     assert measures.index.tolist() == query.obs_names.tolist()
     assert (measures["given"].to_numpy() == types).mean() > 0.98
     again = match_to_reference(reference, query, seed=0)
@@ -104,3 +105,42 @@ def test_only_labelled_cells_of_the_reference_are_drawn(files):
     counts, labels = drawn_reference(files[0], seed=0)
     assert counts.shape[0] == len(labels) == files[0].obs["label"].notna().sum()
     assert set(labels) == set("ABCD")
+
+
+def droplets(kind: str, n: int) -> sparse.csr_matrix:
+    """Return droplets without a cell: with few counts of the medium, or with none."""
+    shares = np.mean(list(profiles("ABCD").values()), axis=0)
+    counts = np.random.default_rng(7).poisson(shares / shares.sum() * {"few": 2.0, "none": 0.0}[kind], (n, N_GENES))
+    return sparse.csr_matrix(counts.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["few", "none"])
+def test_cells_of_low_quality_change_nothing_for_the_others(reference, kind):
+    counts, types, measured = QUERIES["shift"]()
+    n, others = len(types), droplets(kind, 2 * len(types))
+    alone = match_query(*reference, counts, np.repeat("b", n), measured, 0)
+    both, batches = sparse.vstack([counts, others]).tocsr(), np.repeat("b", 3 * n)
+    found = match_query(*reference, both, batches, measured, 0, kept=np.arange(3 * n) < n)
+    assert found.depth_ratio == alone.depth_ratio
+    assert found.agreement == alone.agreement
+    assert (found.given()[:n] == alone.given()).all()
+    np.testing.assert_allclose(found.pooled[:n], alone.pooled, atol=1e-6)
+    assert found.pooled[n:].sum(axis=1) == pytest.approx(np.ones(2 * n))
+    if kind == "few":
+        # As if they were good, they would take most right labels away.
+        spoilt = match_query(*reference, both, batches, measured, 0, agreement=False)
+        assert (spoilt.given()[:n] == types).mean() < (found.given()[:n] == types).mean() - 0.2
+
+
+def test_a_query_of_which_no_cell_is_of_good_quality_is_labelled_by_all(reference):
+    counts, types, measured = QUERIES["genes"]()
+    batches = np.repeat("b", len(types))
+    found = match_query(*reference, counts, batches, measured, 0, kept=np.zeros(len(types), dtype=bool))
+    expected = match_query(*reference, counts, batches, measured, 0)
+    assert (found.given() == expected.given()).all()
+    assert found.agreement == expected.agreement
+
+
+def test_a_query_of_empty_cells_is_refused(reference):
+    with pytest.raises(InputError, match=f"half of the query's 10 cells have no count in the {N_GENES} selected genes"):
+        match_query(*reference, droplets("none", 10), np.repeat("b", 10), np.ones(N_GENES, dtype=bool), 0)

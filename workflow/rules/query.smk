@@ -147,6 +147,7 @@ rule match_query:
     input:
         reference=matched_with,
         query="<results>/{query}/counts.h5ad",
+        cells="<results>/{query}/cells.parquet",
     output:
         labels="<results>/{query}/matched/labels.parquet",
         measures="<results>/{query}/matched/measures.parquet",

@@ -96,7 +96,7 @@ def score_transfer(
         model: pd.concat([pd.read_parquet(files[kind]) for kind in ("distance", "fit")], axis=1)
         for model, files in models.items()
     }
-    measures[MATCHED] = pd.read_parquet(matched["measures"]).drop(columns="given")
+    measures[MATCHED] = pd.read_parquet(matched["measures"]).drop(columns=["given", "kept"], errors="ignore")
     labels = source_labels(tables, sources, delivered, hierarchy(reference), training)
     return score_sources({"split": split, "query": query}, cells, labels, training, measures)
 

@@ -31,15 +31,32 @@ def _limit(given: np.ndarray, alpha: float) -> float:
     return float(np.sort(given)[rank - 1]) if rank >= 1 else 0.0
 
 
-def prediction_sets(p: np.ndarray, limits: np.ndarray) -> np.ndarray:
+def prediction_sets(p: np.ndarray, limits: np.ndarray, alpha: float, given: np.ndarray | None = None) -> np.ndarray:
     """Return which labels are in each cell's prediction set, shape (n_cells, n_labels).
 
-    The most probable label always is.
+    A label is in the set if it reaches its limit. Where the most probable one does not, the cell is unlike the
+    held-out cells of that label: the set then also has the most probable labels that reach 1 - alpha together.
 
     Args:
         p: probabilities, shape (n_cells, n_labels).
-        limits: from `fit_sets`.
+        limits: from `fit_sets`, for the same alpha.
+        alpha: share of a label's cells whose set may miss it.
+        given: column of the label that each cell is given, which always is in its set (default: the most probable).
     """
+    rows, best = np.arange(len(p)), p.argmax(axis=1)
     inside = p >= limits
-    inside[np.arange(len(p)), p.argmax(axis=1)] = True
+    unlike = ~inside[rows, best]
+    inside[unlike] |= _most_probable(p[unlike], 1 - alpha)
+    inside[rows, best if given is None else given] = True
     return inside
+
+
+def _most_probable(p: np.ndarray, share: float) -> np.ndarray:
+    """Return the fewest labels that reach a share of the probability together, shape (n_cells, n_labels)."""
+    order = np.argsort(-p, axis=1, kind="stable")
+    sums = np.cumsum(np.take_along_axis(p, order, axis=1), axis=1)
+    # A label is needed unless those before it reach the share.
+    needed = np.column_stack([np.ones(len(p), dtype=bool), sums[:, :-1] < share - 1e-9])
+    found = np.zeros(p.shape, dtype=bool)
+    np.put_along_axis(found, order, needed, axis=1)
+    return found

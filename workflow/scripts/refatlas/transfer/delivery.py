@@ -100,7 +100,9 @@ def deliver(evidence: Evidence, learned: dict[str, Any], parents: pd.DataFrame, 
     p, accuracy = _at_estimated_accuracy(evidence, p, ~is_novel, learned)
     shares = pd.DataFrame(p, index=evidence.cells, columns=evidence.labels)
     found = labels_of_all_levels(shares, parents, learned["levels"])
-    sets = set_lists(p, prediction_sets(p, np.array(learned["set_limits"])), evidence.labels)
+    given = pd.Index(evidence.labels).get_indexer(found["label"])
+    inside = prediction_sets(p, np.array(learned["set_limits"]), learned["alpha"], given)
+    sets = set_lists(p, inside, evidence.labels)
     found["set"] = pd.Series(sets, index=found.index, dtype=object)
     found["set_label"] = common_labels(found["set"], parents)
     by_batch = {_batch_of(group): of_sources for group, of_sources in weights.items()}
@@ -132,12 +134,13 @@ def estimated_accuracies(evidence: Evidence, p: np.ndarray, known: np.ndarray, u
     Args:
         evidence: on the query's cells.
         p: probabilities of the labels, shape (n_cells, n_labels).
-        known: mask of the cells whose type is not novel; in a batch where all are novel, all count.
+        known: mask of the cells whose type is not novel; in a batch where all are novel, all count. Cells of low
+            quality count only where there are no others.
         usual: from `usual_way_back`.
     """
     found, sizes = {}, []
     for group in np.unique(evidence.groups):
-        rows = evidence.groups == group
+        rows = evidence.good(evidence.groups == group)
         counted = rows & known if (rows & known).any() else rows
         confidence, agreement = float(p[counted].max(axis=1).mean()), evidence.agreement.get(group)
         found[_batch_of(group)] = estimate_accuracy(confidence, int(counted.sum()), agreement, usual)

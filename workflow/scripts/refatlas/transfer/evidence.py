@@ -9,6 +9,7 @@ import pandas as pd
 from refatlas.io.atomic import read_json
 from refatlas.transfer.label_agreement import Agreement
 from refatlas.transfer.label_table import labels_of_table, probabilities
+from refatlas.transfer.novelty_scales import good_cells
 
 # Paths of each model's results, by the kind of file.
 ModelFiles = Mapping[str, Mapping[str, str]]
@@ -29,7 +30,8 @@ class Evidence:
         labels: the reference's labels.
         sources: probabilities of the labels by each source ("model:source"), shape (n_cells,
             n_labels).
-        measures: novelty measures, with given (the label by the matched baseline) and batch.
+        measures: novelty measures, with given (the label by the matched baseline), batch, and kept (whether the cell
+            is of good quality; without that column, all are).
         groups: batch of each cell, together with its split.
         agreement: measures of agreement of the labels of each group that is large enough.
     """
@@ -40,6 +42,11 @@ class Evidence:
     measures: pd.DataFrame
     groups: np.ndarray
     agreement: dict[str, Agreement]
+
+    def good(self, mask: np.ndarray) -> np.ndarray:
+        """Return the mask of those of some cells that are of good quality; of all of them if none is."""
+        good = mask & good_cells(self.measures)
+        return good if good.any() else mask
 
     def take(self, mask: np.ndarray) -> "Evidence":
         """Return the evidence on the cells where `mask` is true."""

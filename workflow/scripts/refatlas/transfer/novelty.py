@@ -35,7 +35,7 @@ def learn_novelty(known: pd.DataFrame, hidden: pd.DataFrame) -> dict[str, Any]:
         held-out batch (see `novelty_scores`), or None; "weights" and "null", quantiles of the scores
         of held-out cells, on each scale.
     """
-    names = [name for name in known if name not in ("given", "batch")]
+    names = [name for name in known if name not in ("given", "batch", "kept")]
     learned: dict[str, Any] = {"measures": names, "label_scale": learn_label_scale(known, names), "spread": None}
     tables = list(_usable(hidden))
     learned["hidden"] = sorted({table["hidden"].iloc[0] for table in tables})

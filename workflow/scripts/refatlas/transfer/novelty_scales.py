@@ -39,7 +39,7 @@ def on_batch_scale(cells: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """
     values, batches = _values(cells, names), cells["batch"].to_numpy(dtype=str)
     codes, found = pd.factorize(cells["given"].to_numpy(dtype=str))[0], np.zeros((len(cells), len(names)))
-    for mask, representative in batch_groups(batches, codes):
+    for mask, representative in batch_groups(batches, codes, good_cells(cells)):
         center, lower = _quantile(values[representative], CENTER), _quantile(values[representative], LOWER)
         found[mask] = (values[mask] - center) / np.maximum(center - lower, 1e-3)
     return np.nan_to_num(np.clip(found, LOWEST, HIGHEST))
@@ -86,7 +86,7 @@ def on_label_scale(cells: pd.DataFrame, names: Sequence[str], scale: Mapping[str
     # Divided first: this kept known cells from being called novel in the benchmark, where the other order did not.
     found = (_values(cells, names) - centers) / spreads
     shared = np.zeros(found.shape)
-    for mask, representative in batch_groups(batches, codes):
+    for mask, representative in batch_groups(batches, codes, good_cells(cells)):
         usual = [_quantile(found[representative & (given == label)], 0.5) for label in _frequent(given[representative])]
         if len(usual) >= 2:
             shared[mask] = np.nan_to_num(_quantile(np.array(usual), 0.5))
@@ -103,10 +103,11 @@ def batch_spreads(cells: pd.DataFrame, scores: np.ndarray) -> Iterator[tuple[np.
         cells: given label and batch of each cell of one query.
         scores: of the cells, on the scale of the label.
     """
-    given, batches = cells["given"].to_numpy(dtype=str), cells["batch"].to_numpy(dtype=str)
+    given, batches, kept = cells["given"].to_numpy(dtype=str), cells["batch"].to_numpy(dtype=str), good_cells(cells)
     for batch in np.unique(batches):
         rows = batches == batch
-        parts = [scores[rows & (given == label)] for label in _frequent(given[rows])]
+        good = rows & kept
+        parts = [scores[good & (given == label)] for label in _frequent(given[good])]
         if len(parts) < MIN_LABELS:
             yield rows, None
             continue
@@ -114,6 +115,11 @@ def batch_spreads(cells: pd.DataFrame, scores: np.ndarray) -> Iterator[tuple[np.
         between = np.median(np.abs(medians - np.median(medians)))
         within = np.median([np.median(np.abs(part - median)) for part, median in zip(parts, medians, strict=True)])
         yield rows, float(np.hypot(between, within))
+
+
+def good_cells(cells: pd.DataFrame) -> np.ndarray:
+    """Return the mask of the cells of good quality; tables of earlier versions do not say which are."""
+    return cells["kept"].to_numpy(dtype=bool) if "kept" in cells else np.ones(len(cells), dtype=bool)
 
 
 def _frequent(given: np.ndarray) -> np.ndarray:

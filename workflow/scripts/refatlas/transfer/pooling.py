@@ -235,9 +235,9 @@ def pooled_probabilities(
     found, weights = np.zeros((len(evidence.cells), len(evidence.labels))), {}
     for group in np.unique(evidence.groups):
         rows = evidence.groups == group
-        part = {name: p[rows] for name, p in parts.items()}
-        chosen = batch_weights(part, learned)
-        together = pool([part[name] for name in learned["wanted"]], chosen)
+        good = evidence.good(rows)
+        chosen = batch_weights({name: p[good] for name, p in parts.items()}, learned)
+        together = pool([parts[name][rows] for name in learned["wanted"]], chosen)
         found[rows] = calibrated(together, learned["delivered"])
         weights[str(group)] = dict(zip(learned["wanted"], chosen.tolist(), strict=True))
     return found, weights

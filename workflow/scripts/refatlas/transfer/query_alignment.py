@@ -19,7 +19,9 @@ MIN_BATCH_CELLS = 50
 MIN_LABELS, MIN_SHARE = 3, 0.05
 
 
-def batch_groups(batches: np.ndarray, codes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def batch_groups(
+    batches: np.ndarray, codes: np.ndarray, kept: np.ndarray | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return for each batch the mask of its cells, and that of the cells that stand for it.
 
     A small batch, or one with few labels, such as a sample of sorted cells, is represented by the
@@ -28,13 +30,15 @@ def batch_groups(batches: np.ndarray, codes: np.ndarray) -> list[tuple[np.ndarra
     Args:
         batches: batch of each cell.
         codes: label that each cell is given.
+        kept: mask of the cells of good quality, which alone stand for others (default: all).
     """
-    everything = np.ones(len(batches), dtype=bool)
+    everything = np.ones(len(batches), dtype=bool) if kept is None else kept
 
     def representative(mask: np.ndarray) -> np.ndarray:
-        shares = np.unique(codes[mask], return_counts=True)[1] / mask.sum()
-        enough = mask.sum() >= MIN_BATCH_CELLS and (shares >= MIN_SHARE).sum() >= MIN_LABELS
-        return mask if enough else everything
+        good = mask & everything
+        shares = np.unique(codes[good], return_counts=True)[1] / max(good.sum(), 1)
+        enough = good.sum() >= MIN_BATCH_CELLS and (shares >= MIN_SHARE).sum() >= MIN_LABELS
+        return good if enough else everything
 
     masks = [batches == name for name in np.unique(batches)]
     return [(mask, representative(mask)) for mask in masks]

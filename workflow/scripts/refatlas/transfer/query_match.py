@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from refatlas.errors import InputError
 from refatlas.io.row_reader import take_rows
 from refatlas.prepare.normalization import log_normalized
 from refatlas.transfer.calibration import pool
@@ -34,6 +35,7 @@ class MatchedQuery:
         pooled: probabilities by all of these sources, same shape.
         measures: novelty measures, one row per cell.
         agreement: measures of the labels of all cells ("") and of each batch, if there are MIN_BATCH_CELLS.
+        kept: mask of the cells of good quality, from which depth, shift and agreement are taken.
         depth_ratio: see `MatchedReference`.
     """
 
@@ -42,6 +44,7 @@ class MatchedQuery:
     pooled: np.ndarray
     measures: pd.DataFrame
     agreement: dict[str, Agreement]
+    kept: np.ndarray
     depth_ratio: float
 
     def given(self) -> np.ndarray:
@@ -57,8 +60,8 @@ class MatchedQuery:
         )
 
     def measures_table(self, cells: pd.Index) -> pd.DataFrame:
-        """Return the novelty measures of each cell, and the label that it is given."""
-        return self.measures.set_axis(cells.rename("cell")).assign(given=self.given())
+        """Return the novelty measures of each cell, the label that it is given, and whether it is of good quality."""
+        return self.measures.set_axis(cells.rename("cell")).assign(given=self.given(), kept=self.kept)
 
 
 def match_query(
@@ -69,6 +72,7 @@ def match_query(
     measured: np.ndarray,
     seed: int,
     *,
+    kept: np.ndarray | None = None,
     agreement: bool = True,
     max_cells: int = MAX_CELLS,
     threads: int = 1,
@@ -82,22 +86,42 @@ def match_query(
         batches: batch of each query cell.
         measured: whether the query has each gene, shape (n_genes,).
         seed: seed of all draws.
+        kept: mask of the cells of good quality (default: all). The others, such as empty droplets, are labelled too,
+            but say nothing of depth, shift and agreement, unless no cell is of good quality.
         agreement: whether to measure the agreement of labels.
         max_cells: most reference cells to fit to.
         threads: number of threads.
+
+    Raises:
+        InputError: half of the cells or more have no count in the measured genes.
     """
     counts = query[:, measured].tocsr()
-    depth = float(np.median(np.asarray(counts.sum(axis=1))))
+    good = np.ones(len(batches), dtype=bool) if kept is None or not kept.any() else kept
+    depth = _median_depth(counts[good])
     matched = MatchedReference.fit(reference[:, measured].tocsr(), labels, depth, seed, max_cells)
     expression = log_normalized(counts)
-    shifts = batch_shifts(matched, expression, batches)
+    shifts = batch_shifts(matched, expression, batches, good)
     cells = aligned(matched, expression, batches, shifts, threads)
-    found = _agreement(matched, cells, shifts, seed) if agreement else {}
+    found = _agreement(matched, cells, shifts, good, seed) if agreement else {}
     measures = novelty_measures(matched, cells, threads)
-    return MatchedQuery(matched.labels, cells.probabilities, cells.pooled, measures, found, matched.depth_ratio)
+    return MatchedQuery(matched.labels, cells.probabilities, cells.pooled, measures, found, good, matched.depth_ratio)
 
 
-def match_to_reference(reference: "ad.AnnData", query: "ad.AnnData", seed: int, threads: int = 1) -> MatchedQuery:
+def _median_depth(counts: sparse.csr_matrix) -> float:
+    """Return the median of the cells' counts, which must not be 0."""
+    depth = float(np.median(np.asarray(counts.sum(axis=1))))
+    if depth == 0:
+        raise InputError(
+            f"at least half of the query's {counts.shape[0]} cells have no count in the {counts.shape[1]} selected"
+            " genes that it has measured: they cannot be compared with the reference; look whether the genes fit, and"
+            " leave empty cells out, for example by qc.min_counts"
+        )
+    return depth
+
+
+def match_to_reference(
+    reference: "ad.AnnData", query: "ad.AnnData", seed: int, threads: int = 1, kept: pd.Series | None = None
+) -> MatchedQuery:
     """Return labels of a query's cells as `match_query` does, by at most MAX_CELLS cells of the reference.
 
     Args:
@@ -105,13 +129,15 @@ def match_to_reference(reference: "ad.AnnData", query: "ad.AnnData", seed: int, 
         query: counts of the same genes, with batch in obs and measured in var.
         seed: seed of all draws.
         threads: number of threads.
+        kept: whether each of the query's cells is of good quality, by name (default: all are).
     """
     counts, labels = drawn_reference(reference, seed)
     x: Any = query.X
     measured: pd.Series = query.var["measured"]
     batches: pd.Series = query.obs["batch"]
+    good = None if kept is None else kept.loc[query.obs_names].to_numpy(dtype=bool)
     return match_query(
-        counts, labels, x, batches.to_numpy(dtype=str), measured.to_numpy(dtype=bool), seed, threads=threads
+        counts, labels, x, batches.to_numpy(dtype=str), measured.to_numpy(dtype=bool), seed, kept=good, threads=threads
     )
 
 
@@ -138,15 +164,15 @@ def matched_rows(obs: pd.DataFrame, seed: int) -> np.ndarray:
 
 
 def batch_shifts(
-    reference: MatchedReference, expression: sparse.csr_matrix, batches: np.ndarray
+    reference: MatchedReference, expression: sparse.csr_matrix, batches: np.ndarray, kept: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the mask of the cells of each batch, and its shift, shape (n_genes,)."""
+    """Return the mask of the cells of each batch, and the shift of its kept cells, shape (n_genes,)."""
     means, sizes = label_means(reference.expression, reference.codes, len(reference.labels))
     scores = reference.gene_scores(expression, np.zeros(expression.shape[1]))
     codes, confidence = scores.argmax(axis=1), _confidence(scores)
     return [
         (mask, shared_shift(expression[rows], codes[rows], confidence[rows], means, sizes))
-        for mask, rows in batch_groups(batches, codes)
+        for mask, rows in batch_groups(batches, codes, kept)
     ]
 
 
@@ -179,16 +205,20 @@ def aligned(
 
 
 def _agreement(
-    reference: MatchedReference, cells: AlignedCells, shifts: list[tuple[np.ndarray, np.ndarray]], seed: int
+    reference: MatchedReference,
+    cells: AlignedCells,
+    shifts: list[tuple[np.ndarray, np.ndarray]],
+    kept: np.ndarray,
+    seed: int,
 ) -> dict[str, Agreement]:
-    """Return the measures of the labels of all cells, under "", and of each batch that is large enough."""
+    """Return the measures of the labels of the kept cells, under "", and of each batch with enough of them."""
     halves = HalfClassifiers.fit(reference, seed)
     n_cells, n_labels = cells.pooled.shape
     found = [np.zeros((n_cells, n_labels)) for _ in halves.genes]
     for mask, shift in shifts:
         for p, part in zip(found, halves.probabilities(cells.expression[mask], shift), strict=True):
             p[mask] = part
-    masks = {"": np.ones(n_cells, dtype=bool)} | {str(name): cells.batches == name for name in np.unique(cells.batches)}
+    masks = {"": kept} | {str(name): kept & (cells.batches == name) for name in np.unique(cells.batches)}
     parts = {name: mask for name, mask in masks.items() if mask.sum() >= MIN_BATCH_CELLS}
     return {
         name: source_agreement(cells, part, seed)
