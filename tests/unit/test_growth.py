@@ -14,11 +14,14 @@ from refatlas.io.model_counts import read_counts
 from refatlas.transfer import query_match
 from refatlas.transfer.recorded_rows import DRAWS
 
+GROWN = "reference/grown_sample.h5ad"
 
-def counts_of(name: str, n_cells: int, seed: int) -> ad.AnnData:
+
+def counts_of(name: str, n_cells: int, seed: int, n_missing: int = 0) -> ad.AnnData:
     data = small_counts(n_cells=n_cells, seed=seed)
+    measured = np.arange(data.n_vars) >= n_missing
     obs = pd.DataFrame({"batch": name + ":" + data.obs["batch"], "label": data.obs["cell_type"]})
-    return ad.AnnData(data.X, obs=obs.set_axis(name + ":" + data.obs_names), var=data.var)
+    return ad.AnnData(data.X, obs=obs.set_axis(name + ":" + data.obs_names), var=data.var.assign(measured=measured))
 
 
 def cells_of(counts: ad.AnnData) -> pd.DataFrame:
@@ -26,12 +29,10 @@ def cells_of(counts: ad.AnnData) -> pd.DataFrame:
     return table.rename_axis("cell")
 
 
-@pytest.fixture(params=[False, True], ids=["sample", "simulated"])
-def grown(tmp_path, monkeypatch, request):
-    """Files of an atlas of 60 cells that 200 cells of a query have joined, 100 of which are drawn."""
+def joined_by_query(tmp_path, monkeypatch, simulated: bool, n_missing: int = 0):
+    """Return the files of an atlas of 60 cells, those that 200 cells of a query change, and the query's counts."""
     monkeypatch.setattr(query_match, "MAX_CELLS", 100)
-    reference, query = counts_of("a", 60, 0), counts_of("q", 200, 1)
-    files = {}
+    reference, query = counts_of("a", 60, 0), counts_of("q", 200, 1, n_missing)
     for name, data in (("a", reference), ("q", query)):
         data.write_h5ad(tmp_path / f"{name}.h5ad")
         cells_of(data).to_parquet(tmp_path / f"{name}_cells.parquet")
@@ -51,9 +52,15 @@ def grown(tmp_path, monkeypatch, request):
     work = tmp_path / "work"
     work.mkdir()
     queries = {"q": QueryFiles(*paths, space, space)}
-    found = grow(work, queries, files, "cells.parquet", "sample.h5ad", 0, simulated=request.param)
-    own = read_counts(queries["q"].counts)
-    joined = read_counts(found["reference/grown_sample.h5ad"])
+    found = grow(work, queries, files, "cells.parquet", "sample.h5ad", 0, simulated=simulated)
+    return files, found, read_counts(queries["q"].counts)
+
+
+@pytest.fixture(params=[False, True], ids=["sample", "simulated"])
+def grown(tmp_path, monkeypatch, request):
+    """Files of an atlas of 60 cells that 200 cells of a query have joined, 100 of which are drawn."""
+    files, found, own = joined_by_query(tmp_path, monkeypatch, request.param)
+    joined = read_counts(found[GROWN])
     joined = joined[joined.obs_names.isin(own.obs_names)]
     same = (joined.X != own[joined.obs_names].X).nnz == 0
     assert same != request.param
@@ -63,7 +70,7 @@ def grown(tmp_path, monkeypatch, request):
 def test_the_sample_keeps_its_cells_and_has_no_more_of_the_query_than_are_drawn(grown):
     files, changed = grown
     before = read_counts(files["reference/sample.h5ad"])
-    after = read_counts(changed["reference/grown_sample.h5ad"])
+    after = read_counts(changed[GROWN])
     assert list(after.obs_names[: before.n_obs]) == list(before.obs_names)
     assert (after.X[: before.n_obs] != before.X).nnz == 0
     rows = after.uns[DRAWS]["matched"]
@@ -83,3 +90,13 @@ def test_spaces_and_cells_are_appended(grown):
     pd.testing.assert_frame_equal(after.iloc[:60], before)
     assert len(pd.read_parquet(changed["reference/datasets/q/cells.parquet"])) == 200
     assert "/home/me" not in Path(changed["reference/datasets/q/scan.json"]).read_text()
+
+
+def test_no_query_is_matched_with_cells_whose_genes_were_not_all_measured(tmp_path, monkeypatch, capsys):
+    files, changed, own = joined_by_query(tmp_path, monkeypatch, simulated=False, n_missing=3)
+    before, after = (read_counts(found) for found in (files["reference/sample.h5ad"], changed[GROWN]))
+    assert list(after.obs_names) == list(before.obs_names)
+    assert list(after.uns[DRAWS]["matched"]) == list(before.uns[DRAWS]["matched"])
+    assert f"q: it lacks 3 of the atlas' {own.n_vars} genes" in capsys.readouterr().out
+    # They vote in the latent spaces nevertheless.
+    assert len(pd.read_parquet(changed["reference/models/linear/latent.parquet"])) == 260

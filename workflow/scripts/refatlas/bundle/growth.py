@@ -164,11 +164,18 @@ def _grown_sample(
 ) -> None:
     """Write the sample of counts with voting cells of the queries among those that a query is matched with.
 
-    These are drawn evenly from the labels, if there are more than a query is matched with.
+    These are drawn evenly from the labels, if there are more than a query is matched with. Cells of a query that
+    lacks genes are not among them: the zeros in their place would be taken for expression.
     """
     sample, parts = read_counts(path), []
     for query, paths in queries.items():
         part, cells = read_counts(paths.counts), joined[query]
+        n_missing = int((~part.var["measured"]).sum())
+        if n_missing:
+            print(
+                f"{query}: it lacks {n_missing} of the atlas' {part.n_vars} genes: no query is matched with its cells"
+            )
+            continue
         columns = [column for column in sample.obs if column != "batch" and column in cells]
         batches: Any = part.obs[["batch"]]
         part.obs = batches.join(cells.loc[part.obs_names, columns].dropna(axis=1, how="all"))
