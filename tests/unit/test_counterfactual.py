@@ -223,3 +223,19 @@ def test_the_page_says_that_it_is_a_probe(tmp_path):
     assert "&lt;b&gt;T" in page
     assert "<b>T" not in page
     assert "UP1" in page
+
+
+def test_the_page_says_why_a_label_was_not_hidden(tmp_path):
+    pd.DataFrame({"label": ["T"], "cells": 60, "cells_in_target": 60, "mixing": 1.0}).assign(
+        r_halves=0.5, r_thinned=0.5, supported=True, reason=""
+    ).to_csv(tmp_path / "support.csv", index=False)
+    pd.DataFrame(columns=["label", "symbol", "log2_fold_change"]).to_csv(tmp_path / "changes.csv", index=False)
+    errors = pd.DataFrame({"label": ["T"], "cells": 60, "hidden_cells": 60, "reason": "alone in its batch"})
+    scores = ["r_hidden", "r_seen", "r_other_labels", "mae_hidden", "mae_seen"]
+    errors.assign(**dict.fromkeys(scores, np.nan)).to_csv(tmp_path / "errors.csv", index=False)
+    files = {"p": {name: str(tmp_path / f"{name}.csv") for name in ("support", "changes", "errors")}}
+    context = expression_context(files, {"model": "m"}, {"p": PAIR}, [])
+    assert "alone in its batch" in render("expression.html.j2", context)
+    # Runs before this column have none.
+    errors.drop(columns="reason").assign(**dict.fromkeys(scores, 0.5)).to_csv(tmp_path / "errors.csv", index=False)
+    assert "MAE hidden" in render("expression.html.j2", expression_context(files, {"model": "m"}, {"p": PAIR}, []))
