@@ -30,6 +30,7 @@ REVISIONS = {
     "train_reference": 1,
     "describe_reference": 1,
     "sample_reference": 1,
+    "list_proteins": 1,
     "index_reference": 1,
     "embed_reference": 1,
     "draw_reference": 1,
