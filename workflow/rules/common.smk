@@ -1110,6 +1110,7 @@ def compared_with_defaults(wildcards):
     if read_json(best)["settings"]:
         held_out = f"<results>/evaluation/{JUDGING_FOLD}/{HELD_OUT}"
         found["defaults"] = "<results>/tuning/{model}/defaults/labels.parquet"
+        found["defaults_trial"] = "<results>/tuning/{model}/defaults/trial.json"
         found["tuned"] = f"{held_out}/models/{{model}}/labels.parquet"
         found["cells"] = f"{held_out}/{CELLS}"
     return found
