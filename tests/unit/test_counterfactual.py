@@ -16,6 +16,7 @@ from refatlas.evaluate.counterfactual import (
     correlation,
     labelled_cells,
     log2_fold_change,
+    read_both,
     require_batches,
     support_table,
 )
@@ -102,6 +103,19 @@ def test_cells_without_label_or_of_other_batches_are_left_out():
     )
     query = pd.DataFrame({"batch": ["q:1"], "label": ["B"]}, index=["v"])
     assert list(labelled_cells(reference, query, ("d:a", "q:1")).index) == ["w", "v"]
+
+
+def test_query_cells_count_if_they_are_assigned_a_label(tmp_path):
+    pd.DataFrame({"batch": ["d:a"], "label": ["A"], "keep": [True]}, index=["d:x"]).rename_axis("cell").to_parquet(
+        tmp_path / "d"
+    )
+    cells = pd.DataFrame({"batch": "q:1", "barcode": list("abcd")}, index=[f"q:{name}" for name in "abcd"])
+    cells.to_parquet(tmp_path / "q")
+    rows = ["d,B,0.9,assigned", "c,B,0.9,novel", "b,B,0.9,low_quality", "a,B,0.9,ambiguous"]
+    (tmp_path / "labels.csv").write_text("\n".join(["cell,label,confidence,status", *rows]))
+    found = labelled_cells(*read_both([tmp_path / "d"], tmp_path / "q", tmp_path / "labels.csv"), ("d:a", "q:1"))
+    assert found["label"].to_dict() == {"d:x": "A", "q:d": "B"}
+    assert read_both([tmp_path / "d"], None, None)[1] is None
 
 
 def test_dense_matrices_are_read_by_anndata(tmp_path):

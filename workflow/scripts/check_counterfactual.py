@@ -15,7 +15,7 @@ def main(smk) -> None:
     from refatlas.evaluate.hidden_effect import checked_labels, drawn_cells, measured_errors
 
     i, p, ends = smk.input, smk.params, (smk.params.pair["from"], smk.params.pair["to"])
-    tables = read_both(by_name(i, "dataset_cells").values(), i.get("query_cells"), i.get("delivered"))
+    tables = read_both(by_name(i, "dataset_cells").values(), i.get("query_cells"), i.get("query_labels"))
     labels = checked_labels(read_csv(i.support), p.checks)
     paths = list(dict.fromkeys([i.counts, i.other_counts]))
     cells = drawn_cells(paths, labelled_cells(*tables, ends), ends, labels, p.seed)
