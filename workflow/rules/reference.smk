@@ -112,7 +112,7 @@ rule list_proteins:
     input:
         counts="<results>/reference/counts.h5ad",
     output:
-        proteins=f"<results>/{KNOWN_PROTEINS}",
+        proteins="<results>/reference/measured_proteins.parquet",
     log:
         "<logs>/list_proteins.log",
     benchmark:
