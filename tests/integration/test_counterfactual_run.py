@@ -83,7 +83,7 @@ def test_a_hidden_label_is_compared_with_its_own_cells(trained):
     )
     labels, ends = checked_labels(support, 1), ("k:control", "k:stimulated")
     assert labels == ["CD4T"]
-    cells = drawn_cells([counts], obs, ends, seed=0)
+    cells = drawn_cells([counts], obs, ends, labels, seed=0)
     errors = measured_errors(cells, ends, labels, settings_of(2), 2, JobContext())
     assert list(errors.columns) == COLUMNS
     assert (errors.loc[0, "cells"], errors.loc[0, "hidden_cells"]) == (278, 356)

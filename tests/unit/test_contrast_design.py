@@ -160,6 +160,7 @@ def test_a_formula_may_transform_and_quote(source):
         (FOUR, {"design": "~ disease +"}, "is no formula"),
         (FOUR, {"design": "~ donor # disease"}, "is no formula|has the columns"),
         ({**FOUR, "reason": "abab"}, {"covariates": ["reason"]}, "'reason' has the name of a column of samples.csv"),
+        ({**FOUR, "share": [1, 2, 3, 4]}, {"sample": "share"}, "'share' has the name of a column of abundance_samples"),
     ],
 )
 def test_designs_that_cannot_be_are_refused(source, columns, settings, message):

@@ -88,6 +88,16 @@ def test_samples_that_did_not_measure_a_feature_take_no_part_in_its_test():
     assert len(found) == N_FEATURES - 1
 
 
+def test_a_sample_with_few_cells_that_measured_a_feature_takes_no_part_in_its_test():
+    values, cells, labels = simulated()
+    own = cells.index[(cells["donor"] == "d0") & (labels == "B")]
+    values.loc[own[9:], "F1"] = np.nan
+    values.loc[own[10:], "F2"] = np.nan
+    found = compared(values, cells, labels).table.set_index("feature")
+    assert found.loc[["F0", "F1", "F2"], "test_samples"].tolist() == [4, 3, 4]
+    assert (found["control_samples"] == 4).all()
+
+
 def test_batches_of_one_group_are_said():
     assert compared(*simulated()).notes == []
     values, cells, labels = simulated()

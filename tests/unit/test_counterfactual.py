@@ -16,6 +16,7 @@ from refatlas.evaluate.counterfactual import (
     correlation,
     labelled_cells,
     log2_fold_change,
+    read_both,
     require_batches,
     support_table,
 )
@@ -102,6 +103,19 @@ def test_cells_without_label_or_of_other_batches_are_left_out():
     )
     query = pd.DataFrame({"batch": ["q:1"], "label": ["B"]}, index=["v"])
     assert list(labelled_cells(reference, query, ("d:a", "q:1")).index) == ["w", "v"]
+
+
+def test_query_cells_count_if_they_are_assigned_a_label(tmp_path):
+    pd.DataFrame({"batch": ["d:a"], "label": ["A"], "keep": [True]}, index=["d:x"]).rename_axis("cell").to_parquet(
+        tmp_path / "d"
+    )
+    cells = pd.DataFrame({"batch": "q:1", "barcode": list("abcd")}, index=[f"q:{name}" for name in "abcd"])
+    cells.to_parquet(tmp_path / "q")
+    rows = ["d,B,0.9,assigned", "c,B,0.9,novel", "b,B,0.9,low_quality", "a,B,0.9,ambiguous"]
+    (tmp_path / "labels.csv").write_text("\n".join(["cell,label,confidence,status", *rows]))
+    found = labelled_cells(*read_both([tmp_path / "d"], tmp_path / "q", tmp_path / "labels.csv"), ("d:a", "q:1"))
+    assert found["label"].to_dict() == {"d:x": "A", "q:d": "B"}
+    assert read_both([tmp_path / "d"], None, None)[1] is None
 
 
 def test_dense_matrices_are_read_by_anndata(tmp_path):
@@ -223,3 +237,19 @@ def test_the_page_says_that_it_is_a_probe(tmp_path):
     assert "&lt;b&gt;T" in page
     assert "<b>T" not in page
     assert "UP1" in page
+
+
+def test_the_page_says_why_a_label_was_not_hidden(tmp_path):
+    pd.DataFrame({"label": ["T"], "cells": 60, "cells_in_target": 60, "mixing": 1.0}).assign(
+        r_halves=0.5, r_thinned=0.5, supported=True, reason=""
+    ).to_csv(tmp_path / "support.csv", index=False)
+    pd.DataFrame(columns=["label", "symbol", "log2_fold_change"]).to_csv(tmp_path / "changes.csv", index=False)
+    errors = pd.DataFrame({"label": ["T"], "cells": 60, "hidden_cells": 60, "reason": "alone in its batch"})
+    scores = ["r_hidden", "r_seen", "r_other_labels", "mae_hidden", "mae_seen"]
+    errors.assign(**dict.fromkeys(scores, np.nan)).to_csv(tmp_path / "errors.csv", index=False)
+    files = {"p": {name: str(tmp_path / f"{name}.csv") for name in ("support", "changes", "errors")}}
+    context = expression_context(files, {"model": "m"}, {"p": PAIR}, [])
+    assert "alone in its batch" in render("expression.html.j2", context)
+    # Runs before this column have none.
+    errors.drop(columns="reason").assign(**dict.fromkeys(scores, 0.5)).to_csv(tmp_path / "errors.csv", index=False)
+    assert "MAE hidden" in render("expression.html.j2", expression_context(files, {"model": "m"}, {"p": PAIR}, []))

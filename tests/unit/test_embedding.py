@@ -78,8 +78,12 @@ def test_embeddings_are_joined_by_the_names_of_cells(counts, tmp_path):
     table[:100].to_parquet(tmp_path / "a.parquet")
     table[100:].to_parquet(tmp_path / "b.parquet")
     part = counts[[250, 3, 120]].copy()
-    attach_embedding(part, [str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")])
+    paths = {name: str(tmp_path / f"{name}.parquet") for name in "ab"}
+    attach_embedding(part, paths)
     np.testing.assert_array_equal(part.obsm["embedding"], counts.obsm["X_made"][[250, 3, 120]])
+    table.iloc[100:, :5].to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="dataset 'b': the embedding has 5 dimensions, and that of dataset 'a' has 8"):
+        attach_embedding(part, paths)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,18 @@ def test_labels_belong_to_the_cells_that_they_were_made_for(tmp_path):
     assert found["label"].to_dict() == {"z": "NK", "c0": "T"}
 
 
+def test_a_label_that_one_file_lacks_has_probability_0_there(tmp_path):
+    shares([[0.1, 0.9], [0.0, 0.0]], ["B", "T"]).to_parquet(tmp_path / "a")
+    shares([[0.2, 0.7, 0.1]], ["B", "HSC", "T"]).set_axis(["z"]).to_parquet(tmp_path / "b")
+    given = read_given([str(tmp_path / "a"), str(tmp_path / "b")], pd.Index(["c0", "z", "c1"]))
+    with pytest.raises(InputError, match=r"1 cells have labels that the reference lacks .*: 'HSC' \(1 cells\)"):
+        votes(given, KNOWN, STRICT, "x")
+    found = votes(given, KNOWN, LENIENT, "x")
+    assert found.table["label"].tolist() == ["T", None, None]
+    assert found.table["confidence"].fillna(-1).tolist() == pytest.approx([0.9, -1, -1])
+    assert found.facts == {"n_cells": 3, "n_votes": 1, "n_missing": 1, "left_out": {}, "unknown": {"HSC": 1}}
+
+
 def test_a_cell_without_a_vote_is_labelled_by_the_other_sources():
     p, none = np.array([[0.7, 0.2, 0.1]]), np.zeros((1, 3))
     calibrator = {"method": "temperature", "temperature": 1.3, "floor": 0.1}

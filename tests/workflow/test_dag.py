@@ -1,5 +1,6 @@
 """Which jobs are planned, and which mistakes stop the workflow before any job; by dry runs on small files."""
 
+import json
 import os
 import re
 import shutil
@@ -7,8 +8,11 @@ import time
 
 import anndata as ad
 import pytest
+import yaml
 
 from conftest import REPO, finish, planned, small_counts, snakemake, write_sheets
+from refatlas.bundle.manifest import settings_to_keep
+from refatlas.config.settings import complete_config
 
 QUERY_RULES = {
     "prepare_query",
@@ -334,6 +338,36 @@ def test_proteins_are_planned_where_a_dataset_names_them_and_needed_by_totalvi(p
     write(project, [{**DATASETS[0], "protein_key": "adt"}, {**DATASETS[1], "protein_key": "-"}], models=models)
     planned_jobs = snakemake(project, "--dry-run", "--quiet", "host").stdout
     assert "results/reference/sample.h5ad" in planned_jobs.split("rule prepare_query:")[1].split("output:")[0]
+    described = planned_jobs.split("rule describe_query:")[1].split("output:")[0]
+    assert "results/reference/measured_proteins.parquet" in described
+
+
+def test_proteins_of_queries_follow_a_bundle_with_or_without_what_its_batches_measured(
+    project, tmp_path_factory, monkeypatch
+):
+    datasets = [{**DATASETS[0], "protein_key": "adt"}, {**DATASETS[1], "protein_key": "-"}]
+    write(project, datasets, models={"cite": {"type": "totalvi"}}, deliver={"model": "cite"})
+    run = snakemake(project, "--dry-run", "--quiet", "host", "--", "bundle")
+    (files,) = re.findall(r"rule write_bundle:\n    input: (.*)\n", run.stdout + run.stderr)
+    names = [name.removeprefix("results/") for name in files.split(", ")]
+    assert "reference/measured_proteins.parquet" in names
+    monkeypatch.chdir(project)
+    kept = settings_to_keep(complete_config(yaml.safe_load((project / "config.yaml").read_text())))
+    manifest = {"format": 1, "refatlas": "0.9.0", "name": "small", "version": "1", "title": None, "settings": kept}
+    manifest |= {"counts": "sample", "labels": {"labelled": True, "relabelled": False, "levels": 1, "terms": False}}
+    manifest["datasets"] = {name: {"label_keys": ["cell_type"], "protein_key": "adt"} for name in "ab"}
+    other = tmp_path_factory.mktemp("from_bundle")
+    (other / "bundle").mkdir()
+    small_counts(seed=2).write_h5ad(other / "q.h5ad")
+    (other / "queries.tsv").write_text("query\tpath\nq\tq.h5ad\n")
+    (other / "config.yaml").write_text(yaml.safe_dump({"atlas": "bundle", "queries": "queries.tsv"}))
+    target = "results/queries/q/models/cite/tables"
+    for kept_names in (names, [name for name in names if "measured_proteins" not in name]):
+        files = {name: {} for name in kept_names}
+        (other / "bundle/bundle.json").write_text(json.dumps(manifest | {"files": files}))
+        run = snakemake(other, "--dry-run", "--quiet", "host", "--", target)
+        described = run.stdout.split("rule describe_query:")[1].split("output:")[0]
+        assert ("measured_proteins" in described) == (kept_names is names)
 
 
 def test_a_dataset_replaced_by_an_older_file_is_scanned_again(project):

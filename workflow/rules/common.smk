@@ -327,6 +327,11 @@ CRITICIZED = CRITICISM.pop("models", [])
 # The model that scvi-hub can load, if there is any.
 HUB_MODEL = None if ATLAS else hub_model(CONFIG)
 WITH_PROTEINS = [name for name, row in DATASETS.items() if row["protein_key"]]
+# What the reference measured, where a model reads proteins. Bundles before 0.9.1 lack it.
+KNOWN_PROTEINS = "reference/measured_proteins.parquet"
+PROTEINS_KNOWN = bool(models_with_proteins(CONFIG)) and (
+    not ATLAS or KNOWN_PROTEINS in ATLAS["files"]
+)
 
 
 def one_of(names):
@@ -457,6 +462,14 @@ def matched_with(wildcards):
     split = reference_of(wildcards.query)
     grown = ATLAS and ATLAS.get("grown")
     return f"<results>/reference/{MATCHED_COUNTS}" if grown else read_by_queries(split)
+
+
+def known_proteins(wildcards):
+    """Which proteins the reference measured, for a {model} that reads proteins; nothing where that is not known."""
+    needed = MODEL_TYPES[MODELS[wildcards.model]["type"]].needs_proteins
+    return (
+        {"proteins": f"<results>/{KNOWN_PROTEINS}"} if PROTEINS_KNOWN and needed else {}
+    )
 
 
 def if_labelled(**paths):
@@ -1097,6 +1110,7 @@ def compared_with_defaults(wildcards):
     if read_json(best)["settings"]:
         held_out = f"<results>/evaluation/{JUDGING_FOLD}/{HELD_OUT}"
         found["defaults"] = "<results>/tuning/{model}/defaults/labels.parquet"
+        found["defaults_trial"] = "<results>/tuning/{model}/defaults/trial.json"
         found["tuned"] = f"{held_out}/models/{{model}}/labels.parquet"
         found["cells"] = f"{held_out}/{CELLS}"
     return found
@@ -1283,6 +1297,7 @@ def bundled_files():
     found += [f"reference/{name}" for name in dict.fromkeys(samples)]
     found += ["report/reference.html", "evaluation/integration.csv"]
     found += ["reference/ontology.csv"] if HAS_TERMS else []
+    found += [KNOWN_PROTEINS] if PROTEINS_KNOWN else []
     found += [model.format(m, name) for m in MODELS for name in of_model]
     found += [
         model.format(m, name) for m in CONFIG["tree"]["models"] for name in TREE_FILES

@@ -111,6 +111,7 @@ rule run_mapqc:
 
 rule describe_query:
     input:
+        unpack(known_proteins),
         model="<results>/queries/{name}/models/{model}/model.pt",
         counts="<results>/queries/{name}/counts.h5ad",
         reference=read_by_queries("reference"),

@@ -22,7 +22,7 @@ def labels_of_pair(wildcards):
     folder = f"<results>/queries/{query}"
     return {
         "query_cells": f"{folder}/cells.parquet",
-        "delivered": f"{folder}/delivered.parquet",
+        "query_labels": f"{folder}/labels.csv",
     }
 
 

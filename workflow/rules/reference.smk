@@ -107,6 +107,29 @@ use rule sample_reference as sample_labelled_reference with:
         shared(None)
 
 
+# Queries read a sample, in which other batches are the largest.
+rule list_proteins:
+    input:
+        counts="<results>/reference/counts.h5ad",
+    output:
+        proteins="<results>/reference/measured_proteins.parquet",
+    log:
+        "<logs>/list_proteins.log",
+    benchmark:
+        "<benchmarks>/list_proteins.tsv"
+    group:
+        shared("prepare_reference")
+    conda:
+        "../../envs/refatlas.yaml"
+    resources:
+        mem_mb=scaled_mem_mb(base=1500, per_input_mb=2),
+        runtime=minutes(30),
+    params:
+        revision=revision("list_proteins"),
+    script:
+        "../scripts/list_proteins.py"
+
+
 # Held-out cells are compared with what queries are compared with.
 if SIMULATED:
 

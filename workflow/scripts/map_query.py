@@ -34,7 +34,7 @@ def main(smk) -> None:
     reference_counts = read_counts(smk.input.reference, MODEL_TYPES[kind].from_disk)
     counts = read_counts(smk.input.query)
     if MODEL_TYPES[kind].made_elsewhere:
-        attach_embedding(counts, list(by_name(smk.input, "embedding").values()))
+        attach_embedding(counts, by_name(smk.input, "embedding"))
     require_same_genes(reference_counts, counts)
     reference = load_model(kind, smk.input.model, reference_counts)
     started = time.monotonic()

@@ -3,7 +3,7 @@
 A statistical probe of what the model has learned, and no causal claim.
 
 in:  check.json; model.pt of the reference or of a query, and its counts; the counts of the decoded cells;
-     cells.parquet of the datasets, and a query's cells.parquet and delivered.parquet; latent.parquet of both
+     cells.parquet of the datasets, and a query's cells.parquet and labels.csv; latent.parquet of both
 out: expression.h5ad (X: as of the other batch; layer normalized: as of their own), support.csv, changes.csv
 """
 
@@ -20,7 +20,7 @@ def main(smk) -> None:
     i, p, pair = smk.input, smk.params, smk.params.pair
     ends = (pair["from"], pair["to"])
     cells = labelled_cells(
-        *read_both(by_name(i, "dataset_cells").values(), i.get("query_cells"), i.get("delivered")), ends
+        *read_both(by_name(i, "dataset_cells").values(), i.get("query_cells"), i.get("query_labels")), ends
     )
     latent, found = latent_rows([i.latent, *([i.query_latent] if i.get("query_latent") else [])], cells.index)
     support = support_table(latent, cells.loc[found], ends, p.seed, smk.threads)

@@ -1,7 +1,6 @@
 """Reads an embedding of cells that was made elsewhere, ahead of all training.
 
-in:  a dataset's or query's files, and its cells.parquet; of a query, or of a dataset after the first, the embeddings
-     that it must fit
+in:  a dataset's or query's files, and its cells.parquet; of a query, the embeddings of the datasets, which it must fit
 out: embeddings/MODEL.parquet: cells × dimensions
 """
 

@@ -19,7 +19,7 @@ from refatlas.resources import stays_on_disk
 def main(smk) -> None:
     i, p, out, name = smk.input, smk.params, smk.output, smk.wildcards.model
     number, kind = int(smk.wildcards.get("trial", 0)), p.settings["type"]
-    chosen, first = settings_of_trial(number, p.space, p.sampler, p.seed)
+    chosen, first = settings_of_trial(number, p.settings, p.space, p.sampler, p.seed)
     job = TrialJob(p.settings, p.seed, smk.threads, Path(out.trial).parent, list(i), smk.resources.checkpoint_seconds)
     if first is not None:
         found = repeated_trial(p.settings, chosen, first)

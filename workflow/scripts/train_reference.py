@@ -29,7 +29,7 @@ def main(smk) -> None:
     allowed = "never" if gpus > 1 else smk.params.from_disk
     counts = read_counts(files.counts, stays_on_disk(name, kind, files.counts, allowed, smk.resources.mem_mb // gpus))
     if MODEL_TYPES[kind].made_elsewhere:
-        attach_embedding(counts, list(by_name(files, "embedding").values()))
+        attach_embedding(counts, by_name(files, "embedding"))
     # Other cells are held out where counts are read from disk.
     identity = {**settings, "from_disk": on_disk(counts.X)}
     checkpoints = open_checkpoints(out.model, identity, seed, files, smk.resources.checkpoint_seconds)

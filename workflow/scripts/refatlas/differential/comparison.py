@@ -6,8 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from refatlas.differential.deseq import ALPHA, MIN_COUNTS, compare_samples, worker_processes
-from refatlas.differential.design import MIN_SAMPLES, Design, fit_design
+from refatlas.differential.deseq import (
+    ALPHA,
+    MIN_COUNTS,
+    compare_samples,
+    size_factor_facts,
+    worker_processes,
+)
+from refatlas.differential.design import MIN_SAMPLES, Design, confounding, fit_design
 from refatlas.differential.gene_sets import COLUMNS, enriched_sets, residual_effects
 from refatlas.differential.participants import groups_of
 from refatlas.differential.pseudobulk import CountedFile, Pseudobulk, sum_counts
@@ -16,6 +22,7 @@ from refatlas.io.labels_csv import read_labels
 
 ASSIGNED = "assigned"
 TOO_FEW_CELLS = "fewer cells than min_cells"
+NO_GENE = f"no gene that all its samples measured has {MIN_COUNTS} counts"
 GENE_COLUMNS = ["label", "gene", "symbol", "base_mean", "log2_fold_change", "standard_error", "statistic"]
 GENE_COLUMNS += ["p_value", "fdr"]
 
@@ -26,7 +33,9 @@ class Comparison(NamedTuple):
     Attributes:
         genes: one row for each label and tested gene.
         samples: one row for each label, sample and group.
-        labels: one row a label: left_out (why; "" if it was tested), numbers of samples, cells and genes.
+        labels: one row a label: left_out (why; "" if it was tested), numbers of samples, cells and genes,
+            size_factors and size_factor_genes (how samples were scaled, by how many genes), and confounded (a sentence
+            on files and batches that have one group alone among its samples; "" without any).
         enrichment: one row for each label and gene set; empty without gene sets.
     """
 
@@ -100,9 +109,10 @@ def label_samples(
         )
     found = found[found["label"].isin(contrast["labels"] or present)]
     sizes = found.groupby(["label", *keys], sort=True).size().rename("n_cells").reset_index()
-    order = samples[keys].assign(order=np.arange(len(samples)))
-    table = sizes.merge(samples.drop(columns="n_cells"), on=keys).merge(order, on=keys)
-    table = table.sort_values(["label", "order"]).drop(columns="order").reset_index(drop=True)
+    table = sizes.merge(samples.drop(columns="n_cells"), on=keys)
+    # Not in a column of its own, whose name the user's columns may have.
+    places = pd.MultiIndex.from_frame(samples[keys]).get_indexer(pd.MultiIndex.from_frame(table[keys]))
+    table = table.iloc[np.argsort(places, kind="stable")].sort_values("label", kind="stable").reset_index(drop=True)
     enough = table["n_cells"] >= contrast["min_cells"]
     table = table.assign(used=enough, reason=np.where(enough, "", TOO_FEW_CELLS))
     numbers = pd.Series(np.arange(len(table)), index=pd.MultiIndex.from_frame(table[["label", *keys]]))
@@ -131,16 +141,19 @@ def compare_labels(
     """
     designs = {label: _design_of(part, contrast) for label, part in samples.groupby("label", sort=True)}
     tested = {label: design for label, design in designs.items() if isinstance(design, Design)}
-    if not tested:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in list(designs.items())[:6])
-        raise InputError(f"no label can be compared: {reasons}; lower min_cells, or add samples")
+    _require_tested(designs)
     bulk = sum_counts(files, len(samples))
     samples = samples.assign(total_counts=bulk.counts.sum(axis=1), size_factor=np.nan)
-    genes, enrichment = [], []
+    genes, enrichment, sizes = [], [], {}
     with worker_processes(n_threads):
         for label, design in tested.items():
             own = samples.index[(samples["label"] == label) & samples["used"]].to_numpy()
-            found, counts, factors = _tested_genes(bulk, own, design, n_threads)
+            names, counts = _tested_counts(bulk, own)
+            if not len(names):
+                designs[label] = NO_GENE
+                continue
+            found, factors = compare_samples(counts, design, n_threads)
+            found, sizes[label] = found.assign(**names), size_factor_facts(counts)
             samples.loc[own, "size_factor"] = factors
             genes.append(found.assign(label=label))
             n_differ = int((found["fdr"] < ALPHA).sum())
@@ -148,11 +161,18 @@ def compare_labels(
             if sets is not None:
                 residuals = residual_effects(counts, factors, design.matrix.to_numpy())
                 enrichment.append(enriched_sets(found, sets, residuals).assign(label=label))
+    _require_tested(designs)
     table = pd.concat(genes, ignore_index=True)[GENE_COLUMNS]
     found_sets = pd.DataFrame(columns=["label", *COLUMNS])
     if tables := [part for part in enrichment if len(part)]:
         found_sets = pd.concat(tables, ignore_index=True)[["label", *COLUMNS]]
-    return Comparison(table, samples, _summaries(samples, designs, table, contrast), found_sets)
+    return Comparison(table, samples, _summaries(samples, designs, sizes, table, contrast), found_sets)
+
+
+def _require_tested(designs: Mapping[str, Design | str]) -> None:
+    if not any(isinstance(design, Design) for design in designs.values()):
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in list(designs.items())[:6])
+        raise InputError(f"no label can be compared: {reasons}; lower min_cells, or add samples")
 
 
 def _design_of(samples: pd.DataFrame, contrast: Mapping[str, Any]) -> Design | str:
@@ -168,35 +188,39 @@ def _design_of(samples: pd.DataFrame, contrast: Mapping[str, Any]) -> Design | s
         return str(error)
 
 
-def _tested_genes(
-    bulk: Pseudobulk, own: np.ndarray, design: Design, n_threads: int
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return the table of a label's genes, their counts, and the size factors of its samples.
+def _tested_counts(bulk: Pseudobulk, own: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return gene and symbol of a label's genes, and their counts in its samples, shape (n_samples, n_genes).
 
     Genes are those that all its samples measured, with enough counts.
     """
     tested = bulk.measured[own].all(axis=0) & (bulk.counts[own].sum(axis=0) >= MIN_COUNTS)
-    counts = bulk.counts[np.ix_(own, tested)]
-    found, factors = compare_samples(counts, design, n_threads)
-    names = bulk.genes[tested]
-    symbols = names["symbol"].fillna(names.index.to_series()).to_numpy()
-    return found.assign(gene=names.index, symbol=symbols), counts, factors
+    genes = bulk.genes[tested]
+    symbols = genes["symbol"].fillna(genes.index.to_series()).to_numpy()
+    return pd.DataFrame({"gene": genes.index, "symbol": symbols}), bulk.counts[np.ix_(own, tested)]
 
 
 def _summaries(
-    samples: pd.DataFrame, designs: Mapping[str, Design | str], genes: pd.DataFrame, contrast: Mapping[str, Any]
+    samples: pd.DataFrame,
+    designs: Mapping[str, Design | str],
+    sizes: Mapping[str, Mapping[str, Any]],
+    genes: pd.DataFrame,
+    contrast: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """Return one row a label."""
+    """Return one row a label.
+
+    Args:
+        sizes: of `size_factor_facts`, by tested label.
+    """
     rows = []
     for label, design in designs.items():
-        used = samples[(samples["label"] == label) & samples["used"]]
+        tested, used = isinstance(design, Design), samples[(samples["label"] == label) & samples["used"]]
         of_groups = [used[used[contrast["condition"]] == group] for group in groups_of(contrast)]
         own = genes[genes["label"] == label]
         differ = own["fdr"] < ALPHA
         rows.append(
             {
                 "label": label,
-                "left_out": "" if isinstance(design, Design) else design,
+                "left_out": "" if tested else design,
                 "test_samples": len(of_groups[0]),
                 "control_samples": len(of_groups[1]),
                 "test_cells": int(of_groups[0]["n_cells"].sum()),
@@ -205,6 +229,8 @@ def _summaries(
                 "filtered_genes": int(own["fdr"].isna().sum()),
                 "higher_in_test": int((differ & (own["log2_fold_change"] > 0)).sum()),
                 "lower_in_test": int((differ & (own["log2_fold_change"] < 0)).sum()),
+                **sizes.get(label, {"size_factors": "", "size_factor_genes": 0}),
+                "confounded": "; ".join(confounding(used, contrast)) if tested else "",
             }
         )
     return pd.DataFrame(rows)

@@ -18,6 +18,8 @@ from refatlas.io.cell_tables import SEPARATOR
 MIN_SAMPLES = 2
 # Columns of samples.csv beside those of the design.
 RESERVED = ("label", "n_cells", "total_counts", "size_factor", "used", "reason", "files", "batches", "place")
+# Of abundance_samples.csv, which has no column of the design but the sample and the condition.
+OF_ABUNDANCE = ("share",)
 
 
 class Design(NamedTuple):
@@ -84,8 +86,12 @@ def pseudobulk_samples(cells: pd.DataFrame, contrast: Mapping[str, Any], columns
     """
     sample, condition = contrast["sample"], contrast["condition"]
     others = [column for column in columns if column not in (sample, condition)]
-    if taken := [column for column in (sample, condition, *others) if column in RESERVED]:
-        raise InputError(f"column {taken[0]!r} has the name of a column of samples.csv; rename it in the file")
+    for file, names, reserved in (
+        ("samples.csv", (sample, condition, *others), RESERVED),
+        ("abundance_samples.csv", (sample, condition), OF_ABUNDANCE),
+    ):
+        if taken := [column for column in names if column in reserved]:
+            raise InputError(f"column {taken[0]!r} has the name of a column of {file}; rename it in the file")
     groups = cells.astype(str).groupby([sample, condition], sort=True)
     found = groups.size().rename("n_cells").to_frame()
     for column, name in ((FILE, "files"), ("batch", "batches")):

@@ -57,7 +57,8 @@ def compare_features(
 ) -> Features:
     """Return which features differ between the groups within each label.
 
-    A sample in which a feature was not measured is left out for that feature. The FDR is over the features of a label.
+    A sample in which a feature was measured in fewer than min_cells cells is left out for that feature. The FDR is
+    over the features of a label.
 
     Args:
         values: cells × features, on the scale whose means are compared.
@@ -72,7 +73,7 @@ def compare_features(
     table, numbers = label_samples(cells, labels, samples, contrast)
     if len(missing := numbers.index.difference(values.index)):
         raise InputError(f"the model has no values of {len(missing):,} cells ({listed(missing, 3)}); run it again")
-    means = values.loc[numbers.index].groupby(numbers.to_numpy()).mean().reindex(table.index)
+    means = _means(values.loc[numbers.index], numbers, contrast["min_cells"]).reindex(table.index)
     found, rows = [], []
     for label, part in table.groupby("label", sort=True):
         own = part[part["used"]]
@@ -88,6 +89,16 @@ def compare_features(
         raise InputError(f"no label has {MIN_SAMPLES} samples of {contrast['min_cells']} cells in each group")
     tested = pd.concat(found, ignore_index=True)[COLUMNS].astype(dict.fromkeys(NUMBERS, float))
     return Features(tested, table, summary, _notes(cells, contrast))
+
+
+def _means(values: pd.DataFrame, numbers: pd.Series, min_cells: int) -> pd.DataFrame:
+    """Return the mean of each sample's cells with a value, samples × features; missing for fewer than min_cells.
+
+    Args:
+        values: cells × features, missing where not measured. numbers: of the sample of each cell.
+    """
+    of_samples = values.groupby(numbers.to_numpy())
+    return of_samples.mean().where(of_samples.count() >= min_cells)
 
 
 def _tests_of(means: pd.DataFrame, samples: pd.DataFrame, contrast: Mapping[str, Any]) -> Iterator[pd.DataFrame]:

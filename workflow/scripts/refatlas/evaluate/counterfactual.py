@@ -12,6 +12,7 @@ import pandas as pd
 
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.cell_tables import read_cells
+from refatlas.io.labels_csv import read_labels
 from refatlas.neighbors.exact_index import nearest_neighbors
 
 PROBE = "statistical probe of what the model has learned; no causal claim"
@@ -23,6 +24,8 @@ N_NEIGHBORS, MAX_CELLS = 30, 2000
 PSEUDOCOUNT = 1.0
 # Share of the counts that is kept for one measure of stability.
 KEPT = 0.9
+# The status of query cells that count.
+ASSIGNED = "assigned"
 VARIANTS = ("all", "half 1", "half 2", "thinned")
 
 
@@ -196,7 +199,8 @@ def labelled_cells(reference: pd.DataFrame, query: pd.DataFrame | None, ends: tu
 
     Args:
         reference: cells of the datasets, with batch, label and keep.
-        query: those of a query, with batch and the delivered label; None without one.
+        query: those of a query, with batch and the delivered label, missing for those that are not assigned one; None
+            without a query.
     """
     parts = [reference.loc[reference["keep"].astype(bool), ["batch", "label"]]]
     parts += [] if query is None else [query[["batch", "label"]]]
@@ -215,17 +219,21 @@ def latent_rows(paths: list[str], cells: pd.Index) -> tuple[np.ndarray, pd.Index
     return found.to_numpy(dtype=np.float32), found.index
 
 
-def read_both(datasets: Iterable[str], query_cells: str | None, delivered: str | None) -> Any:
+def read_both(datasets: Iterable[str], query_cells: str | None, labels: str | None) -> Any:
     """Return cells of the datasets, and those of a query with their delivered labels, as `labelled_cells` takes them.
 
+    Of a query, novel, ambiguous and low-quality cells have none: cells of a new type would support its nearest label.
+
     Args:
-        datasets: paths of cells.parquet. query_cells, delivered: paths of a query's tables; None without one.
+        datasets: paths of cells.parquet. query_cells, labels: paths of a query's cells.parquet and labels.csv; None
+            without one.
     """
     reference = read_cells(list(datasets), ["batch", "label", "keep"])
-    if query_cells is None or delivered is None:
+    if query_cells is None or labels is None:
         return reference, None
-    query = pd.read_parquet(query_cells, columns=["batch"])
-    return reference, query.join(pd.read_parquet(delivered, columns=["label"]))
+    query = pd.read_parquet(query_cells, columns=["batch", "barcode"])
+    table = read_labels(labels).loc[query["barcode"]].set_axis(query.index)
+    return reference, query[["batch"]].assign(label=table["label"].where(table["status"] == ASSIGNED))
 
 
 def require_batches(pairs: dict[str, dict[str, Any]], batches: pd.Series) -> None:

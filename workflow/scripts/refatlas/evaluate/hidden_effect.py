@@ -18,7 +18,7 @@ from refatlas.models.typed_counts import cell_column
 
 # Cells of a label that both batches must have; most cells of both batches that are trained on.
 MIN_CELLS, MAX_CELLS = 50, 10_000
-COLUMNS = ["label", "cells", "hidden_cells", "r_hidden", "r_seen", "r_other_labels", "mae_hidden", "mae_seen"]
+COLUMNS = ["label", "cells", "hidden_cells", "r_hidden", "r_seen", "r_other_labels", "mae_hidden", "mae_seen", "reason"]
 
 
 def checked_labels(support: pd.DataFrame, most: int) -> list[str]:
@@ -31,11 +31,14 @@ def checked_labels(support: pd.DataFrame, most: int) -> list[str]:
     return list(fewest[fewest >= MIN_CELLS].sort_values(ascending=False, kind="stable").index[:most])
 
 
-def drawn_cells(paths: list[str], labelled: pd.DataFrame, ends: tuple[str, str], seed: int) -> ad.AnnData:
-    """Return counts of labelled cells of two batches in memory, of each at most MAX_CELLS / 2, drawn evenly.
+def drawn_cells(
+    paths: list[str], labelled: pd.DataFrame, ends: tuple[str, str], labels: list[str], seed: int
+) -> ad.AnnData:
+    """Return counts of labelled cells of two batches in memory: of each MAX_CELLS / 2, and MIN_CELLS of some labels.
 
     Args:
-        paths: of counts with one list of genes. labelled: batch and label, indexed by cell. seed: of the draw.
+        paths: of counts with one list of genes. labelled: batch and label, indexed by cell.
+        labels: those that are hidden, of which a draw from a large batch may have too few. seed: of the draw.
     """
     random, parts = np.random.default_rng(seed), []
     for end in ends:
@@ -44,8 +47,10 @@ def drawn_cells(paths: list[str], labelled: pd.DataFrame, ends: tuple[str, str],
             cells = CellBlocks(path)
             rows = np.flatnonzero(cells.obs.index.isin(names))
             if len(rows):
-                part = plain(cells.take(np.sort(random.permutation(rows)[: MAX_CELLS // 2])))
-                parts.append(part)
+                shuffled = random.permutation(rows)
+                own = labelled["label"].reindex(cells.obs.index[shuffled]).to_numpy()
+                wanted = [shuffled[own == label][:MIN_CELLS] for label in labels]
+                parts.append(plain(cells.take(np.unique(np.concatenate([shuffled[: MAX_CELLS // 2], *wanted])))))
                 break
     both = ad.concat(parts, merge="same")
     both.obs["label"] = labelled["label"].reindex(both.obs_names)
@@ -67,23 +72,48 @@ def measured_errors(
         r_hidden, r_seen: Pearson's r over genes of the predicted with the measured log2 fold change, by a model that
             has not seen the label in the other batch, and by one that has. mae: mean absolute errors, likewise.
         r_other_labels: r of the mean change of the other labels, a prediction without a model.
+        reason: why a label could not be hidden; nothing where it was.
     """
-    if not labels:
-        return pd.DataFrame(columns=COLUMNS)
-    measured = {label: measured_change(cells, ends, label) for label in cell_column(cells, "label").dropna().unique()}
-    seen = predicted_changes(cells, cells, ends, labels, settings, n_samples, job)
-    rows = []
-    for label in labels:
-        of_label, other = (cells.obs["label"] == label).to_numpy(), (cells.obs["batch"] == ends[1]).to_numpy()
-        hidden = predicted_changes(cells[~(of_label & other)].copy(), cells, ends, [label], settings, n_samples, job)
-        true, by = measured[label], {"hidden": hidden[label], "seen": seen[label]}
-        rest = [change for name, change in measured.items() if name != label and change is not None]
-        row = {"label": label, "cells": int((of_label & ~other).sum()), "hidden_cells": int((of_label & other).sum())}
-        row |= {f"r_{name}": correlation(true, change) for name, change in by.items()}
-        row["r_other_labels"] = correlation(true, np.mean(rest, axis=0)) if rest else float("nan")
-        row |= {f"mae_{name}": float(np.abs(true - change).mean()) for name, change in by.items()}
-        rows.append(row)
+    rows = [hidden_row(cells, ends, label) for label in labels]
+    sound = [row["label"] for row in rows if not row["reason"]]
+    if sound:
+        known = cell_column(cells, "label").dropna().unique()
+        measured = {label: measured_change(cells, ends, label) for label in known}
+        seen = predicted_changes(cells, cells, ends, sound, settings, n_samples, job)
+    for row in rows:
+        if row["label"] in sound:
+            trained = cells[~hidden_cells(cells, ends, row["label"])].copy()
+            hidden = predicted_changes(trained, cells, ends, [row["label"]], settings, n_samples, job)
+            row |= errors_of(row["label"], measured, {"hidden": hidden[row["label"]], "seen": seen[row["label"]]})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def hidden_cells(cells: ad.AnnData, ends: tuple[str, str], label: str) -> np.ndarray:
+    """Return which cells are hidden with a label: its own in the other batch."""
+    found: np.ndarray = ((cells.obs["label"] == label) & (cells.obs["batch"] == ends[1])).to_numpy()
+    return found
+
+
+def hidden_row(cells: ad.AnnData, ends: tuple[str, str], label: str) -> dict[str, Any]:
+    """Return the label, its numbers of cells in both batches, and why it cannot be hidden; "" if it can."""
+    of_label = cells.obs["label"] == label
+    n_from, n_hidden = (int((of_label & (cells.obs["batch"] == end)).sum()) for end in ends)
+    reason = ""
+    if min(n_from, n_hidden) < MIN_CELLS:
+        reason = f"{min(n_from, n_hidden)} cells in one of the batches, {MIN_CELLS} are needed"
+    elif n_hidden == (cells.obs["batch"] == ends[1]).sum():
+        # A model cannot decode cells as of a batch that it was not trained on.
+        reason = "all labelled cells of the target batch have this label: without them, no model knows the batch"
+    return {"label": label, "cells": n_from, "hidden_cells": n_hidden, "reason": reason}
+
+
+def errors_of(label: str, measured: dict[str, Any], predicted: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the columns of a label's errors, by the measured changes of all labels and those predicted of it."""
+    true = measured[label]
+    rest = [change for name, change in measured.items() if name != label and change is not None]
+    found = {f"r_{name}": correlation(true, change) for name, change in predicted.items()}
+    found["r_other_labels"] = correlation(true, np.mean(rest, axis=0)) if rest else float("nan")
+    return found | {f"mae_{name}": float(np.abs(true - change).mean()) for name, change in predicted.items()}
 
 
 def measured_change(cells: ad.AnnData, ends: tuple[str, str], label: str) -> Any:

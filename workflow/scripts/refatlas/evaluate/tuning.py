@@ -177,10 +177,10 @@ def weighted_calibration_error(correct: np.ndarray, confidence: np.ndarray, weig
 def choose(trials: Sequence[Trial], names: Sequence[str], seed: int) -> tuple[int, pd.DataFrame]:
     """Return the number of the chosen trial, and one row for each trial.
 
-    Of the trials whose macro-F1 is within one standard error of the highest, that with the lowest ECE; the earlier one
-    of equals. The standard error is that of the difference from the highest, over paired resamples of cells within
-    batches. It replaces the settings of the configuration only if the interval of its gain in macro-F1 over them is
-    above 0. If trial 0 failed, there is nothing to keep.
+    Of the trials whose macro-F1 is within one standard error of the highest, and whose interval of the gain in macro-F1
+    over the settings of the configuration is above 0, that with the lowest ECE; the earlier one of equals. Without any,
+    these settings are kept. The standard error is that of the difference from the highest, over paired resamples of
+    cells within batches. If trial 0 failed, there is nothing to gain over, and nothing to keep.
 
     Args:
         trials: all, in order.
@@ -201,7 +201,7 @@ def choose(trials: Sequence[Trial], names: Sequence[str], seed: int) -> tuple[in
     top = int(np.argmax([score["macro_f1"] for score in scores]))
     errors = (drawn - drawn[top]).std(axis=1, ddof=1)
     tied = [i for i, s in enumerate(scores) if scores[top]["macro_f1"] - s["macro_f1"] <= errors[i]]
-    winner = min(tied, key=lambda i: (scores[i]["ece"], i))
+    candidates = tied
     rows = pd.DataFrame([_row(trial, names) for trial in trials]).set_index("trial")
     numbers = [trial.number for trial in done]
     rows.loc[numbers, "standard_error"] = errors
@@ -210,7 +210,9 @@ def choose(trials: Sequence[Trial], names: Sequence[str], seed: int) -> tuple[in
         low, high = np.quantile(drawn - drawn[0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
         rows.loc[numbers, ["gain_low", "gain_high"]] = np.column_stack([low, high])
         rows.loc[numbers, "gain"] = [score["macro_f1"] - scores[0]["macro_f1"] for score in scores]
-        winner = winner if low[winner] > 0 else 0
+        # A better calibrated trial whose gain is not proven must not stand in the way of one whose gain is.
+        candidates = [i for i in tied if low[i] > 0] or [0]
+    winner = min(candidates, key=lambda i: (scores[i]["ece"], i))
     rows["chosen"] = rows.index == numbers[winner]
     return numbers[winner], rows.reset_index()
 
@@ -272,6 +274,7 @@ def gain_facts(
     judged_on: dict[str, Any],
     tables: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None,
     seed: int,
+    failed: str = "",
 ) -> dict[str, Any]:
     """Return the content of gain.json.
 
@@ -279,8 +282,9 @@ def gain_facts(
         best: best.json.
         tuned_on, judged_on: fold.json of the split of tuning, and of the fold whose batches took no part.
         tables: scored cells by the settings of the configuration; labels.parquet by the chosen ones; the held-out
-            cells with their known labels. None if the settings of the configuration were kept.
+            cells with their known labels. None if the settings of the configuration were kept, or failed.
         seed: of the resamples.
+        failed: why a training with the settings of the configuration failed on these batches; "" if it did not.
     """
     facts = {
         "trial": best["trial"],
@@ -290,6 +294,9 @@ def gain_facts(
         "simulated": judged_on["simulated"],
         "covers": "cells drawn again within these batches; not other batches, nor other random numbers of a training",
     }
+    if failed:
+        verdict = f"training with the settings of the configuration failed, so that nothing can be compared: {failed}"
+        return {**facts, "scores": None, "verdict": verdict}
     if tables is None:
         return {**facts, "scores": None, "verdict": "the settings of the configuration are kept: nothing is gained"}
     defaults, labels, cells = tables

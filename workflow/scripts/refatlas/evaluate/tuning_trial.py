@@ -52,12 +52,19 @@ class Trained:
     training: Training
 
 
-def settings_of_trial(number: int, space: Space, sampler: str, seed: int) -> tuple[dict[str, Any], int | None]:
-    """Return what a trial changes, and the earlier trial that changes the same, if there is one."""
+def settings_of_trial(
+    number: int, settings: Settings, space: Space, sampler: str, seed: int
+) -> tuple[dict[str, Any], int | None]:
+    """Return what a trial changes, and the earlier trial that has the same settings, if there is one.
+
+    Args:
+        settings: of the model in the configuration, which are those of trial 0.
+    """
     if number == 0:
         return {}, None
-    *earlier, chosen = settings_of_trials(space, sampler, number + 1, seed)
-    return chosen, earlier.index(chosen) if chosen in earlier else None
+    drawn = settings_of_trials(space, sampler, number + 1, seed)
+    *earlier, own = (with_chosen(settings, chosen) for chosen in drawn)
+    return drawn[-1], earlier.index(own) if own in earlier else None
 
 
 def run_trial(

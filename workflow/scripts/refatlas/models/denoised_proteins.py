@@ -3,7 +3,7 @@
 Proteins that were not measured are imputed.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,22 @@ from anndata import AnnData
 BLOCK = 4096
 MAX_BATCHES = 10
 CELL_COUNTS = 1e4
+# What `protein_facts` says of a protein that a model knows nothing of.
+UNKNOWN = "none: no batch of the reference measured it"
+# Where a sample of a reference has what the whole reference measured.
+OF_REFERENCE = "measured_proteins"
+
+
+class KnownProteins(NamedTuple):
+    """What a reference measured.
+
+    Attributes:
+        measured: batches × proteins, boolean.
+        sizes: number of cells of each batch.
+    """
+
+    measured: pd.DataFrame
+    sizes: pd.Series
 
 
 def denoised_tables(
@@ -22,12 +38,13 @@ def denoised_tables(
     """Return denoised proteins of cells, and RNA if requested.
 
     Values are means over draws from the posterior, and over the reference's largest batches that
-    measured the protein, as if the cells were of these batches.
+    measured the protein, as if the cells were of these batches. So cells of the reference and of
+    queries are on one scale. A protein that no batch of the reference measured has no values.
 
     Args:
         model: TOTALVI of scvi-tools.
         counts: of the cells, with proteins in obsm.
-        reference: counts of the reference, likewise.
+        reference: counts of the reference, likewise, or a sample of them: see `attach_known`.
         outputs: the settings of that name.
 
     Returns:
@@ -35,21 +52,28 @@ def denoised_tables(
         protein_facts: see `protein_facts`.
         rna: cells × genes, denoised, for 10,000 counts per cell; only if requested.
     """
-    measured = measured_proteins(reference)
+    known = known_proteins(reference)
     parts = [
         _denoised_proteins(model, counts, names, batches, outputs)
-        for batches, names in shared_batches(measured, reference.obs["batch"])
+        for batches, names in shared_batches(known.measured, known.sizes)
+        if batches
     ]
     found = {
-        "proteins": pd.concat(parts, axis=1)[list(measured.columns)],
+        "proteins": _all_proteins(parts, counts.obs_names, list(known.measured.columns)),
         "protein_facts": protein_facts(counts, reference),
     }
     if outputs["rna"]:
-        batches = largest(reference.obs["batch"], list(measured.index))
+        batches = largest(known.sizes, list(known.measured.index))
         found["rna"] = _denoised(model, counts, 0, outputs["n_samples"], transform_batch=batches) * np.float32(
             CELL_COUNTS
         )
     return found
+
+
+def _all_proteins(parts: list[pd.DataFrame], cells: pd.Index, names: list[str]) -> pd.DataFrame:
+    """Return the values of all proteins, cells × proteins; missing for those of no part."""
+    found = pd.concat([pd.DataFrame(index=cells.rename("cell")), *parts], axis=1)
+    return found.reindex(columns=names).astype(np.float32)
 
 
 def _denoised_proteins(
@@ -99,32 +123,72 @@ def measured_proteins(counts: AnnData) -> pd.DataFrame:
     return proteins.groupby(counts.obs["batch"].astype(str).to_numpy()).max() > 0
 
 
-def largest(batches: pd.Series, among: list[str]) -> list[str]:
+def known_proteins(reference: AnnData) -> KnownProteins:
+    """Return what a reference measured: as attached to a sample of it, or by its counts."""
+    if OF_REFERENCE not in reference.uns:
+        return KnownProteins(measured_proteins(reference), batch_sizes(reference.obs["batch"]))
+    table = reference.uns[OF_REFERENCE]
+    measured = table.set_index(["batch", "protein"])["measured"].unstack()
+    return KnownProteins(measured[list(table["protein"].unique())], table.groupby("batch")["cells"].first())
+
+
+def known_table(reference: AnnData) -> pd.DataFrame:
+    """Return what a whole reference measured, one row for each batch and protein: batch, cells, protein, measured."""
+    known = known_proteins(reference)
+    table = known.measured.rename_axis(index="batch", columns="protein").stack(future_stack=True).rename("measured")
+    found = table.reset_index()
+    found.insert(1, "cells", found["batch"].map(known.sizes))
+    return found
+
+
+def attach_known(sample: AnnData, path: str) -> None:
+    """Add what the whole reference measured to a sample of it, in place.
+
+    A sample is drawn evenly by label, so its largest batches are others, and it may lack the only
+    cells that have counts of a protein.
+
+    Args:
+        sample: counts of some cells of the reference.
+        path: of a `known_table`.
+    """
+    sample.uns[OF_REFERENCE] = pd.read_parquet(path)
+
+
+def batch_sizes(batches: pd.Series) -> pd.Series:
+    """Return the number of cells of each batch.
+
+    Args:
+        batches: of the cells.
+    """
+    return batches.astype(str).value_counts()
+
+
+def largest(sizes: pd.Series, among: list[str]) -> list[str]:
     """Return the largest of some batches, at most MAX_BATCHES.
 
     A mean over more would cost time and change little.
 
     Args:
-        batches: of the cells.
+        sizes: number of cells of each batch.
         among: names of batches.
     """
-    sizes = batches.astype(str).value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    sizes = sizes.sort_index().sort_values(ascending=False, kind="stable")
     return list(sizes.index[sizes.index.isin(among)][:MAX_BATCHES])
 
 
-def shared_batches(measured: pd.DataFrame, batches: pd.Series) -> list[tuple[list[str], list[str]]]:
+def shared_batches(measured: pd.DataFrame, sizes: pd.Series) -> list[tuple[list[str], list[str]]]:
     """Return groups of proteins that the same reference batches measured.
 
     Args:
         measured: batches × proteins, boolean.
-        batches: of the reference's cells.
+        sizes: number of the reference's cells of each batch.
 
     Returns:
-        Pairs of the largest of these batches, and the proteins.
+        Pairs of the largest of these batches, none of proteins without any, and the proteins.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for protein in measured.columns:
-        groups.setdefault(tuple(largest(batches, list(measured.index[measured[protein]]))), []).append(protein)
+        groups.setdefault(tuple(largest(sizes, list(measured.index[measured[protein]]))), []).append(protein)
     return [(list(found), proteins) for found, proteins in groups.items()]
 
 
@@ -134,25 +198,25 @@ def protein_facts(counts: AnnData, reference: AnnData) -> pd.DataFrame:
     Returns:
         reference_cells, reference_batches, measured_cells: shares of the reference's cells and
             batches, and of these cells, that measured it.
-        values: what the column in `proteins` has: "denoised", "imputed", or both.
+        values: what the column in `proteins` has: "denoised", "imputed", both, or UNKNOWN.
     """
-    known = measured_proteins(reference)
+    known = known_proteins(reference)
     facts = pd.DataFrame(
         {
-            "reference_cells": _share(known, reference),
-            "reference_batches": known.mean(),
-            "measured_cells": _share(measured_proteins(counts), counts),
+            "reference_cells": _share(known.measured, known.sizes),
+            "reference_batches": known.measured.mean(),
+            "measured_cells": _share(measured_proteins(counts), batch_sizes(counts.obs["batch"])),
         }
     )
     facts["values"] = np.select(
-        [facts["measured_cells"] == 1, facts["measured_cells"] == 0],
-        ["denoised", "imputed"],
+        [facts["reference_cells"] == 0, facts["measured_cells"] == 1, facts["measured_cells"] == 0],
+        [UNKNOWN, "denoised", "imputed"],
         "denoised, imputed where not measured",
     )
     return facts.rename_axis("protein")
 
 
-def _share(measured: pd.DataFrame, counts: AnnData) -> pd.Series:
+def _share(measured: pd.DataFrame, sizes: pd.Series) -> pd.Series:
     """Return the share of cells in batches that measured each protein."""
-    sizes = counts.obs["batch"].astype(str).value_counts().reindex(measured.index)
-    return measured.mul(sizes, axis=0).sum() / sizes.sum()
+    own = sizes.reindex(measured.index)
+    return measured.mul(own, axis=0).sum() / own.sum()

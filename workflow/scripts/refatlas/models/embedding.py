@@ -4,6 +4,7 @@ Nothing is trained. Its cells are placed where the users' files say, and all els
 neighbours, scores on held-out batches, calibration, UMAP and clusters. So it is compared with them on the same cells.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from refatlas.errors import InputError
 from refatlas.models.array_model import ArrayModel, at_depth, batches_of, drawn_rows
 from refatlas.models.interface import JobContext, Settings, SettingsSchema, Training
+from refatlas.prepare.embeddings import require_same_dimensions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,17 +117,24 @@ def embedding_of(counts: "AnnData") -> np.ndarray:
     return np.asarray(counts.obsm[EMBEDDING], dtype=np.float64)
 
 
-def attach_embedding(counts: "AnnData", paths: list[str]) -> None:
+def attach_embedding(counts: "AnnData", paths: Mapping[str, str]) -> None:
     """Add the embedding of cells to their counts, in place.
 
     Args:
         counts: of cells.
-        paths: of tables of embeddings, cells × dimensions, that together have all of them.
+        paths: by dataset, of tables of embeddings, cells × dimensions, that together have all of them.
+
+    Raises:
+        InputError: two datasets have different numbers of dimensions.
     """
     import pandas as pd
 
-    tables = [table[table.index.isin(counts.obs_names)] for table in map(pd.read_parquet, paths)]
-    counts.obsm[EMBEDDING] = pd.concat(tables).loc[counts.obs_names].to_numpy(dtype=np.float32)
+    tables = {name: pd.read_parquet(path) for name, path in paths.items()}
+    sizes = {name: table.shape[1] for name, table in tables.items()}
+    for name, n_dimensions in sizes.items():
+        require_same_dimensions(n_dimensions, dict(list(sizes.items())[:1]), f"dataset {name!r}")
+    parts = [table[table.index.isin(counts.obs_names)] for table in tables.values()]
+    counts.obsm[EMBEDDING] = pd.concat(parts).loc[counts.obs_names].to_numpy(dtype=np.float32)
 
 
 def _rotation(values: np.ndarray, n_latent: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

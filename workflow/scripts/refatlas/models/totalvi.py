@@ -11,7 +11,7 @@ import pandas as pd
 import scvi
 from anndata import AnnData
 
-from refatlas.models.denoised_proteins import denoised_tables, measured_proteins
+from refatlas.models.denoised_proteins import OF_REFERENCE, denoised_tables, measured_proteins
 from refatlas.models.hidden_proteins import HIDDEN, start_from_hidden, with_hidden_proteins
 from refatlas.models.interface import JobContext, Settings
 from refatlas.models.library_patches.scvi_tools import skip_library_sizes
@@ -80,6 +80,11 @@ class TotalVI(ScviToolsModel):
         """Return `proteins` (imputed where not measured), `protein_facts`, and `rna` on request."""
         defaults = {name: setting["default"] for name, setting in TOTALVI_OUTPUTS.items()}
         outputs = settings["outputs"] if settings else defaults
+        if reference is not None and OF_REFERENCE not in reference.uns:
+            print(
+                "the atlas does not say what all its batches measured (bundles do since 0.9.1): batches and shares are"
+                " those of a sample of its cells, and proteins may be on another scale than those of the reference"
+            )
         return denoised_tables(self.model, counts, counts if reference is None else reference, outputs)
 
     def figures(self, tables: dict[str, pd.DataFrame]) -> "dict[str, Figure]":

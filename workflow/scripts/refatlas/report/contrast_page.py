@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from refatlas.differential.deseq import ALPHA
+from refatlas.differential.deseq import ALPHA, BY_TOTALS
 from refatlas.io.atomic import read_csv, read_json
 from refatlas.report.contrast_figures import shown_labels
 from refatlas.report.images import embed_png
@@ -32,6 +32,7 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
         "summary": summary,
         "tested": [row for row in summary["labels"] if not row["left_out"]],
         "left_out": [row for row in summary["labels"] if row["left_out"]],
+        "label_notes": label_notes(summary),
         "left_samples": left[["label", summary["sample"], summary["condition"], "n_cells"]].to_numpy().tolist(),
         "genes": {label: _rows(genes, label, "p_value", N_GENES) for label in shown_labels(genes)},
         "sets": {label: _rows(sets, label, "fdr", N_SETS) for label in shown_labels(genes)} if len(sets) else {},
@@ -43,6 +44,29 @@ def contrast_context(files: Mapping[str, str]) -> dict[str, Any]:
         "volcano": embed_png(files["volcano"]),
         "ma": embed_png(files["ma"]),
     }
+
+
+def label_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of single labels: too few genes for ratios, and what is confounded in them alone.
+
+    Args:
+        summary: summary.json; before 0.9.1 its labels lack both.
+    """
+    found = []
+    for row in summary["labels"]:
+        if row.get("size_factors") == BY_TOTALS:
+            found.append(
+                f"{row['label']}: {row['size_factor_genes']} of {row['tested_genes']} genes have counts in all samples,"
+                " too few for a median of ratios: samples are scaled by their total counts"
+            )
+        # What holds for the whole contrast stands above.
+        if (confounded := row.get("confounded")) and not _is_said(confounded, summary["warnings"]):
+            found.append(f"{row['label']}: {confounded}")
+    return found
+
+
+def _is_said(confounded: str, warnings: list[str]) -> bool:
+    return any(warning.partition(" (")[0] == confounded.partition(" (")[0] for warning in warnings)
 
 
 def feature_sections(files: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -34,10 +34,14 @@ class Votes:
 
 
 def read_given(paths: Iterable[str], cells: pd.Index) -> pd.DataFrame:
-    """Return the labels of some cells as they were made elsewhere, out of the tables that together have all of them."""
+    """Return the labels of some cells as they were made elsewhere, out of the tables that together have all of them.
+
+    A label that one table has a probability of, and another lacks, has probability 0 there.
+    """
     tables = [pd.read_parquet(path) for path in paths]
     parts = [table[table.index.isin(cells)] for table in tables]
-    return pd.concat([part for part in parts if len(part)] or tables[:1]).loc[cells]
+    found = pd.concat([part for part in parts if len(part)] or tables[:1]).loc[cells]
+    return found.fillna(dict.fromkeys([column for column in found if column.startswith("p:")], 0.0))
 
 
 def votes(given: pd.DataFrame, known: Sequence[str], settings: Mapping[str, Any], where: str) -> Votes:
