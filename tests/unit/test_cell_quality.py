@@ -1,13 +1,16 @@
 """Every value is checked, and quality limits do what they say."""
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from conftest import sheet_row, small_counts
 from refatlas.errors import InputError
 from refatlas.io.raw_counts import open_counts
 from refatlas.prepare.cell_quality import quality_reasons, scan_file
+from refatlas.prepare.droplets import unfiltered_batches
 
 QC = {"min_counts": 10, "min_genes": 5, "max_mito_share": 0.3, "mads": 5, "min_batch_cells": 10, "doublets": False}
 
@@ -127,3 +130,52 @@ def test_outliers_are_relative_to_their_batch_and_tiny_batches_have_none():
     cells = pd.DataFrame({"total_counts": totals, "n_genes": 50, "mito_share": 0.0, "batch": ["a"] * 31 + ["b"] * 4})
     reasons = quality_reasons(cells, QC)
     assert list(reasons[reasons != ""].items()) == [(30, "outlier in total counts"), (34, "too few counts")]
+
+
+def droplets(n_ambient=3000, n_cells=500, n_genes=40, per_cell=5000, ambient=35):
+    """Return counts of droplets of ambient RNA, then of cells, with Poisson totals."""
+    random = np.random.default_rng(0)
+    means = np.repeat([ambient, per_cell], [n_ambient, n_cells])
+    x = sparse.csr_matrix(random.poisson(means[:, None] / n_genes, (len(means), n_genes)).astype(np.float32))
+    cells = pd.DataFrame({"batch": "b"}, index=[f"c{i}" for i in range(len(means))])
+    return ad.AnnData(x, obs=cells, var=pd.DataFrame(index=[f"G{i}" for i in range(n_genes)]))
+
+
+def test_all_droplets_are_refused_by_their_counts(tmp_path):
+    droplets().write_h5ad(tmp_path / "a.h5ad")
+    row = sheet_row(tmp_path / "a.h5ad", label_keys=[])
+    with pytest.raises(
+        InputError,
+        match=r"all droplets, unfiltered.*d:b \(3,500 barcodes with 36 counts in the median, of which 500 have 96% of"
+        r" all counts.*EmptyDrops.*min_counts to at least 200.*qc\.mads to null",
+    ):
+        scan_file(open_counts(row["path"]), "d", row, QC, [])
+
+
+def test_a_limit_above_the_empty_droplets_or_none_of_outliers_takes_them(tmp_path):
+    droplets().write_h5ad(tmp_path / "a.h5ad")
+    row = sheet_row(tmp_path / "a.h5ad", label_keys=[])
+    found = scan_file(open_counts(row["path"]), "d", row, QC | {"min_counts": 200}, [])
+    assert found.cells["keep"].sum() == found.cells["keep"].iloc[3000:].sum() == 500
+    found = scan_file(open_counts(row["path"]), "d", row, QC | {"mads": None}, [])
+    assert any("these seem to be all droplets" in note for note in found.summary["notes"])
+    assert found.cells["keep"].sum() > 3000
+
+
+@pytest.mark.parametrize(
+    ("median", "spread", "large"), [(150, 1.0, 0), (600, 1.5, 0), (700, 0.3, 300), (100, 0.8, 0)]
+)
+def test_small_cells_with_a_long_tail_and_few_large_cells_are_no_droplets(median, spread, large):
+    # Nuclei, neutrophils beside macrophages, beads of small tissues.
+    totals = np.rint(np.random.default_rng(0).lognormal(np.log(median), spread, 3000))
+    cells = pd.DataFrame({"batch": "b", "total_counts": np.concatenate([totals, np.full(large, 20000)])})
+    assert unfiltered_batches(cells, 10) == {}
+
+
+def test_droplets_are_told_in_each_batch():
+    cells = pd.DataFrame(
+        {"batch": ["a"] * 1500 + ["b"] * 1500, "total_counts": [5000] * 1500 + [30] * 1200 + [3000] * 300}
+    )
+    assert list(unfiltered_batches(cells, 10)) == ["b"]
+    assert list(unfiltered_batches(cells, 0)) == ["b"]
+    assert unfiltered_batches(cells, 31) == {}
