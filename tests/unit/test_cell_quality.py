@@ -179,3 +179,19 @@ def test_droplets_are_told_in_each_batch():
     assert list(unfiltered_batches(cells, 10)) == ["b"]
     assert list(unfiltered_batches(cells, 0)) == ["b"]
     assert unfiltered_batches(cells, 31) == {}
+
+
+def test_blanks_make_no_other_label_or_batch_and_merged_names_are_noted(tmp_path):
+    counts = small_counts()
+    counts.obs["cell_type"] = ["T cell", "T cell ", " T  cell", "Unknown ", "B", "b"] * 10
+    counts.obs["batch"] = ["b1", "b1 ", "b2"] * 20
+    found = scanned(tmp_path, counts)
+    assert found.cells["label"].value_counts(dropna=False).to_dict() == {"T cell": 30, None: 10, "B": 10, "b": 10}
+    assert found.cells["batch"].value_counts().to_dict() == {"d:b1": 40, "d:b2": 20}
+    notes = "\n".join(found.summary["notes"])
+    assert "labels: in column 'cell_type', 'T cell' and 'T cell ' and ' T  cell' are one name" in notes.replace(
+        "' T  cell' and 'T cell' and 'T cell '", "'T cell' and 'T cell ' and ' T  cell'"
+    )
+    assert "batches: in column 'batch', 'b1' and 'b1 ' are one name" in notes
+    assert "labels: in column 'cell_type', 'B' and 'b' differ in capitals alone" in notes
+    assert "are one name" not in "".join(scanned(tmp_path, small_counts()).summary["notes"])
