@@ -11,6 +11,9 @@ from refatlas.errors import InputError
 from refatlas.io.raw_counts import open_counts
 from refatlas.prepare.cell_quality import quality_reasons, scan_file
 from refatlas.prepare.droplets import unfiltered_batches
+from refatlas.prepare.mitochondria import IDS, are_mitochondrial
+from refatlas.prepare.ortholog_columns import BUNDLED
+from refatlas.prepare.orthologs import read_orthologs
 
 QC = {"min_counts": 10, "min_genes": 5, "max_mito_share": 0.3, "mads": 5, "min_batch_cells": 10, "doublets": False}
 
@@ -162,9 +165,7 @@ def test_a_limit_above_the_empty_droplets_or_none_of_outliers_takes_them(tmp_pat
     assert found.cells["keep"].sum() > 3000
 
 
-@pytest.mark.parametrize(
-    ("median", "spread", "large"), [(150, 1.0, 0), (600, 1.5, 0), (700, 0.3, 300), (100, 0.8, 0)]
-)
+@pytest.mark.parametrize(("median", "spread", "large"), [(150, 1.0, 0), (600, 1.5, 0), (700, 0.3, 300), (100, 0.8, 0)])
 def test_small_cells_with_a_long_tail_and_few_large_cells_are_no_droplets(median, spread, large):
     # Nuclei, neutrophils beside macrophages, beads of small tissues.
     totals = np.rint(np.random.default_rng(0).lognormal(np.log(median), spread, 3000))
@@ -195,3 +196,30 @@ def test_blanks_make_no_other_label_or_batch_and_merged_names_are_noted(tmp_path
     assert "batches: in column 'batch', 'b1' and 'b1 ' are one name" in notes
     assert "labels: in column 'cell_type', 'B' and 'b' differ in capitals alone" in notes
     assert "are one name" not in "".join(scanned(tmp_path, small_counts()).summary["notes"])
+
+
+@pytest.mark.parametrize("name", ["MT.ND1", "MT_CO1", "mt.Nd4l", "mt_Cytb", "ENSG00000198888.2", "ENSMUSG00000064341"])
+def test_mitochondrial_genes_are_known_by_any_separator_and_by_id(tmp_path, name):
+    counts = small_counts()
+    ids = name.startswith("ENS")
+    others = [f"ENSG0000{i:07d}" if ids else f"G{i}" for i in range(1, counts.n_vars)]
+    counts.var_names = [name, *others]
+    found, x = scanned(tmp_path, counts), counts.X.toarray()
+    assert found.cells["mito_share"].to_numpy() == pytest.approx(x[:, 0] / x.sum(1))
+    assert not [note for note in found.summary["notes"] if note.startswith("quality:")]
+
+
+def test_nuclear_genes_whose_names_begin_alike_are_not_mitochondrial():
+    symbols = ["MT1X", "MTOR", "MT.1X", "MT_RNA", "MTRNR2L1", "MTND1P23", "MT-ND1", None]
+    genes = pd.DataFrame({"gene_id": None, "symbol": symbols}, dtype=object)
+    assert are_mitochondrial(genes).tolist() == [False] * 6 + [True, False]
+
+
+def test_ids_are_those_of_the_table_of_orthologs():
+    pairs = read_orthologs(BUNDLED, "mouse", "human").pairs
+    own = pairs[pairs["own_symbol"].str.fullmatch("mt-.*") & pairs["symbol"].str.fullmatch("MT-.*")]
+    assert set(own["own_id"]) | set(own["id"]) == IDS
+
+
+def test_a_limit_of_mitochondrial_counts_without_such_genes_is_noted(tmp_path):
+    assert any("qc.max_mito_share drops no cell" in note for note in scanned(tmp_path, small_counts()).summary["notes"])

@@ -16,7 +16,7 @@ UNLABELED = "__unlabeled__"
 # Between the labels of a prediction set in labels.csv.
 SEPARATOR = " | "
 # Spaces, also those at which no line breaks; a tab or a line break within a name stays.
-BLANKS = re.compile("[ \\u00a0]+")
+BLANKS = re.compile(r"[ \u00a0]+")
 
 
 def as_text(value: object) -> str:

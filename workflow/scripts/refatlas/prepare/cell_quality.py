@@ -12,11 +12,10 @@ from refatlas.prepare.cell_columns import factorize, read_batches, read_controls
 from refatlas.prepare.droplets import MAX_MEDIAN, droplets_text, unfiltered_batches
 from refatlas.prepare.file_lines import origins
 from refatlas.prepare.genes import gene_table
+from refatlas.prepare.mitochondria import are_mitochondrial, mitochondrial_notes
 from refatlas.prepare.moments import CellMeasures
 from refatlas.prepare.proteins import read_proteins
 from refatlas.prepare.raw_values import WrongValues
-
-MITOCHONDRIAL = r"(?i)mt-.*"
 
 
 @dataclass
@@ -66,6 +65,8 @@ def scan_file(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[s
     n_cells = _measure(file, name, genes, cells, n_threads)
     genes["n_cells"] = n_cells
     _look_for_droplets(file, name, cells, qc)
+    if row.get("features") != "peaks":
+        file.notes += mitochondrial_notes(cells, qc["max_mito_share"])
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
     summary = _summary(file, name, cells, genes) | {"origins": origins(file, row, genes, cells), "places": file.places}
@@ -91,8 +92,7 @@ def _named_cells(file: CountFile, name: str) -> pd.DataFrame:
 
 def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame, n_threads: int) -> np.ndarray:
     """Add total_counts, n_genes and mito_share to `cells`; return each gene's number of cells."""
-    # Of another species, the mitochondrial genes that have no ortholog are counted, too.
-    mito = genes.get("own_symbol", genes["symbol"]).fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy(dtype=bool)
+    mito = are_mitochondrial(genes)
     found, wrong = CellMeasures(len(cells), mito.astype(np.float64), n_threads), WrongValues()
     for start, block in file.blocks():
         if not found.add(start, block):
