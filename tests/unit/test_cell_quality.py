@@ -223,3 +223,29 @@ def test_ids_are_those_of_the_table_of_orthologs():
 
 def test_a_limit_of_mitochondrial_counts_without_such_genes_is_noted(tmp_path):
     assert any("qc.max_mito_share drops no cell" in note for note in scanned(tmp_path, small_counts()).summary["notes"])
+
+
+def with_raw(counts, kept):
+    """Return logarithms in X of some genes with their symbols in var, and counts in raw, whose var has names alone."""
+    counts.var_names = [f"ENSG1000{i:07d}" for i in range(counts.n_vars)]
+    bare = counts.copy()
+    counts.var["feature_name"] = ["MT-ND1", *(f"G{i}" for i in range(1, counts.n_vars))]
+    counts.var["feature_is_filtered"] = False
+    counts.raw, counts.X = bare, counts.X.log1p()
+    return counts[:, :kept].copy()
+
+
+def test_symbols_that_only_var_has_are_those_of_raw(tmp_path):
+    counts = small_counts()
+    x = counts.X.toarray()
+    for key in (None, "feature_name"):
+        found = scanned(tmp_path, with_raw(counts.copy(), 80), gene_key=key)
+        assert found.summary["counts"] == "raw/X"
+        assert found.cells["mito_share"].to_numpy() == pytest.approx(x[:, 0] / x.sum(1))
+        assert "genes: feature_name of the counts in raw taken from var, by the genes' names" in found.summary["notes"]
+
+
+def test_symbols_of_var_that_lacks_genes_of_raw_are_not_taken_but_noted(tmp_path):
+    found = scanned(tmp_path, with_raw(small_counts(), 50))
+    assert found.genes["symbol"].isna().all()
+    assert any("var lacks 30 of its 80 genes; write it into raw.var" in note for note in found.summary["notes"])

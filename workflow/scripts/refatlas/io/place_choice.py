@@ -124,7 +124,7 @@ class Chooser:
         return repr(SUM.join(sorted(named, key=lambda name: (name != "spliced", name != "unspliced", name))))
 
     def _is_no_count(self, place: Place, counts: list[Place]) -> bool:
-        """Return whether a place of integers holds no counts by its name, only 0 and 1 of another, or rounded values."""
+        """Return whether a place of integers holds no counts by its name, only 0 and 1 of another, or is rounded."""
         if place.role in (Role.DERIVED, Role.INDICATOR):
             place.why = "by its name no raw counts"
         elif place.sample is not None and place.sample.largest <= 1 and self._has_more_than_ones(place, counts):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-# R writes MT.ND1 and MT_ND1. With these separators, only names of the 37 genes count: protein-coding, ribosomal, transfer.
+# R writes MT.ND1 and MT_ND1. With these separators, only the names of the 37 genes count: nuclear ones begin alike.
 SYMBOL = r"(?i)mt-.*|mt[._](?:nd[1-6]|nd4l|co[1-3]|atp[68]|cyt?b|rnr[12]|t[acdefghikmnpqrtvwy]|t[ls][12])"
 # Ids of the 37 genes in Ensembl: of human, and of mouse, whose ids but one follow each other.
 HUMAN = (
