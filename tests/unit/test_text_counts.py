@@ -73,7 +73,10 @@ def test_tables_that_are_none_of_counts_are_refused(tmp_path):
 def test_columns_of_measures_and_clusters_are_no_genes(tmp_path):
     measures = {"nCount_RNA": COUNTS.sum(axis=0), "percent.mt": 1.5, "seurat_clusters": 3}
     TABLE.T.assign(**measures).to_csv(tmp_path / "a.csv")
-    assert "columns 'nCount_RNA', 'percent.mt', 'seurat_clusters' hold no counts" in require_right(tmp_path / "a.csv").notes[1]
+    assert (
+        "columns 'nCount_RNA', 'percent.mt', 'seurat_clusters' hold no counts"
+        in require_right(tmp_path / "a.csv").notes[1]
+    )
     first = pd.DataFrame(measures, index=CELLS).join(TABLE.T)
     first.to_csv(tmp_path / "b.tsv", sep="\t")
     require_right(tmp_path / "b.tsv")

@@ -273,7 +273,7 @@ def _notes_on_columns(table: _Table) -> list[str]:
     if not left:
         return []
     return [
-        f"counts: columns {listed(map(repr, left), 5)} hold no counts, by their names, and are not read; give columns of"
+        f"counts: columns {listed(map(repr, left), 5)} hold no counts, by their names, and are not read; give those of"
         " cells as metadata"
     ]
 
