@@ -190,6 +190,10 @@ def test_excluded_cells_are_dropped_by_name(tmp_path):
     path.write_text("cell\na:7\n")
     with pytest.raises(InputError, match="1 cells are not in dataset 'a': a:7"):
         exclude_cells(scan(), "a", str(path), ["a"])
+    path.write_text("a:1\na:2\n")
+    found = scan()
+    exclude_cells(found, "a", str(path), ["a"])
+    assert found.cells["keep"].tolist() == [False, False, False]
 
 
 def test_known_labels_of_queries_must_be_names_of_the_reference():

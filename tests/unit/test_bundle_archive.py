@@ -185,3 +185,26 @@ def test_the_users_folders_stay_behind():
     scan = {"path": "/home/me/a.h5ad", "files": {"/home/me/a.h5ad": [1, 2]}, "checksums": {"/home/me/a.h5ad": {}}}
     found = json.loads(without_folders(scan))
     assert found == {"path": "a.h5ad", "files": {"a.h5ad": [1, 2]}, "checksums": {"a.h5ad": {}}}
+
+
+def test_the_users_folders_stay_behind_in_notes():
+    scan = {
+        "path": "/home/me/my data/a.h5ad",
+        "files": {"/home/me/my data/a.h5ad": [1, 2], "../tables/cells of a.csv": [1, 2]},
+        "checksums": {},
+        "n_cells": 3,
+        "notes": [
+            "cells: 3 of 5 left out, not listed in ../tables/cells of a.csv",
+            "proteins: 2 named by /home/me/names.tsv (a as b)",
+            "labels: CD4/CD8 of https://example.org/a/b",
+        ],
+        "origins": {"counts": "X of '/home/me/my data/a.h5ad'"},
+    }
+    found = json.loads(without_folders(scan))
+    assert found["notes"] == [
+        "cells: 3 of 5 left out, not listed in cells of a.csv",
+        "proteins: 2 named by names.tsv (a as b)",
+        "labels: CD4/CD8 of https://example.org/a/b",
+    ]
+    assert found["origins"] == {"counts": "X of 'a.h5ad'"}
+    assert found["path"] == "a.h5ad"

@@ -10,6 +10,7 @@ from conftest import small_counts
 from refatlas.errors import InputError
 from refatlas.io.place_names import Role, role_of
 from refatlas.io.raw_counts import open_counts
+from refatlas.io.rounded_values import Doubt, doubt_of, has_ones
 
 
 @pytest.fixture
@@ -297,3 +298,62 @@ def test_bins_of_values_are_no_counts(tmp_path, counts):
     counts.X = logged(counts)
     assert open_counts(written(tmp_path, counts)).location == "X"
     assert pd.Series(open_counts(written(tmp_path, counts)).notes).str.contains("by its name no raw counts").any()
+
+
+def normalised(counts, total):
+    x = counts.X.toarray().astype(np.float64)
+    return np.rint(x / x.sum(axis=1, keepdims=True) * total).astype(np.float32)
+
+
+@pytest.mark.parametrize("total", [1e4, 1e5, 1e6])
+def test_rounded_normalised_values_are_refused_unless_the_sheet_names_them(tmp_path, counts, total):
+    counts.X = normalised(counts, total)
+    path = written(tmp_path, counts)
+    with pytest.raises(InputError, match=r"no place with raw counts.*X \(.*normalised and rounded.*set layer"):
+        open_counts(path)
+    assert open_counts(path, "X").location == "X"
+
+
+@pytest.mark.parametrize("total", [1e4, 1e6])
+def test_rounded_normalised_values_do_not_displace_counts(tmp_path, counts, total):
+    truth = counts.copy()
+    counts.raw = truth
+    counts.raw._X = sparse.csr_matrix(normalised(truth, total))
+    counts.layers["counts"] = normalised(truth, total)
+    file, found = read(written(tmp_path, counts))
+    assert file.location == "X"
+    assert np.array_equal(found, truth.X.toarray())
+    assert "raw/X, normalised and rounded: all cells have about" in "".join(file.notes)
+
+
+def test_multiplied_counts_in_raw_give_way_to_counts_and_alone_are_noted(tmp_path, counts):
+    truth = counts.copy()
+    counts.raw = truth
+    counts.raw._X = truth.X * 3
+    file, found = read(written(tmp_path, counts))
+    assert file.location == "X"
+    assert np.array_equal(found, truth.X.toarray())
+    assert "raw/X, hardly any cell has a value of 1" in "".join(file.notes)
+    alone = truth.copy()
+    alone.X = truth.X * 3
+    assert "though hardly any cell has a value of 1" in open_counts(written(tmp_path, alone)).notes[0]
+
+
+def test_counts_drawn_down_to_one_total_are_counts():
+    # 60 cells of 500 counts each over 80 genes; then without one gene, so that totals differ by little.
+    x = np.random.default_rng(0).multinomial(500, np.arange(1, 81) / 3240, size=60)
+    assert doubt_of(sparse.csr_matrix(x)) == (Doubt.NONE, "")
+    assert doubt_of(sparse.csr_matrix(x[:, 1:])) == (Doubt.NONE, "")
+
+
+def test_rounded_values_of_deep_cells_have_ones_and_a_usual_sum():
+    # A million reads of a cell over 3,000 genes, scaled to 100,000 and rounded: most cells have a 1.
+    means = np.geomspace(0.2, 4000, 3000)
+    reads = np.random.default_rng(0).poisson(means * np.linspace(0.7, 1.4, 40)[:, None])
+    x = np.rint(reads / reads.sum(axis=1, keepdims=True) * 1e5)
+    assert has_ones(sparse.csr_matrix(x))
+    # All are below 100,000, as of counts that were drawn down and lost genes.
+    assert doubt_of(sparse.csr_matrix(x))[0] == Doubt.SOME
+    x[:20, -1] += 200
+    assert doubt_of(sparse.csr_matrix(x))[0] == Doubt.ROUNDED
+    assert doubt_of(sparse.csr_matrix(reads)) == (Doubt.NONE, "")

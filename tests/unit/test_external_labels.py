@@ -196,3 +196,12 @@ def test_their_columns_have_the_name_of_the_source():
     rows = deliverable(cells, delivered, {"tool": table}, 0.5, 0.1, {"verdict": "pass", "batches": {}})
     assert rows["tool_label"].tolist() == ["T", None]
     assert rows["tool_confidence"].isna().tolist() == [False, True]
+
+
+def test_blanks_make_no_other_label(tmp_path):
+    counts = small_counts()
+    counts.obs["made"] = ["T cell", "T cell ", "unknown "] * 20
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    settings = {"key": "made", "probabilities": None, "labels": None}
+    found = read_external_labels(open_counts(tmp_path / "a.h5ad"), settings, ["unknown"], counts.obs_names, "x")
+    assert found["label"].value_counts(dropna=False).to_dict() == {"T cell": 40, None: 20}

@@ -119,3 +119,10 @@ def test_pooled_moments_are_those_of_all_cells():
     assert isinstance(pooled, pd.DataFrame)
     assert pooled["mean"].to_numpy() == pytest.approx(x.mean(0))
     assert pooled["variance"].to_numpy() == pytest.approx(x.var(0, ddof=1))
+
+
+def test_included_genes_that_datasets_lack_are_named_with_these():
+    genes = pd.DataFrame({"symbol": ["A", None, "C"], "reason": ["included"] * 2 + ["variable"]}, index=["a", "b", "c"])
+    found = gene_selection.missing_lines(genes, ["/data/x.h5ad", "/data/y.h5ad"], [np.array([1, 0]), np.array([1, -1])])
+    assert len(found) == 1
+    assert "genes.include: A is in 1 of 2 datasets; it is zero in y.h5ad" in found[0]

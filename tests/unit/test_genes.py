@@ -4,6 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 
 from refatlas.io.count_file import CountFile
@@ -81,3 +82,15 @@ def test_columns_of_one_gene_are_summed_and_order_is_the_references():
     block = sparse.csr_matrix(np.array([[1, 2, 3, 4], [0, 5, 0, 6]], dtype=np.float32))
     taken = reindex_genes(block, np.array([2, 0, -1, 2]), 4)
     assert taken.toarray().tolist() == [[2, 0, 5, 0], [5, 0, 6, 0]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "total"),
+    [("uint8", [200, 100], 300), ("int8", [100, 100], 200), ("uint16", [40_000, 30_000], 70_000)],
+)
+def test_sums_of_columns_of_one_gene_exceed_the_type_of_the_counts(dtype, values, total):
+    block = sparse.csr_matrix(np.array([values], dtype=dtype))
+    assert reindex_genes(block, np.array([1, 1]), 2).toarray().tolist() == [[0, total]]
+    # One gene that the file stores twice for a cell.
+    twice = sparse.csr_matrix((np.array(values, dtype=dtype), [0, 0], [0, 2]), shape=(1, 1))
+    assert reindex_genes(twice, np.array([1]), 2).toarray().tolist() == [[0, total]]

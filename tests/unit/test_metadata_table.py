@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from conftest import small_counts
 from refatlas.errors import InputError
 from refatlas.io.metadata_table import read_metadata
 from refatlas.io.raw_counts import open_counts
+from refatlas.prepare.embeddings import read_embedding
 
 CELLS = [f"{barcode}-1" for barcode in ("AAACCTGAGAAACCAT", "AAACCTGAGCGATAGC", "AAACCTGCAGGGTACA", "TTTGTCATCACCCGAG")]
 A, B, C, D = CELLS
@@ -190,3 +192,14 @@ def test_cells_named_by_numbers_are_never_matched_in_part(tmp_path):
     for listed_cells in (False, True):
         with pytest.raises(InputError, match="1 of the 4 cells"):
             open_counts(tmp_path / "a.h5ad", metadata=str(tmp_path / "m.csv"), listed_cells=listed_cells)
+
+
+def test_embeddings_are_those_of_the_listed_cells(tmp_path):
+    data = small_counts()
+    data.obsm["X_made"] = np.arange(120.0).reshape(60, 2)
+    data.write_h5ad(tmp_path / "a.h5ad")
+    kept = [f"cell{i}" for i in (3, 7, 20, 50)]
+    (tmp_path / "m.csv").write_text("cell,donor\n" + "".join(f"{name},x\n" for name in kept))
+    file = open_counts(tmp_path / "a.h5ad", metadata=str(tmp_path / "m.csv"), listed_cells=True)
+    found = read_embedding(file, "X_made", file.cells.index, "config: x")
+    assert found.to_numpy().tolist() == [[6, 7], [14, 15], [40, 41], [100, 101]]

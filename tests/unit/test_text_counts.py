@@ -68,3 +68,26 @@ def test_tables_that_are_none_of_counts_are_refused(tmp_path):
         open_counts(tmp_path / "cut.csv")
     with pytest.raises(InputError, match="layer 'counts' is not in the file"):
         open_counts(tmp_path / "cut.csv", layer="counts")
+
+
+def test_columns_of_measures_and_clusters_are_no_genes(tmp_path):
+    measures = {"nCount_RNA": COUNTS.sum(axis=0), "percent.mt": 1.5, "seurat_clusters": 3}
+    TABLE.T.assign(**measures).to_csv(tmp_path / "a.csv")
+    assert (
+        "columns 'nCount_RNA', 'percent.mt', 'seurat_clusters' hold no counts"
+        in require_right(tmp_path / "a.csv").notes[1]
+    )
+    first = pd.DataFrame(measures, index=CELLS).join(TABLE.T)
+    first.to_csv(tmp_path / "b.tsv", sep="\t")
+    require_right(tmp_path / "b.tsv")
+
+
+def test_the_length_of_genes_is_no_cell(tmp_path):
+    pd.DataFrame({"Length": np.arange(40) + 500}, index=SYMBOLS).join(TABLE).to_csv(tmp_path / "a.tsv", sep="\t")
+    assert "columns 'Length' hold no counts" in require_right(tmp_path / "a.tsv").notes[1]
+
+
+def test_lines_of_measures_among_genes_are_refused(tmp_path):
+    TABLE.T.assign(nFeature_RNA=7).T.to_csv(tmp_path / "a.csv")
+    with pytest.raises(InputError, match=r"lines 'nFeature_RNA' hold no counts of a gene.*give them as metadata"):
+        open_counts(tmp_path / "a.csv")

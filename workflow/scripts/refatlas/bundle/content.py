@@ -1,6 +1,7 @@
 """What a bundle is made of: files without the paths of the machine that made them, and its manifest."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from refatlas.bundle.facts import cells_facts, held_out_facts, hidden_facts, int
 from refatlas.bundle.manifest import FORMAT, Manifest, digest_of
 from refatlas.io.atomic import read_json
 
+# The folders of a path from the root on; an address and "CD4/CD8" have none. Paths with blanks are known ones.
+ABSOLUTE = re.compile(r"(?<![^\s('\"=])/(?:[^\s/'\"();,]+/)+")
+
 
 def portable_files(files: Mapping[str, str]) -> dict[str, Path | bytes]:
     """Return the files of a bundle by name: as they are, but scan.json with names of files in place of their paths."""
@@ -23,11 +27,25 @@ def portable_files(files: Mapping[str, str]) -> dict[str, Path | bytes]:
 
 
 def without_folders(scan: Mapping[str, Any]) -> bytes:
-    """Return scan.json without the folders of the user's files."""
-    kept = dict(scan) | {"path": Path(scan["path"]).name}
+    """Return scan.json without the folders of the user's files, in whatever it says of them."""
+    known = sorted([scan["path"], *scan["files"], *scan["checksums"]], key=len, reverse=True)
+    kept = {key: _without_paths(value, known) for key, value in scan.items()}
     for key in ("files", "checksums"):
         kept[key] = {Path(path).name: value for path, value in scan[key].items()}
     return (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _without_paths(value: Any, known: list[str]) -> Any:
+    """Return a value of scan.json with names of files in place of known paths, and of any absolute one."""
+    if isinstance(value, dict):
+        return {key: _without_paths(inner, known) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(inner, known) for inner in value]
+    if not isinstance(value, str):
+        return value
+    for path in known:
+        value = value.replace(path, Path(path).name)
+    return ABSOLUTE.sub("", value)
 
 
 def measured_facts(

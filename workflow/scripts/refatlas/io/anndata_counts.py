@@ -48,7 +48,8 @@ def open_anndata(group: Any, path: str, layer: str | None, counts_only: bool, ge
     }
     spaces: dict[str, Callable[[], np.ndarray]] = {key: partial(_space, group, key) for key in group.get("obsm", ())}
     names: dict[str, Callable[[], list[str] | None]] = {key: partial(_space_names, group, key) for key in spaces}
-    file = CountFile(path, choice.location, cells, genes, rows, choice.notes, proteins, choice.places, spaces, names)
+    notes = [*choice.notes, *tables.notes(choice.location)]
+    file = CountFile(path, choice.location, cells, genes, rows, notes, proteins, choice.places, spaces, names)
     return split_features(file, kind_column(genes), genes.index, genome)
 
 
@@ -56,15 +57,48 @@ class _GeneTables:
     """The tables of genes of a file, each read once."""
 
     def __init__(self, group: Any, path: str) -> None:
-        self.group, self.path, self.known = group, path, dict[str, pd.DataFrame]()
+        self.group, self.path = group, path
+        self.known, self.said = dict[str, pd.DataFrame](), dict[str, list[str]]()
 
     def of(self, location: str) -> pd.DataFrame:
         """Return the genes of a place; raw has its own, unless it stores none."""
-        stored = [name for name in ("raw/var", "raw.var") if location == "raw/X" and name in self.group]
-        name = (stored or ["var"])[0]
+        name = self._name(location)
         if name not in self.known:
-            self.known[name] = read_table(self.group, name, self.path)
+            table = read_table(self.group, name, self.path)
+            if name == "var":
+                self.known[name], self.said[name] = table, []
+            else:
+                self.known[name], self.said[name] = _with_texts_of(self.of("X"), table)
         return self.known[name]
+
+    def notes(self, location: str) -> list[str]:
+        """Return what is to be said of the genes of a place."""
+        return self.said[self._name(location)]
+
+    def _name(self, location: str) -> str:
+        stored = [name for name in ("raw/var", "raw.var") if location == "raw/X" and name in self.group]
+        return (stored or ["var"])[0]
+
+
+def _with_texts_of(var: pd.DataFrame, own: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the genes of raw with the columns of text that only var has, such as symbols; and notes.
+
+    They are joined by the genes' names, if var has all of them. Numbers and truth values speak of X.
+    """
+    texts = [name for name in var.columns.difference(own.columns, sort=False) if _is_text(var[name])]
+    if not texts or var.index.has_duplicates or own.index.has_duplicates:
+        return own, []
+    n_known = int(own.index.isin(var.index).sum())
+    if n_known < len(own):
+        return own, [
+            f"genes: {listed(texts)} of var is not read for the counts in raw, because var lacks"
+            f" {len(own) - n_known:,} of its {len(own):,} genes; write it into raw.var for all genes"
+        ]
+    return own.join(var[texts]), [f"genes: {listed(texts)} of the counts in raw taken from var, by the genes' names"]
+
+
+def _is_text(column: pd.Series) -> bool:
+    return column.dtype.kind in "OUTS" or isinstance(column.dtype, pd.CategoricalDtype | pd.StringDtype)
 
 
 def open_mudata(file: Any, path: str, layer: str | None, counts_only: bool, genome: str | None = None) -> CountFile:

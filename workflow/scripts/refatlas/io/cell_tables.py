@@ -1,5 +1,6 @@
 """Tables with one row per cell, and the names of their columns. Light to import."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
 UNLABELED = "__unlabeled__"
 # Between the labels of a prediction set in labels.csv.
 SEPARATOR = " | "
+# Spaces, also those at which no line breaks; a tab or a line break within a name stays.
+BLANKS = re.compile(r"[ \u00a0]+")
 
 
 def as_text(value: object) -> str:
-    """Return a batch, label or symbol as text, in Unicode's NFC.
+    """Return a batch, label or symbol as text, in Unicode's NFC, without blanks around it and with single spaces in it.
 
     Integers stored as floats lose their ".0"; é is one character, however it was typed.
     """
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return unicodedata.normalize("NFC", str(value))
+    return BLANKS.sub(" ", unicodedata.normalize("NFC", str(value))).strip()
 
 
 def label_column(level: int) -> str:

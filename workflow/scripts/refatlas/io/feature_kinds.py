@@ -12,7 +12,7 @@ import pandas as pd
 from refatlas.errors import InputError, listed
 from refatlas.io.count_file import CountFile
 from refatlas.io.genomes import take_genome, with_columns
-from refatlas.io.matrix_rows import Rows
+from refatlas.io.matrix_rows import Rows, summable
 
 GENES = "Gene Expression"
 PROTEINS = "Antibody Capture"
@@ -275,7 +275,7 @@ def _kind_notes(written: pd.Series, meanings: pd.Series, names: pd.Index) -> lis
 
 
 def _column_table(rows: Rows, columns: np.ndarray, names: pd.Index, cells: pd.Index) -> pd.DataFrame:
-    values = [block[:, columns].toarray() for _, block in rows.blocks()]
+    values = [summable(block[:, columns]).toarray() for _, block in rows.blocks()]
     return pd.DataFrame(np.vstack(values), index=cells, columns=names)
 
 

@@ -62,7 +62,8 @@ def find_counts(path: str, genome: str | None = None) -> MtxFiles | str:
 
 def droplets_note(path: str) -> list[str]:
     """Return a note if a path says that it holds all droplets, and not only cells."""
-    if not any(name in path for name in ALL_DROPLETS) and Path(path).parts[-2:] not in (("Gene", "raw"),):
+    folder, of_starsolo = Path(path).name, Path(path).parent.name in STARSOLO
+    if not any(name in path for name in ALL_DROPLETS) and not (folder == "raw" and of_starsolo):
         return []
     return [
         "cells: these are all droplets, unfiltered, of which most are empty; give the filtered matrix if there is one"

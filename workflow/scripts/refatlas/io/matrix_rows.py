@@ -151,7 +151,7 @@ def summed_rows(parts: list[Rows]) -> Rows:
         raise ValueError(f"matrices of different shapes {[part.shape for part in parts]} cannot be added")
 
     def read(start: int, stop: int) -> sparse.csr_matrix:
-        # In double precision, because the sum of two small integers may exceed their type.
+        # In double precision, as `summable` says; parts may be of several types.
         total = parts[0].read(start, stop).astype(np.float64)
         for part in parts[1:]:
             total = total + part.read(start, stop).astype(np.float64)
@@ -213,6 +213,12 @@ def _computable(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
         return values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def summable(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return a block whose values can be added up: the sum of two small integers may exceed their type."""
+    is_small = block.dtype.kind in "iu" and block.dtype.itemsize < 8
+    return block.astype(np.int64) if is_small else block
 
 
 def _positions(indices: np.ndarray) -> np.ndarray:

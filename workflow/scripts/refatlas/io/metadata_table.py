@@ -96,8 +96,13 @@ def select_cells(file: CountFile, kept: np.ndarray, reason: str) -> None:
     file.rows = Rows((len(places), rows.shape[1]), read, rows.ends[places])
     names = file.cells.index[kept]
     file.proteins = {key: partial(_selected_rows, read, names) for key, read in file.proteins.items()}
+    file.spaces = {key: partial(_kept_rows, read, places) for key, read in file.spaces.items()}
     file.cells = file.cells[kept]
     file.notes.append(f"cells: {len(kept) - len(places):,} of {len(kept):,} left out, {reason}")
+
+
+def _kept_rows(read: Callable[[], np.ndarray], places: np.ndarray) -> np.ndarray:
+    return read()[places]
 
 
 def _selected_rows(read: Callable[[], pd.DataFrame], names: pd.Index) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,9 @@ from scipy import sparse
 from refatlas.errors import InputError, listed
 from refatlas.io.matrix_sample import Sample
 from refatlas.io.place_names import Role, role_of
-from refatlas.io.value_kinds import COUNTS, ESTIMATED, NEARLY, UNCLEAR, ZEROS, off_integers
+from refatlas.io.rounded_values import Doubt, doubt_of, has_ones
+from refatlas.io.value_kinds import COUNTS, ESTIMATED, NEARLY, UNCLEAR, ZEROS
 
-# Share of cells whose smallest value is 1; less means that counts were multiplied.
-MIN_WITH_ONES = 0.5
 SUM = "+"
 
 
@@ -46,6 +46,13 @@ class Place:
     def mean_counts(self) -> float | None:
         return None if self.sample is None else self.sample.mean_counts
 
+    @cached_property
+    def doubt(self) -> tuple[Doubt, str]:
+        """How far the integers are from being counts, and why; of a selection of the genes, nothing is said."""
+        if self.sample is None or len(self.sample.genes) != self.shape[1]:
+            return Doubt.NONE, ""
+        return doubt_of(self.sample.block)
+
     def __str__(self) -> str:
         if self.sample is None:
             return f"{self.location} ({self.why})"
@@ -77,7 +84,7 @@ class Chooser:
         counts = [place for place in self.places if place.are_counts and place not in parts]
         counts = [place for place in counts if not self._is_no_count(place, counts)]
         if counts:
-            return self._with_warning(*self._best(counts), parts)
+            return self._with_warning(*self._best(self._without_doubtful(counts)), parts)
         if parts:
             remedy = "their sum, such as " if len(parts) > 1 else "it: "
             raise self._refusal("only parts of the counts", f"set layer to {remedy}{self._sum_of(parts)}")
@@ -103,7 +110,9 @@ class Chooser:
         return named + [place for place in others if any(_equal(place, part) for part in named)]
 
     def _with_warning(self, chosen: Place, reason: str, parts: list[Place]) -> tuple[Place, str]:
-        """Return the place and why, with a word on the other parts if it is equal to one of several."""
+        """Return the place and why, with a word on doubtful values, and on other parts if it is equal to one."""
+        if chosen.doubt[0] != Doubt.NONE:
+            reason += f", though {chosen.doubt[1]}; if these are no raw counts, set layer to the place that has them"
         same = next((part for part in parts if _equal(chosen, part)), None)
         if same is None or len(parts) < 2:
             return chosen, reason
@@ -115,12 +124,27 @@ class Chooser:
         return repr(SUM.join(sorted(named, key=lambda name: (name != "spliced", name != "unspliced", name))))
 
     def _is_no_count(self, place: Place, counts: list[Place]) -> bool:
-        """Return whether a place of integers holds no counts by its name, or only 0 and 1 made from another."""
+        """Return whether a place of integers holds no counts by its name, only 0 and 1 of another, or is rounded."""
         if place.role in (Role.DERIVED, Role.INDICATOR):
             place.why = "by its name no raw counts"
         elif place.sample is not None and place.sample.largest <= 1 and self._has_more_than_ones(place, counts):
             place.why = "only 0 and 1"
+        elif place.doubt[0] == Doubt.ROUNDED:
+            place.why = place.doubt[1]
         return bool(place.why)
+
+    @staticmethod
+    def _without_doubtful(counts: list[Place]) -> list[Place]:
+        """Return places without those of doubtful values that would come before others by their name.
+
+        A name that means raw counts outweighs the doubt.
+        """
+        good = [place for place in counts if place.doubt[0] == Doubt.NONE]
+        first = min((place.role for place in good), default=Role.RAW_COUNTS)
+        passed = [p for p in counts if p.doubt[0] != Doubt.NONE and Role.RAW <= p.role < first]
+        for place in passed:
+            place.why = place.doubt[1]
+        return [place for place in counts if place not in passed]
 
     def _has_more_than_ones(self, place: Place, counts: list[Place]) -> bool:
         """Return whether another place shows that a place of 0 and 1 is no more than an indicator."""
@@ -227,11 +251,4 @@ def _contains(place: Place, other: Place) -> bool:
     if blocks is None or place.sample is None or other.sample is None:
         return False
     is_more = place.sample.mean_counts >= other.sample.mean_counts
-    return is_more and _difference(*blocks)[0] >= 0 and _has_ones(blocks[0])
-
-
-def _has_ones(block: sparse.csr_matrix) -> bool:
-    """Return whether most cells have a value of 1, as raw counts do."""
-    cells = [part[part > 0] for part in np.split(block.data, block.indptr[1:-1])]
-    smallest = [float(part.min()) for part in cells if len(part)]
-    return not smallest or float(np.mean(off_integers(np.array(smallest)) + np.array(smallest) < 1.5)) >= MIN_WITH_ONES
+    return is_more and _difference(*blocks)[0] >= 0 and has_ones(blocks[0])

@@ -36,6 +36,13 @@ _GENE = re.compile(
     re.IGNORECASE,
 )
 _BARCODE = re.compile(r"(.*[^A-Za-z])?[ACGTN]{8,}([^A-Za-z].*)?")
+# Columns of numbers that programs write beside the counts: measures and clusters of cells, or places of genes.
+_NO_COUNTS = re.compile(
+    r"n_?(?:counts?|features?|genes?|umis?)(?:_.*)?|(?:log1p_)?(?:total_counts|n_genes_by_counts)(?:_.*)?"
+    r"|(?:percent|pct)[._].+|seurat_clusters|.+[._](?:clusters?|snn_res[._].*)|(?:leiden|louvain)(?:[._].*)?"
+    r"|doublet_scores?|(?:s|g2m)[._]score|length|chr|chrom|chromosome|start|end|strand",
+    re.IGNORECASE,
+)
 _TRANSPOSED = "read it with pandas.read_csv, and write it with anndata.AnnData(table.T).write_h5ad"
 
 
@@ -46,16 +53,24 @@ class _Table:
     Attributes:
         path: of the file.
         separator: of its columns.
-        names: of the columns of counts.
+        numbers: names of the columns of numbers.
         headings: of the columns of names before them.
         rows: names of each line, one list for each column of names.
+        are_counts: which columns of numbers are counts, by their names.
+        names: of the columns of counts.
     """
 
     path: str
     separator: str
-    names: list[str]
+    numbers: list[str]
     headings: list[str]
     rows: list[list[str]] = field(default_factory=list)
+    are_counts: np.ndarray = field(init=False)
+    names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.are_counts = np.array([not _NO_COUNTS.fullmatch(name) for name in self.numbers])
+        self.names = [name for name, kept in zip(self.numbers, self.are_counts, strict=True) if kept]
 
 
 def open_text(path: str, layer: str | None, genome: str | None) -> CountFile:
@@ -80,12 +95,14 @@ def open_text(path: str, layer: str | None, genome: str | None) -> CountFile:
         table, first = _layout(path, lines, kind.name)
         indices, data, ends = _read_values(table, first, lines)
     genes_in_rows = _genes_in_rows(table)
+    _require_gene_lines(table, genes_in_rows)
     shape = len(table.rows[0]), len(table.names)
     indptr = np.concatenate([[0], ends])
     rows = _transposed(shape, indptr, indices, data) if genes_in_rows else compressed_rows(shape, indptr, indices, data)
     genes, cells = _axes(table, genes_in_rows)
     order = "genes × cells" if genes_in_rows else "cells × genes"
-    found = CountFile(path, "table", cells, genes, rows, [f"counts: {kind.name} of {order}"])
+    notes = [f"counts: {kind.name} of {order}", *_notes_on_columns(table)]
+    found = CountFile(path, "table", cells, genes, rows, notes)
     return split_features(found, None, genes.index, genome)
 
 
@@ -191,12 +208,12 @@ def _numbers(table: _Table, line: str) -> np.ndarray:
             values = np.fromstring(rest, dtype=np.float64, sep=table.separator)
         except (DeprecationWarning, ValueError):
             values = np.array([_number(table, part) for part in _split(rest, table.separator)])
-    if len(values) != len(table.names):
+    if len(values) != len(table.numbers):
         raise InputError(
             f"{table.path}: the line of {shown(repr(table.rows[0][-1]))} has {len(values)} numbers, but the header"
-            f" names {len(table.names)}; is the file complete?"
+            f" names {len(table.numbers)}; is the file complete?"
         )
-    return values
+    return values[table.are_counts]
 
 
 def _number(table: _Table, text: str) -> float:
@@ -238,6 +255,27 @@ def _genes_in_rows(table: _Table) -> bool:
         f" columns ({listed(table.names, 3)}), of which neither can be told to be genes; {_TRANSPOSED} (without .T if"
         " its lines are cells)"
     )
+
+
+def _require_gene_lines(table: _Table, genes_in_rows: bool) -> None:
+    """Raise an InputError if lines of genes are followed by lines of measures or clusters of the cells."""
+    wrong = [name for name in table.rows[0] if _NO_COUNTS.fullmatch(name)] if genes_in_rows else []
+    if wrong:
+        raise InputError(
+            f"{table.path}: the lines {listed(map(repr, wrong), 5)} hold no counts of a gene, by their names; expected"
+            " genes alone: remove these lines, and give them as metadata, with a line for each cell"
+        )
+
+
+def _notes_on_columns(table: _Table) -> list[str]:
+    """Return a note on columns of numbers that are no counts."""
+    left = [name for name, kept in zip(table.numbers, table.are_counts, strict=True) if not kept]
+    if not left:
+        return []
+    return [
+        f"counts: columns {listed(map(repr, left), 5)} hold no counts, by their names, and are not read; give those of"
+        " cells as metadata"
+    ]
 
 
 def _axes(table: _Table, genes_in_rows: bool) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -45,7 +45,8 @@ def read_batches(file: CountFile, name: str, row: dict) -> pd.Series:
         )
     batches = [as_text(value) for value in values]
     _require_few(file, f"{name!r} ({file.path}): batch_key", key, len(np.unique(codes)), len(codes))
-    file.notes += _missing_notes("batches", [batches[code] for code in np.unique(codes)], key)
+    used = [batches[code] for code in np.unique(codes)]
+    file.notes += [*_missing_notes("batches", used, key), *spelling_notes("batches", values[np.unique(codes)], key)]
     require_text(batches, f"{name!r} ({file.path}): batch", MAX_LENGTH)
     return pd.Series(np.array([f"{name}:{batch}" for batch in batches], dtype=object)[codes], index=file.cells.index)
 
@@ -64,7 +65,7 @@ def read_labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> p
     """
     codes, values = factorize(_column(file, name, key, "label_key"))
     known_as_none = {"", *map(as_text, unlabeled)}
-    labels = [None if label in known_as_none or not label.strip() else label for label in map(as_text, values)]
+    labels = [None if label in known_as_none else label for label in map(as_text, values)]
     counts = np.bincount(codes[codes >= 0], minlength=len(labels))
     used = [label for label, n in zip(labels, counts, strict=True) if label is not None and n]
     n_labelled = sum(int(n) for label, n in zip(labels, counts, strict=True) if label is not None)
@@ -76,7 +77,9 @@ def read_labels(file: CountFile, name: str, key: str, unlabeled: list[str]) -> p
             f"{name!r} ({file.path}): no cell has a label in column {key!r} (values: {listed(found, 5)}); name another"
             " column as label_key, or '-' if there are no labels"
         )
+    given = [value for value, label, n in zip(values, labels, counts, strict=True) if label is not None and n]
     file.notes += [*_number_notes(used, key), *_missing_notes("labels", used, key)]
+    file.notes += spelling_notes("labels", given, key)
     return pd.Series(np.array([*labels, None], dtype=object)[codes], index=file.cells.index)
 
 
@@ -111,7 +114,7 @@ def _number_notes(labels: list[str], key: str) -> list[str]:
 
 def _missing_notes(what: str, values: list[str], key: str) -> list[str]:
     """Return a note if a batch or label is a word for a missing value."""
-    found = [value for value in values if value.strip().casefold() in MISSING]
+    found = [value for value in values if value.casefold() in MISSING]
     remedy = "add it to the config's unlabeled" if what == "labels" else "fill it in, or name another column"
     if not found:
         return []
@@ -119,6 +122,27 @@ def _missing_notes(what: str, values: list[str], key: str) -> list[str]:
         f"{what}: {listed(map(repr, found))} of column {key!r} {'is' if len(found) == 1 else 'are'} taken as names; if"
         f" a missing value is meant, {remedy}"
     ]
+
+
+def spelling_notes(what: str, values: Iterable[object], key: str) -> list[str]:
+    """Return notes on names that are one name but for blanks, and on names that differ in capitals alone.
+
+    Args:
+        what: batches or labels.
+        values: distinct values of the column, as the file has them.
+    """
+    same: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
+    for value in values:
+        same.setdefault(as_text(value), []).append(repr(str(value)))
+    for name in same:
+        alike.setdefault(name.casefold(), []).append(repr(name))
+    merged = [" and ".join(found) for found in same.values() if len(found) > 1]
+    others = [" and ".join(found) for found in alike.values() if len(found) > 1]
+    notes = [f"{what}: in column {key!r}, {listed(merged, 5)} are one name, as blanks do not count"] if merged else []
+    if others:
+        notes.append(f"{what}: in column {key!r}, {listed(others, 5)} differ in capitals alone; are they the same?")
+    return notes
 
 
 def _what_is_missing(file: CountFile, key: str) -> str:

@@ -9,13 +9,13 @@ from refatlas.errors import InputError, listed
 from refatlas.io.cell_tables import label_column
 from refatlas.io.count_file import CountFile
 from refatlas.prepare.cell_columns import factorize, read_batches, read_controls, read_labels, require_text
+from refatlas.prepare.droplets import MAX_MEDIAN, droplets_text, unfiltered_batches
 from refatlas.prepare.file_lines import origins
 from refatlas.prepare.genes import gene_table
+from refatlas.prepare.mitochondria import are_mitochondrial, mitochondrial_notes
 from refatlas.prepare.moments import CellMeasures
 from refatlas.prepare.proteins import read_proteins
 from refatlas.prepare.raw_values import WrongValues
-
-MITOCHONDRIAL = r"(?i)mt-.*"
 
 
 @dataclass
@@ -47,7 +47,7 @@ def scan_file(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[s
 
     Raises:
         InputError: duplicate cells, a missing column, a missing batch, values that are not counts,
-            or an error of `read_proteins`.
+            all droplets instead of cells, or an error of `read_proteins`.
     """
     genes = gene_table(file, row["gene_key"], row.get("previous_symbols", False), row.get("orthologs"))
     cells = _named_cells(file, name)
@@ -64,6 +64,9 @@ def scan_file(file: CountFile, name: str, row: dict, qc: dict, unlabeled: list[s
         )
     n_cells = _measure(file, name, genes, cells, n_threads)
     genes["n_cells"] = n_cells
+    _look_for_droplets(file, name, cells, qc)
+    if row.get("features") != "peaks":
+        file.notes += mitochondrial_notes(cells, qc["max_mito_share"])
     cells["reason"] = quality_reasons(cells, qc)
     cells["keep"] = cells["reason"] == ""
     summary = _summary(file, name, cells, genes) | {"origins": origins(file, row, genes, cells), "places": file.places}
@@ -89,8 +92,7 @@ def _named_cells(file: CountFile, name: str) -> pd.DataFrame:
 
 def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFrame, n_threads: int) -> np.ndarray:
     """Add total_counts, n_genes and mito_share to `cells`; return each gene's number of cells."""
-    # Of another species, the mitochondrial genes that have no ortholog are counted, too.
-    mito = genes.get("own_symbol", genes["symbol"]).fillna("").str.fullmatch(MITOCHONDRIAL).to_numpy(dtype=bool)
+    mito = are_mitochondrial(genes)
     found, wrong = CellMeasures(len(cells), mito.astype(np.float64), n_threads), WrongValues()
     for start, block in file.blocks():
         if not found.add(start, block):
@@ -104,6 +106,18 @@ def _measure(file: CountFile, name: str, genes: pd.DataFrame, cells: pd.DataFram
         else np.nan
     )
     return found.n_cells
+
+
+def _look_for_droplets(file: CountFile, name: str, cells: pd.DataFrame, qc: dict) -> None:
+    """Refuse all droplets, among which cells would be the outliers; without a limit of outliers, only note them."""
+    batches = unfiltered_batches(cells, qc["min_counts"])
+    if batches and qc["mads"] is not None:
+        raise InputError(
+            f"{name!r} ({file.path}): {droplets_text(batches)}. Or set qc.min_counts to at least {MAX_MEDIAN}, between"
+            " empty droplets and cells. If all are cells, set qc.mads to null, because it would drop the large ones"
+        )
+    if batches:
+        file.notes.append(f"cells: {droplets_text(batches)}")
 
 
 def quality_reasons(cells: pd.DataFrame, qc: dict) -> pd.Series:

@@ -14,13 +14,14 @@ def exclude_cells(found: Scan, dataset: str, path: str, datasets: list[str]) -> 
     Args:
         found: the scan of the dataset, whose cells and summary are changed.
         dataset: its name.
-        path: of a tab- or comma-separated table whose first column is the cell, as dataset:barcode.
+        path: of a tab- or comma-separated table whose first column is the cell, as dataset:barcode. A list without a
+            header is taken as well.
         datasets: names of all datasets.
 
     Raises:
         InputError: the table cannot be read, or names a cell or dataset that does not exist.
     """
-    named = _read_names(path)
+    named = _read_names(path, datasets)
     owners = named.str.split(":", n=1).str[0]
     unknown = named[~owners.isin(datasets)]
     if len(unknown):
@@ -42,7 +43,8 @@ def exclude_cells(found: Scan, dataset: str, path: str, datasets: list[str]) -> 
     found.summary["low_quality"] = found.cells.loc[~found.cells["keep"], "reason"].value_counts().to_dict()
 
 
-def _read_names(path: str) -> pd.Index:
+def _read_names(path: str, datasets: list[str]) -> pd.Index:
+    """Return the names in the first column; a header that is the name of a cell is the first of them."""
     try:
         separator = "," if path.removesuffix(".gz").endswith(".csv") else "\t"
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
@@ -51,4 +53,7 @@ def _read_names(path: str) -> pd.Index:
             f"config: exclude: {path} cannot be read as a table ({shown(error, 200)}); its first column must name the"
             " cells, as dataset:barcode"
         ) from error
-    return pd.Index(table.iloc[:, 0])
+    header = str(table.columns[0])
+    owner, separator, _ = header.partition(":")
+    first = [header] if separator and owner in datasets else []
+    return pd.Index([*first, *table.iloc[:, 0]])

@@ -51,7 +51,7 @@ def _labels(file: CountFile, key: str, unlabeled: list[str], where: str) -> np.n
         )
     codes, values = factorize(file.cells[key])
     known_as_none = {"", *map(as_text, unlabeled)}
-    names = [None if name in known_as_none or not name.strip() else name for name in map(as_text, values)]
+    names = [None if name in known_as_none else name for name in map(as_text, values)]
     labels = np.array([*names, None], dtype=object)[codes]
     used = pd.Series(labels).value_counts()
     if used.empty:

@@ -3,6 +3,7 @@
 Highly variable genes are those of seurat_v3 over all batches of all datasets.
 """
 
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -186,7 +187,32 @@ def select_genes(
         genes.loc[genes["candidate"], name] = values.to_numpy(dtype=np.float64)
     genes["reason"] = selection_reasons(genes, settings["n_top"], settings["include"])
     genes["selected"] = genes["reason"] != ""
+    missing = missing_lines(genes, paths, matches)
+    genes.attrs["union"] = [*genes.attrs["union"], *missing]
+    for line in missing:
+        print(line)
     return genes
+
+
+def missing_lines(genes: pd.DataFrame, paths: list[str], matches: list[np.ndarray]) -> list[str]:
+    """Return a line for each included gene that datasets lack; it is zero in all of their cells.
+
+    Args:
+        genes: with symbol and reason.
+        paths: of the datasets.
+        matches: gene of each column of each dataset, as of `unite_genes`.
+    """
+    lines = []
+    for place in np.flatnonzero(genes["reason"] == "included"):
+        lacking = [path for path, rows in zip(paths, matches, strict=True) if not (rows == place).any()]
+        if lacking:
+            name = genes["symbol"].iloc[place] or genes.index[place]
+            lines.append(
+                f"warning: genes.include: {name} is in {len(paths) - len(lacking)} of {len(paths)} datasets; it is zero"
+                f" in {listed(map(os.path.basename, lacking))}, so it tells batches apart; leave it out, or give files"
+                " that have it"
+            )
+    return lines
 
 
 def select_pretrained_genes(

@@ -9,6 +9,7 @@ from scipy import sparse
 from refatlas.errors import listed
 from refatlas.io.cell_tables import as_text
 from refatlas.io.count_file import CountFile
+from refatlas.io.matrix_rows import summable
 from refatlas.prepare.gene_aliases import current_symbols, replacement_note
 from refatlas.prepare.gene_columns import NameColumns, find_names
 from refatlas.prepare.gene_names import GENE_ID, PLACEHOLDER, folded, spreadsheet_dates, without_version
@@ -234,5 +235,6 @@ def reindex_genes(block: sparse.csr_matrix, rows: np.ndarray, n_genes: int) -> s
     wanted = rows[block.indices] >= 0
     kept = np.concatenate([[0], np.cumsum(wanted)])[block.indptr]
     taken = sparse.csr_matrix((block.data[wanted], rows[block.indices[wanted]], kept), shape=(block.shape[0], n_genes))
+    taken = summable(taken)
     taken.sum_duplicates()
     return taken
