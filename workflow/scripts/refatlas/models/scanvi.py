@@ -1,11 +1,16 @@
 """scANVI (Xu 2021): scVI with labels, and a classifier of its own."""
 
+from pathlib import Path
+from typing import Any, Self
+
 import pandas as pd
 import scvi
 from anndata import AnnData
 
 from refatlas.io.cell_tables import UNLABELED
+from refatlas.io.model_counts import shallow_copy
 from refatlas.models.interface import JobContext, Settings
+from refatlas.models.library_patches.environment import prepare_scvi_tools
 from refatlas.models.recorder import training_of
 from refatlas.models.scvi import ScVI, train_scvi
 from refatlas.models.scvi_base import ScviToolsModel, with_labels
@@ -39,6 +44,21 @@ class ScANVI(ScviToolsModel):
         )
         recorders.append(train(model, settings["train"], "scanvi", on_reference=True, job=job))
         return cls(model, training_of(recorders, device))
+
+    @classmethod
+    def load(cls, file: Path, counts: AnnData) -> Self:
+        """Return the model saved in a file, with the counts that it was trained on or mapped to, or some of them.
+
+        scvi-tools sizes the classifier by the labels of the cells that it is given. Where these lack a label of the
+        model, they are loaded without labels, as a query's are.
+        """
+        prepare_scvi_tools()
+        registry: dict[str, Any] = cls.scvi_class.load_registry(str(Path(file).parent))
+        known = registry["field_registries"]["labels"]["state_registry"]["categorical_mapping"]
+        if "label" in counts.obs and not set(known) - {UNLABELED} <= set(counts.obs["label"]):
+            counts = shallow_copy(counts)
+            del counts.obs["label"]
+        return super().load(file, counts)
 
     def predict(self, counts: AnnData) -> pd.DataFrame:
         """Return the classifier's probability of each label, shape (n_cells, n_labels)."""
