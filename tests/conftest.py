@@ -22,9 +22,9 @@ DATA = Path(os.environ.get("REFATLAS_TEST_DATA", REPO.parent / "shared" / "data"
 # Files that take longest come first, so that no worker waits at the end while another runs one of them. The two that
 # need the one SLURM cluster stand apart: side by side, one would wait for the other.
 LONGEST = (
-    "slurm kang all_types from_scratch golden demo bundle slurm_checkpoints tuning_run scarches_types default_folds"
-    " further_types"
-).split()
+    *("slurm", "kang", "all_types", "from_scratch", "golden", "demo", "bundle", "slurm_checkpoints", "tuning_run"),
+    *("scarches_types", "default_folds", "further_types"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
