@@ -30,7 +30,7 @@ demo_from_scratch: env
 	.venv/bin/snakemake --configfile config/from_scratch/2_labels.yaml
 
 test: env check
-	.venv/bin/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Lint, format, types, documentation: without changing anything.
 check: env

@@ -19,6 +19,19 @@ from scipy import sparse
 REPO = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("REFATLAS_TEST_DATA", REPO.parent / "shared" / "data"))
 
+# Files that take longest come first, so that no worker waits at the end while another runs one of them. The two that
+# need the one SLURM cluster stand apart: side by side, one would wait for the other.
+LONGEST = (
+    *("slurm", "kang", "all_types", "from_scratch", "golden", "demo", "bundle", "slurm_checkpoints", "tuning_run"),
+    *("scarches_types", "default_folds", "further_types"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; all others follow in the order in which they were found."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(scope="session")
 def real():

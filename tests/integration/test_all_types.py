@@ -149,6 +149,7 @@ def test_densities_are_of_all_labels_of_reference_and_query_and_on_the_page(fold
     assert labels.set_index("label").loc[LABEL, "n_cells"] == (cells["label"] == LABEL).sum() > 100
     # Parts at random: where the labels are many cells, nothing differs much.
     assert labels.query("n_cells > 50")["median_log2_ratio"].abs().max() < 1
+    assert (home / "density.png").stat().st_size > 10_000
     page = (folder / "results/report/contrasts/halves.html").read_text()
     assert 'id="density"' in page
     assert "no label can be significant" in page

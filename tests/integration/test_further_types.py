@@ -55,8 +55,8 @@ def folder(tmp_path_factory):
         counts.var_names = [f"chr1:{1000 * g}-{1000 * g + 500}" for g in range(counts.n_vars)]
         counts.write_h5ad(folder / f"{name}.h5ad")
     write_sheets(folder, *rows(), **CONFIG)
-    densities = [f"results/differential/{name}/models/{name}/density.png" for name in MODELS]
-    snakemake(folder, "--cores", "2", "labels", "bundle", "results/reference/models/across/umap.png", *densities)
+    densities = [f"results/differential/{name}/models/{name}/density.csv" for name in MODELS]
+    snakemake(folder, "--cores", "2", "labels", "bundle", *densities)
     return folder
 
 
@@ -83,7 +83,6 @@ def test_densities_of_samples_are_compared_across_reference_and_query(folder, mo
     notes = json.loads((home / "density.json").read_text())["notes"]
     assert any("cells of the reference and of queries are compared" in note for note in notes)
     assert "no label can be significant" in notes[-1]
-    assert (home / "density.png").stat().st_size > 10_000
 
 
 def test_they_map_from_a_bundle_as_in_the_run_that_made_it(folder, tmp_path):

@@ -18,12 +18,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(real, tmp_path_factory):
-    """A folder with the results, and the query's true labels. UMAPs are short, and there are no folds."""
+    """A folder with the results, and the query's true labels. Clusters and UMAPs are short, and there are no folds."""
     folder = tmp_path_factory.mktemp("hostile") / FOLDER
     folder.mkdir()
     cheap = {
         "genes": {"n_top": 300},
         "evaluation": {"folds": 0},
+        "clusters": {"resolutions": [0.5, 1], "repeats": 2},
         "umap": {"n_epochs": 10},
         "integration": {"max_cells": 200, "metrics": ["kmeans_nmi"]},
     }

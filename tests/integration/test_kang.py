@@ -25,6 +25,9 @@ MODELS = {
 CONFIG = {
     "models": MODELS,
     "evaluation": {"folds": 1, "max_epochs": 30},
+    # No test here looks into clusters or places of a UMAP.
+    "clusters": {"resolutions": [0.5, 1], "repeats": 2},
+    "umap": {"n_epochs": 50},
     "integration": {
         "max_cells": 1500,
         "metrics": [

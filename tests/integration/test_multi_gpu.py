@@ -8,6 +8,7 @@ import time
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 from conftest import REPO, small_counts, snakemake, write_sheets
@@ -72,18 +73,6 @@ def test_what_they_trained_is_a_model_like_any(together, kang, tmp_path):
     assert mapped.latent(kang[1][:200].copy()).shape == (200, 10)
 
 
-def test_they_stop_early_together(kang):
-    """No fall is large enough to count: one that went on alone would wait for the other for ever."""
-    settings = {
-        **SETTINGS,
-        "gpus": 2,
-        "train": {**SETTINGS["train"], "max_epochs": 50, "patience": 2, "min_delta": 0.9, "kl_warmup": 0.0},
-    }
-    training = fit_on_multiple_gpus("scvi", *kang, settings, JOB).training
-    assert training.converged
-    assert len(training.history) == 3
-
-
 def test_a_loss_that_is_not_finite_is_raised(kang):
     with pytest.raises(FloatingPointError, match="scvi"):
         fit_on_multiple_gpus("scvi", *kang, {**SETTINGS, "gpus": 2, "train": {**SETTINGS["train"], "lr": 1e6}}, JOB)
@@ -138,10 +127,12 @@ def test_no_process_outlives_a_job_that_is_ended(kang, tmp_path):
     assert list(tmp_path.iterdir()) == [log]
 
 
-def test_through_the_workflow(tmp_path):
+def test_through_the_workflow_where_they_stop_early_together(tmp_path):
+    """No fall is large enough to count: one that went on alone would wait for the other for ever."""
     small_counts(400).write_h5ad(tmp_path / "cells.h5ad")
     row = {"path": "cells.h5ad", "label_key": "cell_type"}
-    model = {"type": "scvi", "gpus": 2, "model": {"n_hidden": 16}, "train": {"max_epochs": 2}}
+    train = {"max_epochs": 50, "patience": 2, "min_delta": 0.9, "kl_warmup": 0.0}
+    model = {"type": "scvi", "gpus": 2, "model": {"n_hidden": 16}, "train": train}
     write_sheets(
         tmp_path,
         [{"dataset": "d", **row}],
@@ -155,5 +146,7 @@ def test_through_the_workflow(tmp_path):
     folder = tmp_path / "results/reference/models/mine"
     assert "trained by 2 processes together" in (folder / "training.md").read_text()
     log = (tmp_path / "logs/train_reference/reference/mine.log").read_text()
-    assert log.count("scvi: epoch 2/2") == 1
+    assert log.count("scvi: epoch 3/50") == 1
+    assert len(pd.read_csv(folder / "training.csv")) == 3
+    assert "converged | yes" in (folder / "training.md").read_text()
     assert not [path for path in tmp_path.rglob("*") if path.name == "lightning_logs"]

@@ -110,6 +110,18 @@ print(json.dumps([loaded, torch.get_num_threads(), os.getppid()]))
     assert json.loads(run(with_models, tmp_path, "import sys; print(int('scvi' in sys.modules))").stdout) == 0
 
 
+def test_scripts_that_train_without_torch_are_forked_from_the_process_of_the_others(tmp_path):
+    command = shlex.split(fork_server.start(models=True, torch=False))
+    text = """
+import json, os, sys
+print(json.dumps([os.getppid(), "anndata" in sys.modules, "torch" in sys.modules]))
+"""
+    trained, other = (
+        json.loads(run(command, tmp_path, text, name).stdout) for name in ("tmpx.train_reference.py", "tmpx.rule.py")
+    )
+    assert trained == other == [trained[0], True, False]
+
+
 @pytest.mark.parametrize(("line", "used"), [("import pandas", False), ("from scvi.model import SCVI", True)])
 def test_a_record_names_the_packages_of_models_only_if_the_job_uses_them(with_models, tmp_path, line, used):
     text = f"""

@@ -64,6 +64,32 @@ def test_code_of_umap_is_cached():
     assert run.stdout == "[1, 1]\n"
 
 
+EPOCHS = """
+import hashlib, sys
+import numpy as np
+from umap import layouts
+from refatlas.report.umap import umap_layout
+
+latent = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+if sys.argv[1] == "plain":
+    sys.modules["refatlas.report.umap"].cache_umap_functions = lambda: None
+places = umap_layout(latent, {"n_neighbors": 15, "min_dist": 0.5, "n_epochs": 50}, 0)
+function = layouts._nb_optimize_layout_euclidean_single_epoch
+assert not layouts._nb_optimize_layout_euclidean_single_epoch_parallel.stats.cache_path
+print(sum(function.stats.cache_hits.values()), hashlib.sha256(places.tobytes()).hexdigest())
+"""
+
+
+def test_places_of_a_umap_by_cached_code_are_those_of_code_compiled_anew():
+    command = [sys.executable, "-c", EPOCHS]
+    runs = [
+        subprocess.run([*command, kind], check=True, capture_output=True, text=True, env=ENVIRONMENT).stdout.split()
+        for kind in ("cached", "cached", "plain")
+    ]
+    assert [run[0] for run in runs[1:]] == ["1", "0"]
+    assert runs[0][1] == runs[1][1] == runs[2][1]
+
+
 def test_a_function_is_compiled_also_where_nothing_can_be_cached(monkeypatch):
     def no_folder(function):
         raise RuntimeError("cannot cache function: no locator available")

@@ -18,6 +18,7 @@ from refatlas.jobs.progress import (
 )
 from refatlas.jobs.screen import failure_text, quieten
 from refatlas.jobs.summary import Delivered, failure_summary, run_summary
+from refatlas.jobs.torch_use import needs_torch
 from refatlas.jobs.watch import JobWatch
 
 SCREEN = workflow.output_settings
@@ -76,17 +77,26 @@ def end_progress():
     logger.removeHandler(WATCH)
 
 
+def loads_torch(job):
+    """Whether a job loads torch: it trains or applies a model of a type that needs it."""
+    script = Path(job.rule.script).stem
+    # A query is placed by the methods that the regions were learned with.
+    learned = jobs_of("learn_regions") if script == "place_query" else []
+    return script in MODEL_SCRIPTS and needs_torch(script, (learned or [job])[0].params)
+
+
 def fork_jobs():
-    """Before the first job: have the jobs of a run on this machine forked from a process that has loaded the libraries, which takes most of the time of small jobs, and those with models from a second one, unless there is a GPU. Not of a few jobs, with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
+    """Before the first job: have the jobs of a run on this machine forked from a process that has loaded the libraries, which takes most of the time of small jobs. If any needs torch, those with models are forked from a second process, unless there is a GPU. Not of a few jobs, with software environments, beside another workflow's shell commands, or where REFATLAS_FORK_JOBS is 0."""
     wanted = os.environ.get("REFATLAS_FORK_JOBS") != "0"
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.script]
     with_models = [job for job in jobs if Path(job.rule.script).stem in MODEL_SCRIPTS]
-    enough = len(jobs) - len(with_models) >= ENOUGH_TO_FORK
+    torch = any(loads_torch(job) for job in with_models)
+    enough = len(jobs) - len(with_models) * torch >= ENOUGH_TO_FORK
     alone = all(rule.script or rule.norun for rule in workflow.rules)
     environments = workflow.deployment_settings.deployment_method
     if wanted and enough and alone and workflow.local_exec and not environments:
-        models = len(with_models) > 1 and not visible_gpus()
-        command = fork_server.start(models)
+        models = not torch or (len(with_models) > 1 and not visible_gpus())
+        command = fork_server.start(models, torch)
         if command:
             # Snakemake puts it before the command of a script, in place of its own prefix.
             shell.prefix(

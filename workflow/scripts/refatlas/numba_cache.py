@@ -61,9 +61,11 @@ def cache_compiled(dispatcher: Any) -> Any:
 
 
 def cache_umap_functions() -> None:
-    """Cache umap-learn's code for the weights of neighbours, which takes 4 s to compile."""
+    """Cache umap-learn's code for the weights of neighbours and for its epochs, which takes seconds to compile."""
     use_writable_caches()
-    from umap import umap_
+    from umap import layouts, umap_
 
     cache_compiled(umap_.smooth_knn_dist)
     cache_compiled(umap_.compute_membership_strengths)
+    # Its parallel variant would have the same name in the cache, and must stay uncached.
+    cache_compiled(layouts._nb_optimize_layout_euclidean_single_epoch)

@@ -3,9 +3,9 @@
 usage: python -I -S fork_client.py SOCKET PYTHON SCRIPT
 
 The fork works in place of this process: with its folder, environment and streams; this process ends
-as the fork does, and takes the fork with it when it is killed. Scripts that train or apply models are forked from a
-process of their own, at SOCKET.models. Without an answer, this process becomes PYTHON SCRIPT itself. It imports
-nothing but the standard library, because it is started for every job.
+as the fork does, and takes the fork with it when it is killed. Scripts that train or apply models are forked from the
+process at SOCKET.models, one of their own if any of them needs torch. Without an answer, this process becomes PYTHON
+SCRIPT itself. It imports nothing but the standard library, because it is started for every job.
 """
 
 import json
@@ -15,7 +15,8 @@ import socket
 import struct
 import sys
 
-# Scripts that train or apply models, and need torch and scvi-tools. Where there is a GPU they are not forked.
+# Scripts that train or apply models, most types of which need torch and scvi-tools. Where they use a GPU, they are not
+# forked.
 MODEL_SCRIPTS = (
     "train_reference",
     "run_trial",

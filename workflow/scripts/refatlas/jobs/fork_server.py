@@ -5,7 +5,7 @@ usage: python -m refatlas.jobs.fork_server DESCRIPTOR [models]
 A small job takes longer to load libraries than to compute. `start` starts this process for as long as
 the calling process lives, and returns the command to put before the command of a script
 (refatlas.jobs.fork_client). DESCRIPTOR is a socket that listens. A second process, with torch and scvi-tools, serves
-the jobs that train or apply models.
+the jobs that train or apply models. Where none of them needs torch, the first one serves them too.
 
 Nothing here may start threads, of Python or of a library, before the jobs are forked.
 """
@@ -66,13 +66,14 @@ PR_SET_PDEATHSIG = 1
 SOCKET = "socket"
 
 
-def start(models: bool = False) -> str | None:
+def start(models: bool = False, torch: bool = True) -> str | None:
     """Start the process, and return the command to put before that of a script.
 
     None where jobs cannot be forked safely: they need Linux.
 
     Args:
-        models: whether jobs that train or apply models are forked too. Not where there is a GPU.
+        models: whether jobs that train or apply models are forked too. Not where they use a GPU.
+        torch: whether any of those needs torch, and all of them a process that has loaded it.
     """
     if not (sys.platform == "linux" and hasattr(os, "pidfd_open")):
         return None
@@ -82,7 +83,9 @@ def start(models: bool = False) -> str | None:
     atexit.register(_stop, servers, folder)
     try:
         servers.append(_listen(path))
-        if models:
+        if models and not torch:
+            os.symlink(path, path + OF_MODELS)
+        elif models:
             servers.append(_listen(path + OF_MODELS, "models"))
     except OSError:
         if not servers:

@@ -1,7 +1,7 @@
 """scANVI (Xu 2021): scVI with labels, and a classifier of its own."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pandas as pd
 import scvi
@@ -57,7 +57,7 @@ class ScANVI(ScviToolsModel):
         known = registry["field_registries"]["labels"]["state_registry"]["categorical_mapping"]
         if "label" in counts.obs and not set(known) - {UNLABELED} <= set(counts.obs["label"]):
             counts = shallow_copy(counts)
-            del counts.obs["label"]
+            counts.obs = cast("pd.DataFrame", counts.obs).drop(columns="label")
         return super().load(file, counts)
 
     def predict(self, counts: AnnData) -> pd.DataFrame:
