@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.manifold import trustworthiness
-from umap import spectral
+from umap import umap_
 
 from refatlas.neighbors import graph
 from refatlas.neighbors.exact_index import nearest_neighbors
@@ -84,14 +84,14 @@ def test_many_groups_of_cells_stored_several_times_have_a_umap(monkeypatch):
     cells = (np.repeat(groups, 20, axis=0) + random.normal(size=(1200, 5)) * 0.01).astype(np.float32)
     monkeypatch.setattr(umap, "MANY_PARTS", 50)
     settings = {"n_neighbors": 15, "min_dist": 0.3, "n_epochs": 50}
-    own = spectral.component_layout
+    own = umap_.spectral_layout
     found = umap_layout(cells, settings, 0)
-    assert spectral.component_layout is own
+    assert umap_.spectral_layout is own
     assert np.isfinite(found).all()
     group = np.repeat(np.arange(60), 20)
     nearest = nearest_neighbors(found, found, 5)[0]
     assert (group[nearest] == group[:, None]).mean() > 0.9
-    # By UMAP's own way there are as many places of groups, but elsewhere.
+    # By UMAP's own way, the groups lie elsewhere.
     monkeypatch.setattr(umap, "MANY_PARTS", 61)
     assert not np.allclose(umap_layout(cells, settings, 0), found)
 

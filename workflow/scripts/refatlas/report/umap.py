@@ -18,7 +18,7 @@ from refatlas.transfer.weighted_knn import neighbor_weights
 COLUMNS = ["umap_1", "umap_2"]
 # UMAP's spectral initialization fails for very few cells.
 MIN_SPECTRAL = 50
-# Number of separate parts of the graph from which on UMAP's own places for them take minutes to hours.
+# Number of separate parts of UMAP's graph from which on its spectral initialization takes minutes to hours.
 MANY_PARTS = 200
 # Share of the nearest neighbours whose places count: those closest to the place of the very
 # nearest.
@@ -74,28 +74,28 @@ def umap_layout(latent: np.ndarray, settings: dict[str, Any], seed: int, threads
 
 @contextmanager
 def parts_placed_by_pca() -> Iterator[None]:
-    """Let UMAP place many separate parts of the graph, such as groups of cells stored several times, by PCA.
+    """Let UMAP begin with principal components where its graph falls into many separate parts.
 
-    UMAP itself finds their first places by an eigendecomposition of their centres, whose time grows with the cube of
-    their number: 1,655 parts did not end within a quarter of an hour.
+    Groups of cells that are stored several times are such parts. UMAP's spectral initialization takes each by itself,
+    and then their centres by an eigendecomposition: 1,655 parts did not end within a quarter of an hour.
     """
+    from scipy.sparse.csgraph import connected_components
     from sklearn.decomposition import PCA
-    from umap import spectral
+    from umap import umap_
 
-    own = spectral.component_layout
+    own = umap_.spectral_layout
 
-    def placed(data: np.ndarray, n_parts: int, parts: np.ndarray, dim: int, *others: Any, **named: Any) -> np.ndarray:
-        if n_parts < MANY_PARTS:
-            return own(data, n_parts, parts, dim, *others, **named)
-        centers = pd.DataFrame(data).groupby(parts).mean().to_numpy()
-        places: np.ndarray = PCA(dim, random_state=0).fit_transform(centers)
-        return places / np.abs(places).max()
+    def layout(data: np.ndarray, graph: Any, dim: int, random_state: Any, **named: Any) -> np.ndarray:
+        if connected_components(graph, directed=False)[0] < MANY_PARTS:
+            return own(data, graph, dim, random_state, **named)
+        places: np.ndarray = PCA(dim, random_state=random_state).fit_transform(data)
+        return places
 
-    spectral.component_layout = placed
+    umap_.spectral_layout = layout
     try:
         yield
     finally:
-        spectral.component_layout = own
+        umap_.spectral_layout = own
 
 
 def initialization(n_cells: int) -> str:
