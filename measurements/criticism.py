@@ -1,8 +1,9 @@
 """Measures posterior predictive checks: sound and damaged queries against held-out donors, and their cost.
 
-usage: .venv/bin/python measurements/criticism.py queries DATA WORK
+usage: .venv/bin/python measurements/criticism.py queries DATA WORK [TYPE ...]
            donors 1039 and 107 of PBMC, and damaged copies of 107, onto half of the cells of six donors: differences
-           from the training cells of the reference, their limits, and the range of held-out donors
+           from the training cells of the reference, their limits, and the range of held-out donors; by models of
+           each TYPE (scvi, scanvi or drvi; default: scvi)
        .venv/bin/python measurements/criticism.py cost WORK N
            the checks of N cells of the reference of that run, and those of scvi.criticism, each in a process of its own
     DATA  folder of kang_ctrl_8donors_1287g.h5ad
@@ -32,9 +33,8 @@ CONFIG = {
     "queries": "queries.tsv",
     "label_key": "cell_type",
     "batch_key": "batch",
-    "models": {"scvi": {"type": "scvi", "train": {"max_epochs": 60}, "surgery": {"max_epochs": 40}}},
     "evaluation": {"folds": 3, "max_epochs": 30},
-    "criticism": {"models": ["scvi"], "max_cells": 1500, "n_samples": N_SAMPLES},
+    "criticism": {"models": "all", "max_cells": 1500, "n_samples": N_SAMPLES},
 }
 
 
@@ -49,7 +49,7 @@ def damaged(counts: ad.AnnData) -> dict[str, ad.AnnData]:
     return {"thinned": thinned, "permuted": permuted, "shuffled": shuffled}
 
 
-def measure_queries(data: Path, work: Path) -> None:
+def measure_queries(data: Path, work: Path, kinds: list[str]) -> None:
     """Run the workflow on Kang's donors, and print what the report says of each query."""
     work.mkdir()
     cells = ad.read_h5ad(data / "kang_ctrl_8donors_1287g.h5ad")
@@ -61,20 +61,28 @@ def measure_queries(data: Path, work: Path) -> None:
         query.write_h5ad(work / f"{name}.h5ad")
     (work / "queries.tsv").write_text("query\tpath\n" + "".join(f"{name}\t{name}.h5ad\n" for name in queries))
     (work / "reference.tsv").write_text("dataset\tpath\nkang\tkang.h5ad\n")
-    (work / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    wanted = [f"results/queries/{name}/models/scvi/criticism.csv" for name in queries]
-    timed(workflow("--cores", "2", "--", *wanted, "results/evaluation/criticism.csv"), work)
+    models = {kind: {"type": kind, "train": {"max_epochs": 60}, "surgery": {"max_epochs": 40}} for kind in kinds}
+    (work / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+    wanted = {kind: [f"results/queries/{name}/models/{kind}/criticism.csv" for name in queries] for kind in kinds}
+    paths = [path for of_kind in wanted.values() for path in of_kind]
+    timed(workflow("--cores", "2", "--", *paths, "results/evaluation/criticism.csv"), work)
     usual = pd.read_csv(work / "results/evaluation/criticism.csv")
     usual = usual[usual["features"] == "rna"]
+    for kind, of_kind in wanted.items():
+        of_queries = {name: pd.read_csv(work / path) for name, path in zip(queries, of_kind, strict=True)}
+        print(f"\n{kind}\n{differences(of_queries, usual[usual['model'] == kind]).to_string()}")
+
+
+def differences(queries: dict[str, pd.DataFrame], usual: pd.DataFrame) -> pd.DataFrame:
+    """Return what the report says of each query: a row a measure, beside held-out donors and their limit."""
     table = pd.DataFrame()
-    for name, path in zip(queries, wanted, strict=True):
-        found = pd.read_csv(work / path)
+    for name, found in queries.items():
         for row in compared(found[found["features"] == "rna"], usual):
             held = row["held_out"]
             table.loc[row["words"], "held-out"] = f"{min(held):.3f} to {max(held):.3f}"
             table.loc[row["words"], "limit"] = f"{row['limit']:.3f}"
             table.loc[row["words"], name] = f"{row['difference']:.3f}{' beyond' if row['excess'] > 0 else ''}"
-    print(table.to_string())
+    return table
 
 
 def measure_cost(work: Path, n_cells: int) -> None:
@@ -140,9 +148,9 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in ("queries", "cost"):
+    if len(sys.argv) < 4 or sys.argv[1] not in ("queries", "cost"):
         sys.exit(__doc__)
     if sys.argv[1] == "queries":
-        measure_queries(Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve())
+        measure_queries(Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve(), sys.argv[4:] or ["scvi"])
     else:
         measure_cost(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
