@@ -22,8 +22,10 @@ from refatlas.transfer.delivery import read_delivered
 def main(smk) -> None:
     i, p, out, cells = smk.input, smk.params, smk.output, pd.read_parquet(smk.input.cells)
     delivered = read_delivered(i.delivered)
-    groups = group_novel_cells(pd.read_parquet(i.latent), delivered["novel"], p.k, p.seed, smk.threads)
-    print(f"{groups.nunique()} groups with {len(groups)} of {int(delivered['novel'].sum())} novel cells")
+    # Cells of low quality have that status, and make no groups.
+    novel = delivered["novel"] & cells["keep"].reindex(delivered.index)
+    groups = group_novel_cells(pd.read_parquet(i.latent), novel, p.k, p.seed, smk.threads)
+    print(f"{groups.nunique()} groups with {len(groups)} of {int(novel.sum())} novel cells")
     genes = pd.read_parquet(i.genes)
     markers = markers_of_groups(p.row, cells, genes, groups, smk.resources.mem_mb, smk.threads)
     require_unchanged(read_json(i.check)["files"])
