@@ -127,9 +127,10 @@ def test_cells_of_low_quality_change_nothing_for_the_others(reference, kind):
     np.testing.assert_allclose(found.pooled[:n], alone.pooled, atol=1e-6)
     assert found.pooled[n:].sum(axis=1) == pytest.approx(np.ones(2 * n))
     if kind == "few":
-        # As if they were good, they would take most right labels away.
+        # As if they were good, they would take the right labels away, but one in four types by chance.
         spoilt = match_query(*reference, both, batches, measured, 0, agreement=False)
-        assert (spoilt.given()[:n] == types).mean() < (found.given()[:n] == types).mean() - 0.2
+        assert (found.given()[:n] == types).mean() > 0.98
+        assert (spoilt.given()[:n] == types).mean() < 0.4
 
 
 def test_a_query_of_which_no_cell_is_of_good_quality_is_labelled_by_all(reference):

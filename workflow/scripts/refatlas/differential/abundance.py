@@ -16,7 +16,7 @@ from refatlas.differential.design import MIN_SAMPLES, Design, fit_design
 from refatlas.differential.moderated import Moderated, moderated_tests, t_tests
 from refatlas.differential.participants import groups_of
 from refatlas.errors import InputError
-from refatlas.io.labels_csv import read_labels
+from refatlas.io.labels_csv import ASSIGNED, read_labels
 
 # Added to every number of cells, so that the logarithm of none is of zero.
 PSEUDOCOUNT = 0.5
@@ -24,7 +24,7 @@ PSEUDOCOUNT = 0.5
 MIN_MEAN_CELLS = 1.0
 # With fewer samples of a group, only large changes are found.
 FEW_SAMPLES = 4
-ASSIGNED, LOW_QUALITY, UNLABELLED = "assigned", "low_quality", "(unlabelled)"
+LOW_QUALITY, UNLABELLED = "low_quality", "(unlabelled)"
 TOO_RARE = "fewer cells than one a sample"
 TEST_COLUMNS = ["share_statistic", "share_p_value", "share_fdr"]
 TEST_COLUMNS += ["relative_log2_ratio", "relative_statistic", "relative_p_value", "relative_fdr"]

@@ -18,9 +18,8 @@ from refatlas.differential.gene_sets import COLUMNS, enriched_sets, residual_eff
 from refatlas.differential.participants import groups_of
 from refatlas.differential.pseudobulk import CountedFile, Pseudobulk, sum_counts
 from refatlas.errors import InputError, listed
-from refatlas.io.labels_csv import read_labels
+from refatlas.io.labels_csv import ASSIGNED, read_labels
 
-ASSIGNED = "assigned"
 TOO_FEW_CELLS = "fewer cells than min_cells"
 NO_GENE = f"no gene that all its samples measured has {MIN_COUNTS} counts"
 GENE_COLUMNS = ["label", "gene", "symbol", "base_mean", "log2_fold_change", "standard_error", "statistic"]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.cell_tables import read_cells
-from refatlas.io.labels_csv import read_labels
+from refatlas.io.labels_csv import ASSIGNED, read_labels
 from refatlas.neighbors.exact_index import nearest_neighbors
 
 PROBE = "statistical probe of what the model has learned; no causal claim"
@@ -24,8 +24,6 @@ N_NEIGHBORS, MAX_CELLS = 30, 2000
 PSEUDOCOUNT = 1.0
 # Share of the counts that is kept for one measure of stability.
 KEPT = 0.9
-# The status of query cells that count.
-ASSIGNED = "assigned"
 VARIANTS = ("all", "half 1", "half 2", "thinned")
 
 

@@ -10,6 +10,8 @@ from refatlas.errors import InputError, listed, shown
 if TYPE_CHECKING:
     import anndata as ad
 
+# The status of a cell whose label is to be used.
+ASSIGNED = "assigned"
 # All other columns hold text, also where it looks like a number or a missing value.
 NUMBERS = r"(?:.*_)?(?:confidence|probability|novelty)(?:_\d+|_in_label|_fdr)?"
 

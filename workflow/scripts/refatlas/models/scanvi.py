@@ -52,13 +52,17 @@ class ScANVI(ScviToolsModel):
         scvi-tools sizes the classifier by the labels of the cells that it is given. Where these lack a label of the
         model, they are loaded without labels, as a query's are.
         """
-        prepare_scvi_tools()
-        registry: dict[str, Any] = cls.scvi_class.load_registry(str(Path(file).parent))
-        known = registry["field_registries"]["labels"]["state_registry"]["categorical_mapping"]
-        if "label" in counts.obs and not set(known) - {UNLABELED} <= set(counts.obs["label"]):
+        if "label" in counts.obs and not cls._labels_of(file) <= set(counts.obs["label"]):
             counts = shallow_copy(counts)
             counts.obs = cast("pd.DataFrame", counts.obs).drop(columns="label")
         return super().load(file, counts)
+
+    @classmethod
+    def _labels_of(cls, file: Path) -> set[str]:
+        """Return the labels of a saved model."""
+        prepare_scvi_tools()
+        registry: dict[str, Any] = cls.scvi_class.load_registry(str(Path(file).parent))
+        return set(registry["field_registries"]["labels"]["state_registry"]["categorical_mapping"]) - {UNLABELED}
 
     def predict(self, counts: AnnData) -> pd.DataFrame:
         """Return the classifier's probability of each label, shape (n_cells, n_labels)."""

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from refatlas.errors import InputError
+from refatlas.io.labels_csv import ASSIGNED
 from refatlas.transfer.external_labels import EXTERNAL
 from refatlas.transfer.label_table import pick
 from refatlas.transfer.prediction_sets import join_set, set_sizes
@@ -21,7 +22,7 @@ def statuses(cells: pd.DataFrame, delivered: pd.DataFrame, min_confidence: float
     labels and confidence is below 1 - `alpha`, or, without sets, below `min_confidence`; "assigned".
     A set alone would not do: that of a rare label reaches far, because some of its cells lie far out.
     """
-    status = pd.Series("assigned", index=cells.index)
+    status = pd.Series(ASSIGNED, index=cells.index)
     sizes, confidence = set_sizes(delivered["set"]), delivered["confidence"]
     status[((sizes > 1) & (confidence < 1 - alpha)) | ((sizes == 0) & (confidence < min_confidence))] = "ambiguous"
     status[delivered["novel"]] = "novel"
