@@ -16,6 +16,8 @@ import pytest
 import yaml
 from scipy import sparse
 
+import warm_snakemake
+
 REPO = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("REFATLAS_TEST_DATA", REPO.parent / "shared" / "data"))
 
@@ -138,9 +140,6 @@ def write_sheets(folder: Path, reference: list[dict], queries: list[dict], **con
 def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     """Run Snakemake on the folder's configuration as a user would, from another folder; output is text."""
     command = [
-        sys.executable,
-        "-m",
-        "snakemake",
         "--snakefile",
         REPO / "Snakefile",
         "--directory",
@@ -151,7 +150,12 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.C
         *([] if "--workflow-profile" in arguments else ["--resources", "gpu=2"]),
         *arguments,
     ]
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", check=False)
+    command = list(map(str, command))
+    if "--dry-run" in command:
+        run = warm_snakemake.run(command)
+    else:
+        command = [sys.executable, "-m", "snakemake", *command]
+        run = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
     if check and run.returncode:
         pytest.fail(f"snakemake ended with {run.returncode}:\n{run.stdout[-3000:]}\n{run.stderr[-5000:]}")
     return run

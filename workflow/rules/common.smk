@@ -19,7 +19,7 @@ from snakemake.sourcecache import LocalSourceFile
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
-VERSION = "0.9.1"
+VERSION = "0.9.2"
 # Every job compares its package with this version (refatlas/jobs/run.py).
 ENVIRONMENT = {"REFATLAS_VERSION": VERSION}
 SCRIPTS = workflow.current_basedir.join("../scripts")

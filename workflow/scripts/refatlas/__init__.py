@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refatlas.neighbors.exact_index import ExactIndex
 
 __all__ = ["ExactIndex", "__version__", "add_labels", "load_model", "open_counts"]
-__version__ = "0.9.1"
+__version__ = "0.9.2"
 
 _PUBLIC = {
     "ExactIndex": ("refatlas.neighbors.exact_index", "ExactIndex"),

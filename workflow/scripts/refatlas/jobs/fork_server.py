@@ -1,11 +1,12 @@
 """A process with the libraries loaded, from which the jobs of a run on this machine are forked.
 
-usage: python -m refatlas.jobs.fork_server DESCRIPTOR [models]
+usage: python -m refatlas.jobs.fork_server DESCRIPTOR [DESCRIPTOR]
 
 A small job takes longer to load libraries than to compute. `start` starts this process for as long as
 the calling process lives, and returns the command to put before the command of a script
-(refatlas.jobs.fork_client). DESCRIPTOR is a socket that listens. A second process, with torch and scvi-tools, serves
-the jobs that train or apply models. Where none of them needs torch, the first one serves them too.
+(refatlas.jobs.fork_client). DESCRIPTOR is a socket that listens. A second one is for the jobs that train or apply
+models: a fork of this process, which loads torch and scvi-tools as well, serves it. Where none of these jobs needs
+torch, this process serves them too.
 
 Nothing here may start threads, of Python or of a library, before the jobs are forked.
 """
@@ -27,7 +28,7 @@ import tempfile
 import traceback
 import types
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,29 +83,29 @@ def start(models: bool = False, torch: bool = True) -> str | None:
     servers: list[subprocess.Popen[bytes]] = []
     atexit.register(_stop, servers, folder)
     try:
-        servers.append(_listen(path))
         if models and not torch:
             os.symlink(path, path + OF_MODELS)
-        elif models:
-            servers.append(_listen(path + OF_MODELS, "models"))
+        servers.append(_listen(path, *([path + OF_MODELS] if models and torch else [])))
     except OSError:
-        if not servers:
-            return None
+        return None
     return shlex.join([sys.executable, "-I", "-S", fork_client.__file__, path])
 
 
-def _listen(path: str, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Start a process that forks jobs for clients of the socket at `path`."""
-    # Bound here, so that jobs can wait for the process while it loads the libraries.
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(1024)
+def _listen(*paths: str) -> "subprocess.Popen[bytes]":
+    """Start the process that forks jobs for clients of the sockets at these paths."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in paths]
+        # Bound here, so that jobs can wait for the process while it loads the libraries.
+        for listener, path in zip(listeners, paths, strict=True):
+            listener.bind(path)
+            listener.listen(1024)
+        descriptors = [listener.fileno() for listener in listeners]
         return subprocess.Popen(
-            [sys.executable, "-m", __name__, str(listener.fileno()), *arguments],
+            [sys.executable, "-m", __name__, *map(str, descriptors)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=os.environ | NO_THREADS,
-            pass_fds=[listener.fileno()],
+            pass_fds=descriptors,
         )
 
 
@@ -259,15 +260,35 @@ def _run_script(path: str) -> None:
     exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
 
 
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def serve_models(listener: socket.socket) -> NoReturn:
+    """In a fork of the process of the other jobs: load torch and scvi-tools, and fork the jobs with models."""
+    _end_with_parent()
+    loaded = set(sys.modules)
+    load_libraries(LOADED_WITH_MODELS)
+    Server(listener, set(sys.modules) - loaded).serve()
+    os._exit(0)
+
+
 def main() -> None:
     # Ctrl-C reaches the jobs themselves; this process ends with Snakemake.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    descriptor, *models = sys.argv[1:]
+    _end_with_parent()
+    listener, *of_models = [socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:]]
     load_libraries(LOADED)
-    loaded = set(sys.modules)
-    load_libraries(LOADED_WITH_MODELS if models else ())
-    Server(socket.socket(fileno=int(descriptor)), set(sys.modules) - loaded).serve()
+    process = os.fork() if of_models else None
+    # Each process listens for its own jobs alone, so that nothing waits for one that has ended.
+    if process == 0:
+        listener.close()
+        serve_models(of_models[0])
+    for other in of_models:
+        other.close()
+    Server(listener, set()).serve()
+    if process:
+        os.waitpid(process, 0)
     # Nothing is to be cleared up, and libraries would take seconds to unload, and warn.
     os._exit(0)
 
