@@ -91,9 +91,11 @@ def kind(schema: dict) -> str:
     if "anyOf" in schema:
         return " or ".join(kind(part) for part in schema["anyOf"])
     types = schema.get("type", "string")
+    if types == "null":
+        return "`null`"
     names = [NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types) if name != "null"]
     text = " or ".join(names) + details(schema)
-    return text + (" or `null`" if "null" in types and types != "null" else "")
+    return text + (" or `null`" if "null" in types else "")
 
 
 def details(schema: dict) -> str:

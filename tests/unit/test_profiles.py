@@ -80,9 +80,17 @@ def test_each_setting_of_a_site_has_its_effect(tmp_path):
 @pytest.mark.parametrize(("visible", "n"), [("", os.cpu_count()), ("4", 1), ("0,2,3", 3)])
 def test_a_workstation_runs_as_many_gpu_jobs_as_it_has_gpus_or_without_one_cores(monkeypatch, visible, n):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    gpus, memory = filled_in(REPO / "profiles/default")["resources"]
-    assert gpus == f"gpu={n}"
-    assert int(memory.removeprefix("mem_mb=")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    assert filled_in(REPO / "profiles/default")["resources"][0] == f"gpu={n}"
+
+
+@pytest.mark.parametrize(("given", "of_machine"), [(None, True), ("0", True), ("1500", False), ("900000000", True)])
+def test_jobs_request_the_memory_of_the_machine_or_of_the_allocation(monkeypatch, given, of_machine):
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("SLURM_MEM_PER_NODE", given)
+    memory = filled_in(REPO / "profiles/default")["resources"][1]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    assert memory == f"mem_mb={machine if of_machine else given}"
 
 
 def test_gpus_of_a_workstation_are_counted_by_nvidia_smi(monkeypatch, tmp_path):

@@ -70,7 +70,7 @@ def load_trained(folder: str | Path, from_disk: bool = False) -> "tuple[Any, Ann
 
     Args:
         folder: results/reference/models/NAME, results/queries/QUERY/models/NAME, or that of a fold.
-        from_disk: leave the counts in their file, for the types scvi, scanvi and linear.
+        from_disk: leave the counts in their file, for the types scvi, scanvi, drvi, linear and embedding.
 
     Returns:
         model: a `refatlas.models.interface.Model`, such as `ScVI`. `model.latent(counts)` is its
