@@ -219,3 +219,42 @@ def test_jobs_and_folder_end_with_the_process_that_started_them(tmp_path):
     assert not os.path.exists(folder)
     # Libraries of models have much to say when they are unloaded.
     assert starter.stderr.read() == ""
+
+
+def test_jobs_save_their_state_when_all_processes_are_asked_to_end(tmp_path):
+    (tmp_path / "tmpx.train_reference.py").write_text(
+        "import os, signal, sys, time\n"
+        "def save(*_):\n    time.sleep(1)\n    open('saved', 'w').close()\n    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\nopen('ready', 'w').close()\ntime.sleep(60)\n"
+    )
+    program = (
+        "import shlex, subprocess, sys\nfrom refatlas.jobs import fork_server\n"
+        "command = shlex.split(fork_server.start(models=True))\n"
+        "subprocess.run([*command, sys.executable, 'tmpx.train_reference.py'])\n"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, start_new_session=True)
+    wait_for((tmp_path / "ready").exists, 300)
+    # As the end of an allocation does.
+    os.killpg(starter.pid, signal.SIGTERM)
+    wait_for((tmp_path / "saved").exists)
+    starter.wait(60)
+
+
+def test_a_job_that_cannot_be_forked_runs_by_itself(tmp_path):
+    program = (
+        "import os\nfrom refatlas.jobs import fork_server\n"
+        "def refuse():\n    raise BlockingIOError\n"
+        "os.fork, fork_server.LOADED = refuse, ()\nfork_server.main()\n"
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        server = subprocess.Popen(
+            [sys.executable, "-c", program, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+    assert fork_client.forked_status(str(tmp_path / "s"), "x.rule.py") is None
+    assert server.poll() is None
+    server.stdin.close()
+    assert server.wait(60) == 0

@@ -63,6 +63,8 @@ LOADED_WITH_MODELS = ("torch", "lightning", "scvi")
 NO_THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "GOTO", "NUMEXPR", "VECLIB_MAXIMUM")}
 # pyarrow's allocator starts one when it is loaded.
 NO_THREADS["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+# At these, jobs that train save their state, and the processes that they were forked from wait for them.
+ENDING = (signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1
 SOCKET = "socket"
 
@@ -131,12 +133,13 @@ def load_libraries(names: Iterable[str]) -> None:
 
 
 class Server:
-    """Forks jobs for clients until the standard input ends.
+    """Forks jobs for clients until the standard input ends, or a signal asks for the end.
 
     Attributes:
         listener: the socket.
         for_models: names of the modules that are loaded for jobs with models.
-        events: what is waited for: the listener, the standard input, clients and processes of jobs.
+        events: what is waited for: the listener, the standard input, signals, clients and processes of jobs.
+        signals: where each signal of `ENDING` is written, and where it is read.
         clients: connection of each job by its process id.
     """
 
@@ -145,10 +148,17 @@ class Server:
         self.events = selectors.DefaultSelector()
         self.clients: dict[int, socket.socket] = {}
         self.events.register(listener, selectors.EVENT_READ, (self.accept, None))
-        self.events.register(sys.stdin, selectors.EVENT_READ, (None, None))
+        self.signals = socket.socketpair()
+        for end in (sys.stdin, self.signals[1]):
+            self.events.register(end, selectors.EVENT_READ, (None, None))
+        self.signals[0].setblocking(False)
+        signal.set_wakeup_fd(self.signals[0].fileno())
+        for number in ENDING:
+            # The socket tells of it, never in the middle of a fork.
+            signal.signal(number, lambda *_: None)
 
     def serve(self) -> None:
-        """Fork jobs until the standard input ends; then end those that still run."""
+        """Fork jobs until the standard input ends, or a signal comes; then end those that still run."""
         while True:
             for key, _ in self.events.select():
                 action, pid = key.data
@@ -164,13 +174,20 @@ class Server:
         except (OSError, ValueError):
             client.close()
             return
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            # Without an answer, the client runs the job itself.
+            pid = None
         if pid == 0:
             self.events.close()
-            self.listener.close()
+            for other in (self.listener, *self.signals):
+                other.close()
             run_job_script(job, streams, self.for_models)
         for descriptor in streams:
             os.close(descriptor)
+        if pid is None:
+            return client.close()
         self.clients[pid] = client
         with suppress(OSError):
             client.sendall(b"1")
@@ -197,9 +214,13 @@ class Server:
         client.close()
 
     def end_jobs(self) -> None:
-        """End all jobs that still run."""
+        """End all jobs that still run, and wait for them: jobs that train save their state."""
         for pid in self.clients:
             os.kill(pid, signal.SIGTERM)
+        for pid, client in self.clients.items():
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with suppress(OSError):
+                client.sendall(STATUS.pack(status))
 
 
 def receive_job(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -238,7 +259,10 @@ def _become_client(job: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(job["environment"])
     tempfile.tempdir = None
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _set_threads(n_threads: int) -> None:
@@ -288,6 +312,7 @@ def main() -> None:
         other.close()
     Server(listener, set()).serve()
     if process:
+        os.kill(process, signal.SIGTERM)
         os.waitpid(process, 0)
     # Nothing is to be cleared up, and libraries would take seconds to unload, and warn.
     os._exit(0)
