@@ -149,3 +149,19 @@ def test_the_key_of_an_address_does_not_change_with_its_signature():
     keys = [address_key(parse_address(f"https://example.org/a.h5ad?X-Amz-Signature={i}", "here")) for i in "12"]
     assert keys[0] == keys[1]
     assert keys[0] != address_key(parse_address("https://example.org/b.h5ad", "here"))
+
+
+@pytest.mark.parametrize("name", ["key", "file_key", "sp", "se", "st", "policy_id", "expires_after"])
+def test_addresses_whose_query_names_another_file_are_not_one(name):
+    first, second = (
+        address_key(parse_address(f"https://example.org/data.h5ad?{name}={value}", "here")) for value in "AB"
+    )
+    assert first != second
+
+
+def test_a_signature_of_azure_does_not_count():
+    first, second = (
+        address_key(parse_address(f"https://example.org/a.h5ad?sv=2022&se={day}&sp=r&sig={day}", "here"))
+        for day in "12"
+    )
+    assert first == second

@@ -7,6 +7,7 @@ import pytest
 
 from fault_server import file_server
 from refatlas.config.addresses import cached_path, marker_of, parse_address
+from refatlas.config.sheets import find_address, remember_sheets
 from refatlas.errors import InputError
 from refatlas.io.atomic import read_json
 from refatlas.remote.fetched import (
@@ -118,6 +119,20 @@ def test_a_job_fetches_what_left_the_cache(server, cache, link, monkeypatch, tmp
     cached_path(tmp_path / "moved", SHA256, "a.h5ad").unlink()
     with pytest.raises(InputError, match=r"no row of .* names it any more"):
         restore_fetched(inputs)
+
+
+def test_a_workflow_with_several_modules_finds_the_addresses_of_each(monkeypatch, tmp_path):
+    monkeypatch.delenv("REFATLAS_SHEETS", raising=False)
+    for name in ("human", "mouse", "human"):
+        sheet = tmp_path / f"{name}.tsv"
+        sheet.write_text(f"dataset\tpath\tsha256\n{name}\thttps://example.org/{name}.h5ad\t{SHA256}\n")
+        remember_sheets(str(sheet), None)
+    for name in ("human", "mouse"):
+        address, place, path = find_address(f"{SHA256}/{name}.h5ad")
+        assert address.text == f"https://example.org/{name}.h5ad"
+        assert path == str(tmp_path / f"{name}.tsv")
+        assert name in place
+    assert os.environ["REFATLAS_SHEETS"].count("human.tsv") == 1
 
 
 def test_jobs_read_links_in_place_of_markers(server, cache, link, tmp_path):

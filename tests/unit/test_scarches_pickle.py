@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from refatlas.errors import InputError
-from refatlas.models.scarches_saved import LeftOut, read_attributes, read_state
+from refatlas.models.plain_pickle import LeftOut
+from refatlas.models.scarches_saved import read_attributes, read_state
 
 
 class Code:
@@ -24,20 +25,26 @@ class Code:
         return self.function, (f"touch {self.path}",)
 
 
-def test_plain_values_arrays_and_tensors_are_the_same():
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_values_arrays_and_tensors_are_the_same(protocol):
     values = {
         "range_": range(3),
         "scalar_": np.float32(0.5),
         "names_": [np.str_("a"), "b"],
         "array_": np.arange(6.0).reshape(2, 3),
+        "columns_": np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3)),
+        "objects_": np.array(["a", None], dtype=object),
+        "texts_": np.array(["a", "bc"]),
         "tensors_": {"mean": torch.arange(4.0).reshape(2, 2), "cov": None},
         "ordered_": collections.OrderedDict(a=1),
     }
-    found = read_attributes(pickle.dumps(values), "attr.pkl")
+    found = read_attributes(pickle.dumps(values, protocol), "attr.pkl")
     assert found["range_"] == range(3)
     assert type(found["scalar_"]) is float
     assert type(found["names_"][0]) is str
-    assert np.array_equal(found["array_"], values["array_"])
+    for name in ("array_", "columns_", "objects_", "texts_"):
+        assert type(found[name]) is np.ndarray
+        assert found[name].tolist() == values[name].tolist()
     assert torch.equal(found["tensors_"]["mean"], values["tensors_"]["mean"])
     assert found["ordered_"] == {"a": 1}
 
@@ -69,6 +76,36 @@ def test_functions_of_packages_that_are_left_out_are_not_called(tmp_path):
     found = read_attributes(pickle.dumps({"obs_metadata_": Table()}), "attr.pkl")
     assert isinstance(found["obs_metadata_"], LeftOut)
     assert not (tmp_path / "made").exists()
+
+
+def called(function, *arguments, state=None):
+    """Return a value whose pickle calls a function, and sets a state."""
+    parts = (function, arguments) if state is None else (function, arguments, state)
+    return type("Called", (), {"__reduce__": lambda _: parts})()
+
+
+OBJECTS = called(np.dtype, "O", False, True, state=(3, "|", None, None, None, -1, -1, 0))
+ADDRESS = b"\1" * 8
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        called(np.ndarray, (1,), "O", ADDRESS),
+        called(np._core.multiarray.scalar, OBJECTS, ADDRESS),
+        called(np._core.numeric._frombuffer, ADDRESS, OBJECTS, (1,), "C"),
+        called(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b", state=(1, (1,), OBJECTS, False, ADDRESS)),
+        called(np._core.multiarray._reconstruct, np.ndarray, (1,), "O"),
+    ],
+)
+def test_no_memory_is_read_as_objects(value):
+    """An object at an address of the file's choice could run any code."""
+    content = pickle.dumps({"mask_": value})
+    try:
+        found = read_attributes(content, "attr.pkl")
+    except InputError:
+        return
+    assert found["mask_"].size == 0
 
 
 def test_code_within_the_values_of_a_tensor_is_not_run(tmp_path):

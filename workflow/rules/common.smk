@@ -104,6 +104,7 @@ from refatlas.config.settings import (
 )
 from refatlas.config.sheets import (
     load_sheets,
+    remember_sheets,
     take_receptor_tables,
     take_systems,
 )
@@ -183,10 +184,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-# Jobs find addresses there. In a parameter, a password would be shown.
-os.environ.update(
-    REFATLAS_SHEETS="\n".join([CONFIG["reference"] or "", CONFIG["queries"] or ""])
-)
+remember_sheets(CONFIG["reference"], CONFIG["queries"])
 
 # Contrasts between conditions, none unless the configuration names some.
 CONTRASTS = CONFIG.get("differential", {}).get("contrasts", {})

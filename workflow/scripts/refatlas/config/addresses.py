@@ -27,10 +27,14 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 FOLDERS = (".zarr", ".zarr.zip")
 PARTS = (".mtx", ".mtx.gz")
 MAX_FILE_NAME = 150
-# Parts of a query that sign an address, and do not tell which file it means.
+# Parts of a query that sign an address, and do not tell which file it means: of Amazon, Google, CloudFront, and tokens.
+# Any other name may tell which file it is, so the list is of whole names.
 SIGNATURE = re.compile(
-    r"x-(amz|goog)-.*|.*(signature|token|expires|key|secret|password|credential|policy).*|sig|s[eprtv]|sk[a-z]*"
+    r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
+    r"|([a-z]+[_-])?token|api[_-]?key|secret|password|credential"
 )
+# The same of Azure, where `sig` signs the others.
+AZURE = re.compile(r"sig|s[eprtv]|spr|sk[a-z]*")
 MARKER = ".fetched.json"
 CELLXGENE_FORM = (
     "write cellxgene:DATASET_ID@RELEASE, where RELEASE is the date of a Census release, such as 2025-01-30, or the id"
@@ -200,7 +204,9 @@ def address_key(address: Address) -> str:
     It is the same whoever signs the address, and nothing secret can be found out from it.
     """
     query = parse_qsl(urlsplit(address.text).query, keep_blank_values=True)
-    kept = [pair for pair in query if not SIGNATURE.fullmatch(pair[0].lower())]
+    names = {name.lower() for name, _ in query}
+    signing = {name for name in names if SIGNATURE.fullmatch(name) or ("sig" in names and AZURE.fullmatch(name))}
+    kept = [pair for pair in query if pair[0].lower() not in signing]
     return f"address-{hashlib.sha256(repr((address.safe, kept)).encode()).hexdigest()[:16]}"
 
 

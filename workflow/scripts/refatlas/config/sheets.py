@@ -169,10 +169,27 @@ def _require_local(path: str, where: str) -> None:
         )
 
 
+def remember_sheets(reference: str | None, queries: str | None) -> None:
+    """Let jobs find addresses in these sheets: in a parameter, a password would be shown.
+
+    A workflow may use refatlas as several modules, each with sheets of its own.
+    """
+    pairs = _remembered()
+    if (pair := (reference or "", queries or "")) not in pairs:
+        pairs.append(pair)
+    os.environ[SHEETS_VARIABLE] = "\n".join(path for pair in pairs for path in pair)
+
+
+def _remembered() -> list[tuple[str, str]]:
+    """Return the sheets of the reference and of the queries of all modules, "" where there is none."""
+    paths = os.environ.get(SHEETS_VARIABLE, "").split("\n")
+    return list(zip(paths[::2], paths[1::2], strict=False))
+
+
 def find_address(wanted: str) -> tuple[Address, str, str]:
     """Return the address of a file that is fetched, the place in the sheet, and the sheet.
 
-    The sheets are those of the variable REFATLAS_SHEETS, which planning sets.
+    The sheets are those of `remember_sheets`.
 
     Args:
         wanted: of `fetched_key`.
@@ -180,15 +197,15 @@ def find_address(wanted: str) -> tuple[Address, str, str]:
     Raises:
         InputError: no sheet has it any more.
     """
-    sheets = dict(zip(SHEETS, os.environ.get(SHEETS_VARIABLE, "").split("\n"), strict=False))
-    for kind, path in sheets.items():
+    sheets = [(kind, path) for pair in _remembered() for kind, path in zip(SHEETS, pair, strict=True)]
+    for kind, path in sheets:
         for number, row in _read_rows(path, kind, list(load_schema(kind)["properties"])) if path else ():
             place = f"{path}, line {number}: {SHEETS[kind]} {row.get(SHEETS[kind], '')!r}"
             if is_address(row.get("path", "")):
                 address = parse_address(row["path"], f"{place}: path")
                 if fetched_key(address, check_sha256(row.get("sha256", ""), place)) == wanted:
                     return address, place, path
-    raise InputError(f"{wanted}: no row of {listed(filter(None, sheets.values()))} names it any more; run again")
+    raise InputError(f"{wanted}: no row of {listed(path for _, path in sheets if path)} names it any more; run again")
 
 
 def _require_file(path: str, where: str, produced: Collection[str], is_counts: bool = True) -> None:

@@ -5,27 +5,16 @@ Reading runs no code of the files: the attributes are unpickled as plain values,
 
 import hashlib
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refatlas.errors import InputError, listed, shown
+from refatlas.models.plain_pickle import PlainUnpickler, plain
 from refatlas.models.pretrained import renamed_batches
 from refatlas.models.scarches_settings import SAVED, TERMS
 
-# What attributes of a saved model are made of, by module.
-ALLOWED = {
-    "builtins": {"range", "slice", "set", "frozenset"},
-    "collections": {"OrderedDict"},
-    "numpy": {"ndarray", "dtype"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "torch._utils": {"_rebuild_tensor_v2"},
-}
-# Their objects are in a table of the training cells' metadata, which is not needed: none is made.
-LEFT_OUT = ("pandas", "pyarrow", "datetime")
 # Attributes whose other values surgery cannot serve: what is needed, and why.
 BATCH_NORM = ("use_bn_", False, "with batch norm a minibatch of one query cell cannot be mapped")
 UNSUITED: dict[str, tuple[tuple[str, Any, str], ...]] = {
@@ -45,49 +34,6 @@ NEEDED: dict[str, dict[str, type]] = {
     "scPoli": {"condition_keys_": list, "conditions_": dict, "conditions_combined_": list, "cell_types_": dict},
     "EXPIMAP": {"condition_key_": str, "conditions_": list, "mask_": list},
 }
-
-
-class LeftOut:
-    """In place of an object of a package that is not needed: takes any content, and keeps none."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "LeftOut":
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-    def append(self, value: Any) -> None: ...
-
-    def extend(self, values: Any) -> None: ...
-
-
-class PlainUnpickler(pickle.Unpickler):
-    """Reads plain values, arrays and tensors; anything else is an error before it is made."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle names.
-
-        Raises:
-            UnpicklingError: it is none of those that a saved model needs.
-        """
-        module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return _storage
-        if module.split(".")[0] in LEFT_OUT:
-            return LeftOut
-        if name not in ALLOWED.get(module, ()):
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _storage(content: bytes) -> Any:
-    """Return the values of a tensor; the function of torch that a pickle names would run any code in them."""
-    import torch
-
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def checksum(contents: dict[str, bytes]) -> str:
@@ -144,15 +90,6 @@ def read_attributes(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise InputError(f"{where} does not hold attributes by name; is it a model that scArches saved?")
     return {name: plain(value) for name, value in found.items()}
-
-
-def plain(value: Any) -> Any:
-    """Return a value with those of Python in place of numpy's scalars, also in lists and dictionaries."""
-    if isinstance(value, dict):
-        return {plain(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [plain(part) for part in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def read_state(content: bytes, where: str) -> dict[str, Any]:
