@@ -42,6 +42,13 @@ def test_a_small_embedding_keeps_all_distances(counts, tmp_path):
     assert again.batches() == ["x", "y"]
 
 
+def test_the_latent_space_does_not_depend_on_blocks(counts, monkeypatch):
+    model = Embedding.fit(counts, SETTINGS, JobContext())
+    whole = model.latent(counts)
+    monkeypatch.setattr("refatlas.models.embedding.BLOCK", 7)
+    np.testing.assert_allclose(model.latent(counts), whole, rtol=1e-6)
+
+
 def test_a_large_embedding_is_cut_to_its_first_components(counts):
     settings = {**SETTINGS, "model": {**SETTINGS["model"], "n_latent": 3}}
     counts.obsm["embedding"] = counts.obsm["embedding"] * np.array([10, 5, 3, 1, 1, 1, 1, 1], dtype=np.float32)
@@ -81,6 +88,8 @@ def test_embeddings_are_joined_by_the_names_of_cells(counts, tmp_path):
     paths = {name: str(tmp_path / f"{name}.parquet") for name in "ab"}
     attach_embedding(part, paths)
     np.testing.assert_array_equal(part.obsm["embedding"], counts.obsm["X_made"][[250, 3, 120]])
+    with pytest.raises(KeyError, match="2 cells, such as c250, have no embedding"):
+        attach_embedding(counts[[250, 3, 120]].copy(), {"a": paths["a"]})
     table.iloc[100:, :5].to_parquet(tmp_path / "b.parquet")
     with pytest.raises(InputError, match="dataset 'b': the embedding has 5 dimensions, and that of dataset 'a' has 8"):
         attach_embedding(part, paths)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from conftest import NamedPaths
 from refatlas import resources
 from refatlas.errors import InputError
 from refatlas.models.registry import MODEL_TYPES
@@ -84,3 +85,16 @@ def test_markers_by_models_ask_for_draws_and_drawn_cells_and_twice_as_much_at_a_
     assert first - resources.marker_mem_mb(500, 1000)(None, files, 1) == pytest.approx(
         12 * 4000 * 4000 * 4 / 1e6, abs=1
     )
+
+
+def test_a_model_made_elsewhere_asks_for_the_memory_of_its_embeddings(stored, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(bytes(50 * 2**20))
+    embedding = {"embedding:a": str(tmp_path / "a.parquet")}
+    models, memory = {"made": {"type": "embedding"}}, {"from_disk": "auto", "max_mb": 32000}
+    job, files = (
+        SimpleNamespace(model="made"),
+        {"counts": stored, "query": stored, "reference": stored, "model": stored},
+    )
+    for mem_mb in (resources.training_mem_mb(models, memory), resources.mapping_mem_mb(models)):
+        less, more = (mem_mb(job, NamedPaths(**files, **found), 1) for found in ({}, embedding))
+        assert more - less == pytest.approx(200, abs=2)

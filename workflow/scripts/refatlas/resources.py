@@ -20,6 +20,8 @@ from refatlas.models.registry import MODEL_TYPES
 # What importing scvi-tools and scArches takes, and how often a model type holds the counts that it loads: some
 # concatenate or convert them.
 IMPORTED_MB, COPIES = 2000, 1.5
+# How often an embedding that was made elsewhere is held: its table, what is taken of it, and a copy of the cells.
+EMBEDDING_COPIES = 4
 # Counts that stay on disk: the pools of cells that are read ahead, and what is kept of every cell.
 POOLS_MB, BYTES_PER_CELL = 500, 300
 # Genes that the memory of criticism is computed for: most references select fewer.
@@ -102,6 +104,12 @@ def _counts_mb(path: str) -> float:
         return 8 * _size(path) / 1e6
 
 
+def embeddings_mb(inputs: Any) -> int:
+    """Return the memory in MB of the embeddings among the inputs of a job, whose tables do not compress."""
+    tables = [path for name, path in inputs.items() if name.startswith("embedding:")]
+    return math.ceil(EMBEDDING_COPIES * megabytes(tables))
+
+
 def streamed_mb(counts: str) -> int:
     """Return the memory in MB of a job that trains a model on counts that stay in their file."""
     try:
@@ -123,10 +131,11 @@ def training_mem_mb(models: dict[str, dict], memory: dict[str, Any]) -> Callable
         n_processes = settings.get("gpus", 1)
         # The process that starts the others has imported as much as they do.
         starting_mb = IMPORTED_MB if n_processes > 1 else 0
-        in_memory = (n_processes * loaded_mb(input.counts) + starting_mb) * 2 ** (attempt - 1)
+        embedded_mb = embeddings_mb(input)
+        in_memory = (n_processes * loaded_mb(input.counts) + starting_mb + embedded_mb) * 2 ** (attempt - 1)
         on_disk = {"always": True, "never": False}.get(memory["from_disk"], in_memory > memory["max_mb"])
         if on_disk and n_processes == 1 and MODEL_TYPES[settings["type"]].from_disk:
-            return streamed_mb(input.counts) * 2 ** (attempt - 1)
+            return (streamed_mb(input.counts) + embedded_mb) * 2 ** (attempt - 1)
         return in_memory
 
     return mem_mb
@@ -153,7 +162,8 @@ def mapping_mem_mb(models: dict[str, dict]) -> Callable:
     def mem_mb(wildcards, input, attempt):
         on_disk = MODEL_TYPES[models[wildcards.model]["type"]].from_disk
         loaded = [input.query] if on_disk else [input.query, input.reference]
-        return int((loaded_mb(*loaded) + 2 * megabytes([input.model])) * 2 ** (attempt - 1))
+        needed_mb = loaded_mb(*loaded) + 2 * megabytes([input.model]) + embeddings_mb(input)
+        return int(needed_mb * 2 ** (attempt - 1))
 
     return mem_mb
 

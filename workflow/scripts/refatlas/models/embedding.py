@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Where the counts that this type gets have the embedding.
 EMBEDDING = "embedding"
+# Cells that are rotated at once, in double precision.
+BLOCK = 20_000
 # Inverse strength of the penalty of the regression of expression on the embedding, by cell.
 PENALTY = 1e-3
 
@@ -64,9 +66,9 @@ class Embedding(ArrayModel):
 
         model = settings["model"]
         drawn = drawn_rows(counts.n_obs, model["max_cells"], job.seed)
-        values = embedding_of(counts)
-        mean, axes = _rotation(values[drawn], model["n_latent"], job.seed)
-        latent = (values[drawn] - mean) @ axes.T
+        values = np.asarray(embedding_of(counts)[drawn], dtype=np.float64)
+        mean, axes = _rotation(values, model["n_latent"], job.seed)
+        latent = (values - mean) @ axes.T
         with_one = np.column_stack([latent, np.ones(len(drawn))])
         x = log_normalized(take_rows(counts.X, drawn))
         squares = with_one.T @ with_one
@@ -82,7 +84,10 @@ class Embedding(ArrayModel):
 
     def latent(self, counts: "AnnData") -> np.ndarray:
         """Return the embedding, rotated and without its last components, shape (n_cells, n_latent), float32."""
-        found: np.ndarray = ((embedding_of(counts) - self.arrays["mean"]) @ self.arrays["axes"].T).astype(np.float32)
+        values, mean, axes = embedding_of(counts), self.arrays["mean"], self.arrays["axes"]
+        found = np.empty((len(values), len(axes)), dtype=np.float32)
+        for start in range(0, len(values), BLOCK):
+            found[start : start + BLOCK] = (values[start : start + BLOCK] - mean) @ axes.T
         return found
 
     def map_query(self, counts: "AnnData", settings: Settings, job: JobContext) -> "Embedding":
@@ -113,8 +118,9 @@ class Embedding(ArrayModel):
 
 
 def embedding_of(counts: "AnnData") -> np.ndarray:
-    """Return the embedding of cells, shape (n_cells, n_dimensions)."""
-    return np.asarray(counts.obsm[EMBEDDING], dtype=np.float64)
+    """Return the embedding of cells, shape (n_cells, n_dimensions), float32."""
+    found: np.ndarray = counts.obsm[EMBEDDING]
+    return found
 
 
 def attach_embedding(counts: "AnnData", paths: Mapping[str, str]) -> None:
@@ -129,12 +135,20 @@ def attach_embedding(counts: "AnnData", paths: Mapping[str, str]) -> None:
     """
     import pandas as pd
 
-    tables = {name: pd.read_parquet(path) for name, path in paths.items()}
-    sizes = {name: table.shape[1] for name, table in tables.items()}
-    for name, n_dimensions in sizes.items():
-        require_same_dimensions(n_dimensions, dict(list(sizes.items())[:1]), f"dataset {name!r}")
-    parts = [table[table.index.isin(counts.obs_names)] for table in tables.values()]
-    counts.obsm[EMBEDDING] = pd.concat(parts).loc[counts.obs_names].to_numpy(dtype=np.float32)
+    first: dict[str, int] = {}
+    found, missing = np.empty((0, 0), dtype=np.float32), np.ones(counts.n_obs, dtype=bool)
+    # One table at a time: together they may be larger than the counts.
+    for name, path in paths.items():
+        table = pd.read_parquet(path)
+        require_same_dimensions(table.shape[1], first, f"dataset {name!r}")
+        if not first:
+            first, found = {name: table.shape[1]}, np.empty((counts.n_obs, table.shape[1]), dtype=np.float32)
+        rows = counts.obs_names.get_indexer(table.index)
+        found[rows[rows >= 0]] = table.to_numpy(dtype=np.float32)[rows >= 0]
+        missing[rows[rows >= 0]] = False
+    if missing.any():
+        raise KeyError(f"{missing.sum()} cells, such as {counts.obs_names[missing][0]}, have no embedding")
+    counts.obsm[EMBEDDING] = found
 
 
 def _rotation(values: np.ndarray, n_latent: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
