@@ -65,7 +65,7 @@ def test_calibration_says_from_what_it_was_learned(three, capsys):
     assert parameters["novelty"]["judged"]
     assert parameters["novelty"]["hidden"] == ["A", "B"]
     assert set(parameters["levels"]) == {"label_2"}
-    assert parameters["way_back"] == pytest.approx(0)
+    assert parameters["way_back"] == pytest.approx({"relative": 0.0, "expected": 0.8})
     assert parameters["wanted"] == ["matched:knn", "m:knn"]
     assert parameters["alpha"] == 0.1
     assert "720 held-out cells of 2 batches; weights: " in capsys.readouterr().out

@@ -39,7 +39,8 @@ def learned():
     found = learn(cells, truth, cells.groups, list(SOURCES), 0.1)
     p, _ = pooled_probabilities(cells, found)
     novelty = learn_novelty(cells.measures, pd.DataFrame()) | {"judged": True}
-    return {**found, "levels": learn_levels(p, LABELS, truth, PARENTS), "novelty": novelty, "way_back": 0.0}
+    usual = {"relative": 0.0, "expected": 0.8}
+    return {**found, "levels": learn_levels(p, LABELS, truth, PARENTS), "novelty": novelty, "way_back": usual}
 
 
 def test_levels_agree_and_sets_are_covered_by_their_label(learned):
@@ -68,7 +69,7 @@ def test_confidence_and_estimated_accuracy_are_right_for_cells_like_the_held_out
     assert found.accuracy[""].value == pytest.approx(right, abs=0.03)
     assert found.accuracy[""].low < right < found.accuracy[""].high
     facts = found.facts()
-    assert set(facts["accuracy"]["x"]) == {"value", "low", "high", "confidence", "way_back"}
+    assert set(facts["accuracy"]["x"]) == {"value", "low", "high", "confidence", "way_back", "tested"}
     assert set(facts["weights"]) == {"x", "y", "z"}
 
 
@@ -130,6 +131,38 @@ def test_cells_of_low_quality_count_neither_for_the_estimate_nor_for_what_is_usu
     for batch, estimate in alone.accuracy.items():
         assert found.accuracy[batch].value == pytest.approx(estimate.value, abs=0.01)
     assert (found.cells["novel"][kept] == alone.cells["novel"]).all()
+
+
+def test_a_batch_of_cells_of_low_quality_alone_says_nothing_of_the_others(learned):
+    cells, _ = evidence(900, 7)
+    without = deliver(cells, learned, PARENTS, novel=1.1).accuracy
+    bad = np.array([group.endswith(" x") for group in cells.groups])
+    cells.measures["kept"] = ~bad
+    for name, p in cells.sources.items():
+        cells.sources[name] = np.where(bad[:, None], 0.25, p)
+    found = deliver(cells, learned, PARENTS, novel=1.1).accuracy
+    assert found["x"].value < 0.5
+    assert found[""].value == pytest.approx(np.mean([without["y"].value, without["z"].value]), abs=0.02)
+    cells.measures["kept"] = False
+    assert deliver(cells, learned, PARENTS, novel=1.1).accuracy[""].value < found[""].value
+
+
+def test_labels_of_a_batch_of_one_label_are_not_tested(learned):
+    cells, _ = evidence(900, 8)
+    one = np.array([group.endswith(" x") for group in cells.groups])
+    for name, p in cells.sources.items():
+        cells.sources[name] = np.where(one[:, None], [0.97, 0.01, 0.01, 0.01], p)
+    found = deliver(cells, learned, PARENTS, novel=1.1).accuracy
+    assert {name: estimate.tested for name, estimate in found.items()} == {"": True, "x": False, "y": True, "z": True}
+
+
+def test_calibration_of_earlier_bundles_has_the_usual_way_back_alone(learned):
+    cells, _ = evidence(900, 9)
+    found, earlier = (
+        deliver(cells, {**learned, "way_back": usual}, PARENTS, novel=1.1).accuracy[""]
+        for usual in (learned["way_back"], 0.0)
+    )
+    assert found == earlier
 
 
 def test_without_folds_there_are_neither_sets_nor_novelty():

@@ -86,6 +86,15 @@ def test_what_the_labels_of_a_batch_share_is_taken_off():
     assert found.drop("l0").abs().max() < 0.5
 
 
+def test_a_shift_of_cells_of_one_label_does_not_count():
+    scale = learn_label_scale(cells(2000), NAMES)
+    query = cells(400, seed=1)
+    one = query[query["given"] == "l0"]
+    moved = on_label_scale(one.assign(x=one["x"] + 9), NAMES, scale)
+    assert np.median(moved[:, 0]) == pytest.approx(0, abs=1e-9)
+    assert moved == pytest.approx(on_label_scale(one, NAMES, scale), abs=1e-9)
+
+
 def test_a_measure_that_is_missing_says_nothing():
     known, query = cells(500), cells(40, seed=1).assign(y=np.nan)
     assert not on_label_scale(query, NAMES, learn_label_scale(known, NAMES))[:, 1].any()

@@ -23,8 +23,9 @@ USUAL = {
 FOLD = {"batches": {"a": USUAL, "b": {**USUAL, "depth": -0.4, "confidence": 0.85}}}
 
 
-def estimate(value: float) -> dict:
-    return {"value": value, "low": value - 0.1, "high": value + 0.05, "confidence": 0.95, "way_back": None}
+def estimate(value: float, tested: bool = True) -> dict:
+    ends = {"low": value - 0.1, "high": value + 0.05}
+    return {"value": value, **ends, "confidence": 0.95, "way_back": None, "tested": tested}
 
 
 def assess(value: float = 0.9, batches: dict | None = None, not_judged: str = "", folds=(FOLD,), **changes) -> dict:
@@ -169,3 +170,23 @@ def test_a_report_names_what_is_unusual(capsys):
     assert "batch x:" not in said
     assert "unusual: profile is 0.1" in said
     assert "no cell has: NK" in said
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.95, "warn"), (0.8, "warn"), (0.6, "fail")])
+def test_labels_that_cannot_be_tested_do_not_pass(value, expected):
+    measures = {"query": USUAL, "batches": {"x": USUAL}, "absent_labels": []}
+    found = verdict.assess(measures, [FOLD], {"": estimate(0.95), "x": estimate(value, tested=False)}, "")
+    assert found["batches"]["x"]["verdict"] == expected
+    assert ("they cannot be tested" in found["batches"]["x"]["reason"]) == (value == 0.95)
+    assert found["verdict"] == ("warn" if expected == "fail" else "pass")
+
+
+@pytest.mark.parametrize(("labels", "too_few"), [(["A", "B"], True), (["A", "B", "C"], False)])
+def test_first_labels_of_a_reference_of_two_labels_do_not_pass(labels, too_few):
+    not_tested = verdict.why_labels_are_too_few({"labels": labels})
+    assert not_tested.startswith("the reference has 2 labels") == too_few
+    measures = {"query": USUAL, "batches": {}, "absent_labels": []}
+    assert verdict.assess(measures, [], {"": estimate(0.95)}, "", not_tested)["verdict"] == (
+        "warn" if too_few else "pass"
+    )
+    assert verdict.why_labels_are_too_few(None) == ""

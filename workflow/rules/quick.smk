@@ -8,6 +8,7 @@
 # What assess_query and deliver_labels make of all sources, made of the matched baseline.
 rule deliver_quick:
     input:
+        unpack(species_of),
         **of_datasets(dataset_cells=CELLS),
         **of_matched("<results>/queries/{name}"),
         calibration=calibration_of_quick(),

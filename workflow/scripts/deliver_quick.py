@@ -1,7 +1,8 @@
 """Gives a query its first labels, by the matched baseline alone, and a verdict on them.
 
 in:  the matched baseline's labels, measures and agreement on the query; calibration.json of
-     calibrate_quick, if there are folds; cells.parquet of the query and the datasets
+     calibrate_quick, if there are folds; cells.parquet of the query and the datasets; check.json of a query of
+     another species than all datasets
 out: labels.csv, as of deliver_labels without the columns of models; verdict.json, without checks
      that need a model
 """
@@ -9,7 +10,8 @@ out: labels.csv, as of deliver_labels without the columns of models; verdict.jso
 import pandas as pd
 
 from refatlas.evaluate.label_measures import label_measures
-from refatlas.evaluate.verdict import assess, report_verdict, why_novelty_is_not_judged
+from refatlas.evaluate.species_note import with_species
+from refatlas.evaluate.verdict import assess, report_verdict, why_labels_are_too_few, why_novelty_is_not_judged
 from refatlas.io.atomic import read_json, write_json, write_table
 from refatlas.io.cell_tables import read_cells
 from refatlas.jobs.inputs import by_name
@@ -27,7 +29,9 @@ def main(smk) -> None:
     sources = {MATCHED: {"labels": i.matched_labels}}
     delivery, _ = combine(sources, matched, cells, reference, learned, p.novel, MATCHED)
     measures = label_measures(cells, delivery.cells, list(delivery.shares.columns))
-    found = assess(measures, [], delivery.facts()["accuracy"], why_novelty_is_not_judged(learned))
+    doubts = why_novelty_is_not_judged(learned), why_labels_are_too_few(learned)
+    found = assess(measures, [], delivery.facts()["accuracy"], *doubts)
+    found = with_species(found, read_json(i.foreign) if i.get("foreign") else None)
     rows = deliverable(cells, delivery.cells, {}, p.min_confidence, p.alpha, found)
     write_table(rows, out.labels)
     write_json({"query": name, **found}, out.verdict)

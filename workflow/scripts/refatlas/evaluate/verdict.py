@@ -11,6 +11,10 @@ ORDER = ("pass", "warn", "fail")
 PASS_ACCURACY, FAIL_ACCURACY = 0.85, 0.7
 # Shares of novel cells from which on there is a warning, and from which on the labels fail.
 WARN_NOVEL, FAIL_NOVEL = 0.15, 0.9
+# With fewer, none can be hidden to see whether it is missed.
+MIN_LABELS = 3
+# Of labels whose way back says nothing (see refatlas.transfer.accuracy).
+NOT_TESTED = "but they cannot be tested, because the cells are too few or nearly all alike: this is their confidence"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def judge_labels(estimate: Mapping[str, Any], novel: float | None) -> LabelVerdi
     """Return the verdict on labels by their estimated accuracy and the share of novel cells.
 
     Args:
-        estimate: estimated accuracy, with value, low and high.
+        estimate: estimated accuracy, with value, low, high and tested. Labels that are not tested do not pass.
         novel: share of novel cells; None if novelty cannot be judged.
     """
     value, low, high = (f"{estimate[name]:.0%}" for name in ("value", "low", "high"))
@@ -44,6 +48,8 @@ def judge_labels(estimate: Mapping[str, Any], novel: float | None) -> LabelVerdi
         return LabelVerdict("warn", f"{unlike}; of the others, {accuracy}")
     if estimate["value"] < PASS_ACCURACY:
         return LabelVerdict("warn", f"only {accuracy}")
+    if not estimate["tested"]:
+        return LabelVerdict("warn", f"{accuracy}, {NOT_TESTED}")
     return LabelVerdict("pass", accuracy)
 
 
@@ -112,6 +118,20 @@ def why_novelty_is_not_tested(learned: Mapping[str, Any] | None) -> str:
     return (
         "no label of the reference could be hidden to test whether cells of a type that it lacks are noticed (it"
         " takes three labels, one of them of 10 held-out cells)"
+    )
+
+
+def why_labels_are_too_few(learned: Mapping[str, Any] | None) -> str:
+    """Return the same for first labels, for which no label is hidden: by the number of labels alone.
+
+    Args:
+        learned: calibration.json of calibrate_quick; None without folds.
+    """
+    if learned is None or len(learned["labels"]) >= MIN_LABELS:
+        return ""
+    return (
+        f"the reference has {len(learned['labels'])} labels, and it takes three to test whether cells of a type that it"
+        " lacks are noticed"
     )
 
 

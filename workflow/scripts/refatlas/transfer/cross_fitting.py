@@ -5,7 +5,7 @@ fold, on its other batches.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -228,7 +228,7 @@ def learn_from(used: Sequence[HeldOut], source: str | None, alpha: float, parent
         **learned,
         "levels": learn_levels(p, evidence.labels, truth, parents),
         "novelty": learn_novelty(evidence.measures, hidden) | {"judged": not all(held.simulated for held in used)},
-        "way_back": usual_way_back(agreement.values()),
+        "way_back": asdict(usual_way_back(agreement.values())),
     }
 
 

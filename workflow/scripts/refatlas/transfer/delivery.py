@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refatlas.transfer.accuracy import Estimate, estimate_accuracy
+from refatlas.transfer.accuracy import Estimate, UsualWayBack, estimate_accuracy
 from refatlas.transfer.calibration import calibrated, pool, temper_to
 from refatlas.transfer.conformal import prediction_sets
 from refatlas.transfer.evidence import Evidence, MatchedFiles, ModelFiles, as_models, known_labels, read_evidence
@@ -15,6 +15,7 @@ from refatlas.transfer.hierarchy import hierarchy
 from refatlas.transfer.label_levels import labels_of_all_levels
 from refatlas.transfer.label_table import label_table
 from refatlas.transfer.novelty import novelty
+from refatlas.transfer.novelty_scales import good_cells
 from refatlas.transfer.pooling import matched_pool, pooled_probabilities, pooled_sources
 from refatlas.transfer.prediction_sets import common_labels, set_lists
 
@@ -120,7 +121,10 @@ def _at_estimated_accuracy(
         known: mask of the cells whose type is not novel.
         learned: from `cross_fitting.learn_from`.
     """
-    found, estimates = p.copy(), estimated_accuracies(evidence, p, known, learned["way_back"])
+    # Bundles before 0.9.2 have a number there.
+    usual = learned["way_back"]
+    usual = UsualWayBack(**usual) if isinstance(usual, dict) else UsualWayBack(usual)
+    found, estimates = p.copy(), estimated_accuracies(evidence, p, known, usual)
     for group in np.unique(evidence.groups):
         rows, estimate = evidence.groups == group, estimates[_batch_of(group)]
         if estimate.value < estimate.confidence:
@@ -128,7 +132,9 @@ def _at_estimated_accuracy(
     return found, estimates
 
 
-def estimated_accuracies(evidence: Evidence, p: np.ndarray, known: np.ndarray, usual: float) -> dict[str, Estimate]:
+def estimated_accuracies(
+    evidence: Evidence, p: np.ndarray, known: np.ndarray, usual: UsualWayBack
+) -> dict[str, Estimate]:
     """Return the estimated accuracy of the labels of each batch, and of "" for all cells.
 
     Args:
@@ -138,13 +144,17 @@ def estimated_accuracies(evidence: Evidence, p: np.ndarray, known: np.ndarray, u
             quality count only where there are no others.
         usual: from `usual_way_back`.
     """
-    found, sizes = {}, []
+    found, sizes, good = {}, [], good_cells(evidence.measures)
     for group in np.unique(evidence.groups):
-        rows = evidence.good(evidence.groups == group)
+        in_group = evidence.groups == group
+        rows = evidence.good(in_group)
         counted = rows & known if (rows & known).any() else rows
         confidence, agreement = float(p[counted].max(axis=1).mean()), evidence.agreement.get(group)
-        found[_batch_of(group)] = estimate_accuracy(confidence, int(counted.sum()), agreement, usual)
-        sizes.append(int(rows.sum()))
+        largest = float(np.bincount(p[rows].argmax(axis=1)).max() / rows.sum())
+        found[_batch_of(group)] = estimate_accuracy(confidence, int(counted.sum()), agreement, usual, largest)
+        # A batch of cells of low quality alone says nothing of the others.
+        sizes.append(int((in_group & good).sum()))
+    sizes = sizes if any(sizes) else [1] * len(sizes)
     return {"": _over_all(list(found.values()), sizes), **found}
 
 
@@ -154,16 +164,21 @@ def _batch_of(group: str) -> str:
 
 
 def _over_all(estimates: list[Estimate], sizes: list[int]) -> Estimate:
-    """Return the mean of the batches' estimates and of their ends, weighted by their cells."""
+    """Return the mean of the batches' estimates and of their ends, weighted by their cells of good quality.
+
+    It is tested if the batches that are have at least half of these cells.
+    """
 
     def mean(name: str) -> float:
         return float(np.average([getattr(estimate, name) for estimate in estimates], weights=sizes))
 
     known = [
-        (estimate.way_back, n) for estimate, n in zip(estimates, sizes, strict=True) if estimate.way_back is not None
+        (estimate.way_back, n)
+        for estimate, n in zip(estimates, sizes, strict=True)
+        if n and estimate.way_back is not None
     ]
     way_back = float(np.average([gap for gap, _ in known], weights=[n for _, n in known])) if known else None
-    return Estimate(mean("value"), mean("low"), mean("high"), mean("confidence"), way_back)
+    return Estimate(mean("value"), mean("low"), mean("high"), mean("confidence"), way_back, mean("tested") >= 0.5)
 
 
 def deliver_uncalibrated(evidence: Evidence, source: str | None, parents: pd.DataFrame) -> Delivery:
@@ -179,7 +194,7 @@ def deliver_uncalibrated(evidence: Evidence, source: str | None, parents: pd.Dat
     found["set"] = pd.Series([[] for _ in found.index], index=found.index, dtype=object)
     missing = dict.fromkeys(("novelty", "novelty_in_label", "novelty_fdr"), np.nan)
     matched = matched_pool(evidence.sources)
-    accuracy = estimated_accuracies(evidence, matched, np.ones(len(p), dtype=bool), 0.0)
+    accuracy = estimated_accuracies(evidence, matched, np.ones(len(p), dtype=bool), UsualWayBack())
     return Delivery(found.assign(set_label="", **missing, novel=False), shares, accuracy, {})
 
 

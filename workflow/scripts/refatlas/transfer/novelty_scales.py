@@ -88,7 +88,8 @@ def on_label_scale(cells: pd.DataFrame, names: Sequence[str], scale: Mapping[str
     shared = np.zeros(found.shape)
     for mask, representative in batch_groups(batches, codes, good_cells(cells)):
         usual = [_quantile(found[representative & (given == label)], 0.5) for label in _frequent(given[representative])]
-        if len(usual) >= 2:
+        # Also of one label: cells of one type, from another laboratory, would all be rare by the shift alone.
+        if usual:
             shared[mask] = np.nan_to_num(_quantile(np.array(usual), 0.5))
     return np.nan_to_num(np.clip(found - shared, LOWEST, HIGHEST))
 
