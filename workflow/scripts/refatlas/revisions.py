@@ -46,7 +46,7 @@ REVISIONS = {
     "hide_labels": 2,
     "calibrate": 4,
     "measure_held_out": 2,
-    "assess_query": 4,
+    "assess_query": 5,
     "deliver_labels": 3,
     "calibrate_quick": 2,
     "deliver_quick": 2,
