@@ -7,6 +7,7 @@ import pytest
 
 from refatlas.transfer.calibration import (
     MIN_BIAS_CELLS,
+    MIN_LABEL_CELLS,
     calibrated,
     fit_biases,
     fit_calibrator,
@@ -97,8 +98,30 @@ def test_biases_undo_that_a_label_is_given_too_often():
 
 def test_biases_of_few_cells_are_drawn_to_zero():
     p, truth = probabilities(2000)
-    many, few = (np.abs(fit_biases(biased(p, BIASES)[:n], truth[:n])["biases"]).max() for n in (2000, 10))
-    assert few < 0.5 < 1 < many
+    many, few = (np.abs(fit_biases(biased(p, BIASES)[:n], truth[:n])["biases"]).max() for n in (2000, 50))
+    assert 0 < few < 0.7 < 1 < many
+
+
+@pytest.mark.parametrize("n_cells", [0, MIN_LABEL_CELLS - 1])
+def test_a_label_with_hardly_any_held_out_cell_keeps_its_probability(n_cells):
+    p, truth = probabilities(20_000)
+    counted = np.cumsum(truth == 2) <= n_cells
+    kept = (truth != 2) | counted
+    how = fit_biases(biased(p[kept], BIASES), truth[kept])
+    found = np.array(how["biases"])
+    assert found[2] == 0
+    # Those of the others are right among each other, and their mean is that of the label without cells.
+    assert (found - found[0])[[1, 3]] == pytest.approx([0, -BIASES[3]], abs=0.2)
+    assert found.mean() == pytest.approx(0, abs=1e-3)
+    wrong, rare = biased(p, BIASES), truth == 2
+    recall = (calibrated(wrong, how)[rare].argmax(axis=1) == 2).mean()
+    assert recall >= (wrong[rare].argmax(axis=1) == 2).mean() - 0.02
+
+
+def test_without_two_labels_of_enough_cells_a_temperature_is_fitted():
+    p, truth = probabilities(400)
+    of_one = truth == 1
+    assert fit_biases(p[of_one], truth[of_one])["method"] == "temperature"
 
 
 def test_biases_are_chosen_if_they_are_better_in_other_groups():

@@ -57,6 +57,20 @@ def test_cells_of_each_hidden_label_are_measured_beside_all_others(data):
         assert roc_auc_score(part["unseen"].astype(bool), part["mahalanobis"].astype(float)) > 0.9
 
 
+def test_cells_without_a_label_of_the_reference_are_measured_but_are_no_known_cells(data):
+    truth = data[1][1]
+    other = truth.astype(object)
+    other[:10], other[10:15] = None, "new"
+    found, everything = measured(data, truth=other), measured(data)
+    assert found.groupby("hidden").size().to_dict() == {"A": 113, "B": 113}
+    assert found.groupby("hidden")["unseen"].sum().to_dict() == {"A": 60 - (truth[:15] == "A").sum(), "B": 60}
+    # They are part of their batch, so that the measures of the others stay as they are.
+    for hidden, part in found.groupby("hidden"):
+        expected = everything[everything["hidden"] == hidden].iloc[15:]
+        for name in MEASURES:
+            assert part[name].to_numpy(dtype=float) == pytest.approx(expected[name].to_numpy(dtype=float), nan_ok=True)
+
+
 def test_no_rows_are_left_if_no_label_can_be_hidden(data):
     found = measured(data, names=np.where(data[0][1] == "C", "B", data[0][1]))
     assert found.empty

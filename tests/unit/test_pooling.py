@@ -11,6 +11,7 @@ from refatlas.transfer.calibration import log_loss
 from refatlas.transfer.evidence import Evidence
 from refatlas.transfer.pooling import (
     HALF_WEIGHT,
+    batch_disagreements,
     batch_weights,
     choose_weights,
     disagreement,
@@ -123,27 +124,32 @@ LEARNED = {
 }
 
 
+def weights_of(parts: dict[str, np.ndarray], learned=LEARNED) -> np.ndarray:
+    """Return the weights of the pooled sources where these are the cells of one batch."""
+    return batch_weights({name: disagreement(parts, name).mean() for name in learned["wanted"]}, learned)
+
+
 def test_disagreement_by_hand():
-    parts = {"matched:knn": np.array([[1.0, 0.0]]), "m:knn": np.array([[0.3, 0.7]])}
-    assert disagreement(parts, "m:knn") == pytest.approx(0.7, abs=1e-3)
+    parts = {"matched:knn": np.array([[1.0, 0.0], [0.5, 0.5]]), "m:knn": np.array([[0.3, 0.7], [0.2, 0.8]])}
+    assert disagreement(parts, "m:knn") == pytest.approx([0.7, 0.5], abs=1e-3)
     assert matched_pool(parts) == pytest.approx(parts["matched:knn"], abs=1e-3)
 
 
 def test_a_source_that_disagrees_as_in_held_out_batches_keeps_its_weight():
-    assert batch_weights(sources(0.0), LEARNED) == pytest.approx([0.3, 0.3, 0.4])
-    assert batch_weights(sources(0.04), LEARNED) == pytest.approx([0.3, 0.3, 0.4])
+    assert weights_of(sources(0.0)) == pytest.approx([0.3, 0.3, 0.4])
+    assert weights_of(sources(0.04)) == pytest.approx([0.3, 0.3, 0.4])
 
 
 def test_a_source_that_disagrees_more_loses_weight_smoothly():
     shares = np.linspace(0, 1, 401)
-    found = np.array([batch_weights(sources(share), LEARNED) for share in shares])
+    found = np.array([weights_of(sources(share)) for share in shares])
     assert found.sum(axis=1) == pytest.approx(np.ones(401))
     ratio = found[:, 2] / found[:, 0]
     assert (np.diff(ratio) <= 1e-9).all()
     assert np.abs(np.diff(found[:, 2])).max() < 0.01
     assert (ratio[0], ratio[-1]) == pytest.approx((4 / 3, 0), abs=0.01)
     assert found[:, 0] == pytest.approx(found[:, 1])
-    excess = np.array([disagreement(sources(share), "m:knn") for share in shares]) - 0.1
+    excess = np.array([disagreement(sources(share), "m:knn").mean() for share in shares]) - 0.1
     half = np.abs(excess - HALF_WEIGHT).argmin()
     assert ratio[half] == pytest.approx(2 / 3, rel=0.1)
 
@@ -151,15 +157,13 @@ def test_a_source_that_disagrees_more_loses_weight_smoothly():
 def test_sources_of_the_matched_baseline_keep_their_weights():
     parts = sources(0.0)
     parts["matched:logistic"] = parts["matched:logistic"][:, ::-1]
-    assert batch_weights(parts, {**LEARNED, "disagreement": dict.fromkeys(parts, 1.0)}) == pytest.approx(
-        [0.3, 0.3, 0.4]
-    )
+    assert weights_of(parts, {**LEARNED, "disagreement": dict.fromkeys(parts, 1.0)}) == pytest.approx([0.3, 0.3, 0.4])
 
 
 def test_a_pool_without_the_matched_baseline_keeps_its_weight():
     learned = {**LEARNED, "wanted": ["m:knn"], "weights": [1.0]}
-    assert batch_weights(sources(0.5), learned) == pytest.approx([1.0])
-    assert batch_weights(sources(1.0), learned) == pytest.approx([1.0])
+    assert weights_of(sources(0.5), learned) == pytest.approx([1.0])
+    assert weights_of(sources(1.0), learned) == pytest.approx([1.0])
 
 
 def evidence(parts: dict[str, np.ndarray], groups: np.ndarray) -> Evidence:
@@ -192,3 +196,61 @@ def test_a_source_that_fails_in_one_batch_loses_weight_there_alone(known):
     _, weights = pooled_probabilities(evidence(failed, GROUPS), learned)
     assert weights["a"]["m:knn"] == weights["c"]["m:knn"] == pytest.approx(0.5)
     assert weights["b"]["m:knn"] < 0.1
+
+
+def in_batches(sizes: dict[str, int]) -> np.ndarray:
+    return np.repeat(list(sizes), list(sizes.values()))
+
+
+def agreeing(differing: np.ndarray) -> dict[str, np.ndarray]:
+    """Return sources of which a model gives some cells another label than the matched baseline."""
+    one, other = np.array([0.97, 0.01, 0.01, 0.01]), np.array([0.01, 0.97, 0.01, 0.01])
+    return {"matched:knn": np.tile(one, (len(differing), 1)), "m:knn": np.where(differing[:, None], other, one)}
+
+
+def test_a_batch_of_few_cells_is_judged_by_its_fold_and_a_fold_of_few_by_all_cells():
+    groups = in_batches({"s1 a": 99, "s1 b": 1, "s2 a": 30, "s3 a": 20, "s3 b": 20, "s4 a": 10})
+    parts = agreeing(np.isin(groups, ["s1 b", "s3 a", "s4 a"]))
+    same, differ = (disagreement(parts, "m:knn")[groups == group][0] for group in ("s1 a", "s1 b"))
+    found = batch_disagreements(evidence(parts, groups), parts, "m:knn")
+
+    def mean(share: float) -> float:
+        return share * differ + (1 - share) * same
+
+    expected = {"s1 a": 0, "s1 b": 0.01, "s2 a": 0, "s3 a": 0.5, "s3 b": 0.5, "s4 a": 31 / 180}
+    assert found == pytest.approx({group: mean(share) for group, share in expected.items()})
+
+
+def test_cells_of_low_quality_do_not_count_for_the_disagreement_of_their_batch():
+    groups = in_batches({"s1 a": 80, "s1 b": 40})
+    cells = evidence(agreeing(np.arange(120) >= 40), groups)
+    cells.measures["kept"] = np.arange(120) < 40
+    same, differ = (disagreement(cells.sources, "m:knn")[i] for i in (0, 119))
+    assert batch_disagreements(cells, cells.sources, "m:knn") == pytest.approx({"s1 a": same, "s1 b": differ})
+
+
+def test_a_single_cell_does_not_set_the_limit_of_the_disagreement(known):
+    p, truth = known
+    parts = {"matched:knn": blurred(p, 0.05, 1), "m:knn": p.copy()}
+    # The only cell of its batch, by which the source seems to be wrong in every cell.
+    alone = int(np.argmax(p.max(axis=1)))
+    parts["m:knn"][alone] = np.roll(p[alone], 1)
+    groups = np.char.add("s1 ", GROUPS).astype(object)
+    groups[alone] = "s1 d"
+    learned = learn(evidence(parts, groups.astype(str)), truth, GROUPS, list(parts), 0.1)
+    usual = learn(evidence(parts, np.char.add("s1 ", GROUPS)), truth, GROUPS, list(parts), 0.1)
+    assert learned["disagreement"]["m:knn"] == pytest.approx(usual["disagreement"]["m:knn"], abs=0.01)
+    learned["weights"] = [0.5, 0.5]
+    permuted = evidence({**parts, "m:knn": np.roll(p, 1, axis=1)}, np.full(900, "atlas q"))
+    assert pooled_probabilities(permuted, learned)[1]["atlas q"]["m:knn"] < 0.1
+
+
+def test_a_small_batch_of_a_query_has_the_weights_of_the_whole_query(known):
+    p, truth = known
+    parts = {"matched:knn": blurred(p, 0.05, 1), "m:knn": p}
+    learned = learn(evidence(parts, GROUPS), truth, GROUPS, list(parts), 0.1)
+    learned["weights"] = [0.5, 0.5]
+    groups = in_batches({"atlas q": 890, "atlas r": 10})
+    failed = {**parts, "m:knn": np.where((groups == "atlas r")[:, None], np.roll(p, 1, axis=1), p)}
+    _, weights = pooled_probabilities(evidence(failed, groups), learned)
+    assert weights["atlas r"]["m:knn"] == pytest.approx(0.5, abs=0.02)

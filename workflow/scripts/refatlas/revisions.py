@@ -43,7 +43,7 @@ REVISIONS = {
     "classify_by_tree": 1,
     "transfer_labels": 1,
     "match_query": 2,
-    "hide_labels": 1,
+    "hide_labels": 2,
     "calibrate": 4,
     "measure_held_out": 2,
     "assess_query": 5,

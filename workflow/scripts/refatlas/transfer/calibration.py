@@ -16,6 +16,9 @@ LEAST = 1e-4
 BIAS_PRIOR = 25.0
 # With fewer cells, biases of labels are not tried.
 MIN_BIAS_CELLS = 200
+# A label with fewer cells has no bias: its error would be a third and more, being about one over the square root of the
+# cells. A label of a single dataset or batch has none at all, because its cells are held out together.
+MIN_LABEL_CELLS = 10
 
 
 def log_loss(p: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -60,10 +63,30 @@ def fit_biases(p: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
 
     A classifier that was fitted with balanced labels gives rare labels too often; a temperature
     alone cannot correct that. The biases are drawn towards 0, which matters for rare labels.
+
+    Labels with fewer than MIN_LABEL_CELLS cells have the bias 0, the mean of the others, which are fitted as if there
+    were no such labels. Otherwise all probability of a label without cells would count as wrong. With fewer than two
+    others, the calibrator is a temperature.
+    """
+    fitted = np.flatnonzero(np.bincount(truth, minlength=p.shape[1]) >= MIN_LABEL_CELLS)
+    if len(fitted) < 2:
+        return fit_temperature(p, truth)
+    rows = np.isin(truth, fitted)
+    logs, biases = np.log(np.maximum(p[np.ix_(rows, fitted)], LEAST)), np.zeros(p.shape[1])
+    temperature, biases[fitted] = _biases(logs, np.searchsorted(fitted, truth[rows]))
+    return {"method": "biases", "temperature": temperature, "biases": biases.tolist()}
+
+
+def _biases(logs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the temperature and the bias of each label, shape (n_labels,), with the lowest penalised log-loss.
+
+    Args:
+        logs: logarithms of the probabilities, shape (n_cells, n_labels).
+        truth: column of each cell's true label.
     """
     from scipy.optimize import minimize
 
-    logs, n, n_labels = np.log(np.maximum(p, LEAST)), len(p), p.shape[1]
+    n, n_labels = logs.shape
     one_hot = np.eye(n_labels)[truth]
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -77,7 +100,7 @@ def fit_biases(p: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         return float(value + penalty) / n, gradient / n
 
     best = minimize(loss, np.zeros(1 + n_labels), jac=True, method="L-BFGS-B").x
-    return {"method": "biases", "temperature": float(np.exp(-best[0])), "biases": best[1:].tolist()}
+    return float(np.exp(-best[0])), best[1:]
 
 
 def calibrated(p: np.ndarray, calibrator: dict[str, Any]) -> np.ndarray:

@@ -44,6 +44,9 @@ def hidden_label_measures(
 ) -> pd.DataFrame:
     """Return the novelty measures of held-out cells, for each label that is hidden in turn.
 
+    All cells are measured, but those without a label and those whose label the reference lacks are left out of the
+    table: they are no example of a known type, nor of the hidden one.
+
     Args:
         reference: counts of labelled reference cells, shape (n_reference, n_genes).
         labels: of these cells.
@@ -54,17 +57,19 @@ def hidden_label_measures(
         seed: seed of all draws.
 
     Returns:
-        One row per hidden label and held-out cell: hidden, batch, given (the label that the cell is
-        given), unseen (whether its label is the hidden one), and the measures; no rows if no label
-        can be hidden.
+        One row per hidden label and held-out cell with a label of the reference: hidden, batch, given
+        (the label that the cell is given), unseen (whether its label is the hidden one), and the
+        measures; no rows if no label can be hidden.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:MAX_QUERY])
     query, truth, batches, parts = query[rows], truth[rows], batches[rows], []
+    known = pd.Series(truth, dtype=object).isin(set(labels)).to_numpy()
     for hidden in labels_to_hide(labels, truth):
         kept = np.flatnonzero(labels != hidden)
         found = match_query(
             reference[kept], labels[kept], query, batches, measured, seed, agreement=False, max_cells=MAX_REFERENCE
         )
-        parts.append(found.measures.assign(hidden=hidden, batch=batches, given=found.given(), unseen=truth == hidden))
+        table = found.measures.assign(hidden=hidden, batch=batches, given=found.given(), unseen=truth == hidden)
+        parts.append(table[known])
     columns = ["hidden", "batch", "given", "unseen", *MEASURES]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

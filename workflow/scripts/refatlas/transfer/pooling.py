@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from refatlas.transfer.calibration import (
     calibrated,
@@ -17,6 +18,8 @@ from refatlas.transfer.calibration import (
 from refatlas.transfer.conformal import fit_sets
 from refatlas.transfer.evidence import BASELINE, MATCHED, Evidence
 from refatlas.transfer.external_labels import EXTERNAL
+from refatlas.transfer.novelty_scales import good_cells
+from refatlas.transfer.query_match import MIN_BATCH_CELLS
 
 # A source loses half of its weight where its disagreement exceeds that in held-out batches by this much.
 HALF_WEIGHT = 0.05
@@ -46,7 +49,7 @@ def learn(
     calibrators = {name: fit_temperature(p, truth) for name, p in evidence.sources.items()}
     parts = {name: calibrated(p, calibrators[name]) for name, p in evidence.sources.items()}
     weights, candidates = choose_weights({name: parts[name] for name in pooled}, truth, groups, studies)
-    usual = {name: _usual_disagreement(parts, name, evidence.groups) for name in pooled}
+    usual = {name: max(batch_disagreements(evidence, parts, name).values()) for name in pooled}
     together = pool([parts[name] for name in pooled], np.array(weights))
     final = fit_calibrator(together, truth, groups)
     return {
@@ -183,22 +186,42 @@ def matched_pool(parts: Mapping[str, np.ndarray]) -> np.ndarray:
     return pool(matched, np.full(len(matched), 1 / len(matched)))
 
 
-def disagreement(parts: Mapping[str, np.ndarray], name: str) -> float:
-    """Return the mean probability that a source and the matched baseline draw different labels.
+def disagreement(parts: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Return the probability that a source and the matched baseline draw different labels, shape (n_cells,).
 
     Args:
         parts: calibrated probabilities of each source.
         name: of the source.
     """
-    return float(1 - (parts[name] * matched_pool(parts)).sum(axis=1).mean())
+    found: np.ndarray = 1 - (parts[name] * matched_pool(parts)).sum(axis=1)
+    return found
 
 
-def _usual_disagreement(parts: Mapping[str, np.ndarray], name: str, groups: np.ndarray) -> float:
-    """Return the largest disagreement of a source in any held-out batch."""
-    return max(disagreement({n: p[groups == group] for n, p in parts.items()}, name) for group in np.unique(groups))
+def batch_disagreements(evidence: Evidence, parts: Mapping[str, np.ndarray], name: str) -> dict[str, float]:
+    """Return the mean disagreement of a source in each batch, over its cells of good quality, if it has such.
+
+    That of a few cells says little. A batch with fewer than MIN_BATCH_CELLS cells has the mean of all cells of its fold
+    or query; if these are too few as well, that of all cells.
+
+    Args:
+        evidence: on the cells.
+        parts: calibrated probabilities of each source.
+        name: of the source.
+    """
+    cells = pd.DataFrame({"batch": evidence.groups, "value": disagreement(parts, name)})
+    good = pd.Series(good_cells(evidence.measures))
+    cells = cells[good | ~good.groupby(cells["batch"]).transform("any")]
+
+    def mean_of_enough(groups: pd.Series) -> pd.Series:
+        values = cells["value"].groupby(groups)
+        return values.transform("mean").where(values.transform("size") >= MIN_BATCH_CELLS)
+
+    whole = mean_of_enough(cells["batch"].str.split(" ", n=1).str[0]).fillna(cells["value"].mean())
+    found = mean_of_enough(cells["batch"]).fillna(whole).groupby(cells["batch"]).first()
+    return {str(batch): float(value) for batch, value in found.items()}
 
 
-def batch_weights(parts: Mapping[str, np.ndarray], learned: Mapping[str, Any]) -> np.ndarray:
+def batch_weights(found: Mapping[str, float], learned: Mapping[str, Any]) -> np.ndarray:
     """Return the weights of the pooled sources for one batch of a query.
 
     A source that disagrees with the matched baseline more than in any held-out batch loses weight
@@ -206,14 +229,14 @@ def batch_weights(parts: Mapping[str, np.ndarray], learned: Mapping[str, Any]) -
     their sum stays the same. The matched baseline's own sources keep theirs.
 
     Args:
-        parts: calibrated probabilities of each source in this batch.
+        found: disagreement of each source with weight in this batch (see `batch_disagreements`).
         learned: from `learn`.
     """
     weights = np.array(learned["weights"])
     kept = np.ones(len(weights))
     for i, name in enumerate(learned["wanted"]):
-        if not name.startswith(f"{MATCHED}:") and weights[i] > 0:
-            excess = max(disagreement(parts, name) - learned["disagreement"][name], 0.0)
+        if name in found and not name.startswith(f"{MATCHED}:"):
+            excess = max(found[name] - learned["disagreement"][name], 0.0)
             kept[i] = 1 / (1 + (excess / HALF_WEIGHT) ** 2)
     reduced = weights * kept
     return reduced * weights.sum() / reduced.sum() if reduced.sum() > 0 else weights
@@ -233,10 +256,11 @@ def pooled_probabilities(
     """
     parts = {name: calibrated(p, learned["sources"][name]) for name, p in evidence.sources.items()}
     found, weights = np.zeros((len(evidence.cells), len(evidence.labels))), {}
+    weighted = [name for name, weight in zip(learned["wanted"], learned["weights"], strict=True) if weight > 0]
+    disagreements = {name: batch_disagreements(evidence, parts, name) for name in weighted}
     for group in np.unique(evidence.groups):
         rows = evidence.groups == group
-        good = evidence.good(rows)
-        chosen = batch_weights({name: p[good] for name, p in parts.items()}, learned)
+        chosen = batch_weights({name: of_batch[group] for name, of_batch in disagreements.items()}, learned)
         together = pool([parts[name][rows] for name in learned["wanted"]], chosen)
         found[rows] = calibrated(together, learned["delivered"])
         weights[str(group)] = dict(zip(learned["wanted"], chosen.tolist(), strict=True))
