@@ -44,7 +44,7 @@ REVISIONS = {
     "transfer_labels": 1,
     "match_query": 2,
     "hide_labels": 1,
-    "calibrate": 3,
+    "calibrate": 4,
     "measure_held_out": 2,
     "assess_query": 4,
     "deliver_labels": 3,
