@@ -19,6 +19,7 @@ from refatlas.transfer.cross_fitting import (
     read_splits,
     seen_cells,
 )
+from refatlas.transfer.evidence import stack_evidence
 from refatlas.transfer.hierarchy import hierarchy
 from refatlas.transfer.label_table import label_table
 
@@ -86,9 +87,9 @@ def test_each_fold_is_labelled_by_the_others(three):
     parts = cross_fit(three, None, 0.1, PARENTS)
     assert len(parts) == 720
     for held in three:
-        names = {parts[cell][0] for cell in held.cells.index}
+        names = {parts[held.split, cell][0] for cell in held.cells.index}
         assert names == {held.split}
-        learned = parts[held.cells.index[0]][1]
+        learned = parts[held.split, held.cells.index[0]][1]
         expected = learn_from([other for other in three if other is not held], None, 0.1, PARENTS)
         assert learned == expected
         assert learned["novelty"]["n_cells"] == 480
@@ -98,9 +99,9 @@ def test_a_single_fold_is_labelled_by_its_other_batches():
     held = held_out(1, n=360, batches=("d:x", "d:y", "d:z"))
     parts = cross_fit([held], None, 0.1, PARENTS)
     for batch, cells in held.cells.groupby("batch"):
-        names = {parts[cell][0] for cell in cells.index}
+        names = {parts["s1", cell][0] for cell in cells.index}
         assert len(names) == 1
-        learned = parts[cells.index[0]][1]
+        learned = parts["s1", cells.index[0]][1]
         others = cross_fitting._take(held, (held.cells["batch"] != batch).to_numpy())
         assert learned == learn_from([others], None, 0.1, PARENTS)
         assert batch not in set(others.hidden["batch"])
@@ -112,6 +113,86 @@ def test_a_single_batch_is_labelled_in_thirds():
     parts = cross_fit([held_out(1, batches=("d:x",))], None, 0.1, PARENTS)
     assert pd.Series([name for name, _ in parts.values()]).value_counts().tolist() == [80, 80, 80]
     assert all(learned["novelty"]["n_cells"] == 160 for _, learned in parts.values())
+
+
+def third_of(folds: list[HeldOut]) -> HeldOut:
+    """Return a third fold, of simulated batches of every third cell of two others."""
+    parts = [cross_fitting._take(held, np.arange(len(held.cells)) % 3 == 0) for held in folds]
+    evidence = stack_evidence([part.evidence for part in parts])
+    cells = pd.concat([part.cells for part in parts])
+    cells["batch"] += ":s3_" + pd.Series(np.arange(len(cells)) % 2 + 1, index=cells.index).astype(str)
+    evidence.groups = ("s3 " + cells["batch"]).to_numpy(dtype=str)
+    evidence.measures = evidence.measures.assign(batch=evidence.groups)
+    evidence.agreement = dict.fromkeys(np.unique(evidence.groups), parts[0].evidence.agreement["s1 d:x"])
+    hidden = evidence.measures.assign(hidden="A", unseen=cells["label"] == "A", batch=cells["batch"])
+    return HeldOut("s3", cells, evidence, np.ones(len(cells), dtype=bool), hidden, True)
+
+
+@pytest.fixture
+def learned_on(monkeypatch):
+    """Folds and cells in place of what is learned on them."""
+
+    def cells_of(used, source, alpha, parents):
+        return [held.split for held in used], {cell for held in used for cell in held.cells.index}
+
+    monkeypatch.setattr(cross_fitting, "learn_from", cells_of)
+
+
+def test_no_cell_is_labelled_by_itself_where_folds_share_cells(learned_on, capsys):
+    """Two batches and three folds: the third holds out cells of the others once more."""
+    two = [held_out(1, n=180, batches=("d:x",)), held_out(2, n=180, batches=("d:y",))]
+    folds = [*two, third_of(two)]
+    parts = cross_fit(folds, None, 0.1, PARENTS)
+    assert len(parts) == 180 + 180 + 120
+    for (split, cell), (_, (names, cells)) in parts.items():
+        assert cell not in cells
+        assert names == {"s1": ["s2"], "s2": ["s1"], "s3": ["s1", "s2", "s3"]}[split]
+    assert {part for (split, _), (part, _) in parts.items() if split == "s3"} == {"0", "1", "2", "3"}
+    assert "s3: folds without its cells hold out only 0 cells" in capsys.readouterr().out
+
+
+def test_folds_that_share_cells_are_calibrated_and_delivered():
+    two = [held_out(1, n=180, batches=("d:x",)), held_out(2, n=180, batches=("d:y",))]
+    third = third_of(two)
+    found = run([*two, third])
+    parts = cross_fit([*two, third], None, 0.1, PARENTS)
+    assert parts["s1", "c1_0"][1] == learn_from(two[1:], None, 0.1, PARENTS)
+    assert found.delivered["s3"].index.tolist() == third.cells.index.tolist()
+
+
+def test_measures_of_hidden_labels_leave_with_the_batch_of_a_shared_cell():
+    two = [held_out(1, n=180, batches=("d:x", "d:z")), held_out(2, n=180, batches=("d:y",))]
+    third = third_of(two)
+    first, second, own = cross_fitting._without([*two, third], third, pd.Index(["c1_0"]))
+    assert set(first.hidden["batch"]) == {"d:z"}
+    assert second is two[1]
+    assert len(own.cells) == 119
+
+
+def test_a_split_that_is_only_labelled_has_what_its_cells_have_in_the_first_fold(learned_on):
+    two = [held_out(1, n=180, batches=("d:x",)), held_out(2, n=180, batches=("d:y",))]
+    known = cross_fitting._parts_of_split("hide_1", cross_fit([*two, third_of(two)], None, 0.1, PARENTS))
+    assert len(known) == 360
+    assert known["c1_0"][1][0] == ["s2"]
+    assert known["c2_0"][1][0] == ["s1"]
+
+
+def test_of_very_uneven_folds_the_largest_is_labelled_in_thirds(capsys):
+    uneven = [held_out(1, n=240, batches=("d:x",)), *(held_out(i, n=14, batches=(f"d:{i}",)) for i in (2, 3))]
+    found = run(uneven)
+    assert [len(found.delivered[held.split]) for held in uneven] == [240, 14, 14]
+    parts = cross_fit(uneven, None, 0.1, PARENTS)
+    large = pd.Series([part for (split, _), (part, _) in parts.items() if split == "s1"])
+    assert large.value_counts().tolist() == [80, 80, 80]
+    assert parts["s1", "c1_0"][1]["novelty"]["n_cells"] == 160 + 28
+    assert parts["s2", "c2_0"] == ("s2", learn_from([uneven[0], uneven[2]], None, 0.1, PARENTS))
+    assert "s1: folds without its cells hold out only 28 cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("batches", [("d:x",), ("d:x", "d:y")])
+def test_the_fewest_cells_that_are_enough_are_calibrated(batches):
+    found = run([held_out(1, n=30, batches=batches)], folds=("s1",))
+    assert len(found.delivered["s1"]) == 30
 
 
 def test_cells_of_labels_that_their_reference_lacks_are_delivered_and_teach_nothing(three):

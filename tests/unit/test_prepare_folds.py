@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from refatlas.errors import InputError
-from refatlas.prepare.folds import plan_fold, require_training_proteins
+from refatlas.prepare.folds import few_training_cells, plan_fold, require_training_proteins
 
 
 def cells(sizes: dict[str, int]) -> pd.DataFrame:
@@ -43,6 +43,34 @@ def test_three_datasets_are_held_out_as_wholes():
     table = cells({f"{d}:{b}": 20 for d in "xyz" for b in (1, 2)})
     assert plan_fold(table, {"fold": 0, "n_folds": 1}, "auto", 0)[1]["held_out"] in (["x"], ["y"], ["z"])
     assert len(plan_fold(table, {"fold": 0, "n_folds": 1}, "batch", 0)[1]["held_out"]) == 2
+
+
+def test_a_dataset_with_most_of_the_cells_is_held_out_by_its_batches():
+    table = cells({"x:1": 60, "x:2": 60, "x:3": 60, "y:1": 20, "y:2": 20, "z:1": 40})
+    plans = automatic(table)
+    assert [sorted(words["held_out"]) for _, words in plans] == [["x:3"], ["x:1", "y"], ["x:2", "z"]]
+    assert all((roles == "train").mean() > 0.5 for roles, _ in plans)
+    assert not any(few_training_cells(words) for _, words in plans)
+    assert [words["held_out"] for _, words in automatic(table, "dataset")] == [["y"], ["z"], ["x"]]
+
+
+@pytest.mark.parametrize("sizes", [{"x:1": 20, "x:2": 20, "y:1": 20, "z:1": 20}, {"x:1": 90, "y:1": 20, "z:1": 20}])
+def test_datasets_are_not_divided_if_none_has_most_of_the_cells_or_it_is_one_batch(sizes):
+    held = {unit for _, words in automatic(cells(sizes)) for unit in words["held_out"]}
+    assert held == {"x", "y", "z"}
+
+
+def test_cells_without_labels_do_not_make_a_dataset_too_large():
+    table = cells({"x:1": 60, "x:2": 60, "y:1": 20, "z:1": 20})
+    table.loc[table["batch"] == "x:1", "label"] = None
+    table.loc[table.index[60:90], "label"] = None
+    assert {unit for _, words in automatic(table) for unit in words["held_out"]} == {"x", "y", "z"}
+
+
+def test_a_fold_that_trains_on_fewer_cells_than_it_holds_out_says_so():
+    warnings = [few_training_cells(words) for _, words in automatic(cells({"x:1": 90, "y:1": 20, "z:1": 20}))]
+    assert warnings[:2] == ["", ""]
+    assert "trains on 40 cells and holds out 90, with x;" in warnings[2]
 
 
 def test_named_batches_with_and_without_their_dataset():

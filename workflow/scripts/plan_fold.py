@@ -10,7 +10,7 @@ from refatlas.io.atomic import write_json, write_table
 from refatlas.io.cell_tables import read_cells
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job
-from refatlas.prepare.folds import plan_fold, require_training_proteins
+from refatlas.prepare.folds import few_training_cells, plan_fold, require_training_proteins
 
 
 def main(smk) -> None:
@@ -21,6 +21,8 @@ def main(smk) -> None:
         require_training_proteins(cells, roles, summary["held_out"])
     held = "a third of the cells, as simulated batches" if summary["simulated"] else listed(summary["held_out"])
     print(f"held out: {held}; hidden: {summary['hidden'] or 'none'}; cells: {summary['n_cells']}")
+    if warning := few_training_cells(summary):
+        print(warning)
     write_table(roles.to_frame(), smk.output.cells)
     write_json(summary, smk.output.fold)
 

@@ -8,6 +8,8 @@ from refatlas.io.cell_tables import as_text
 
 # Folds hold out a third of the reference, or less.
 LEAST_GROUPS = 3
+# A fold that holds out a dataset with a larger share of the labelled cells trains on fewer cells than it is scored on.
+LARGEST_DATASET = 0.5
 # A label can be hidden if so many held-out cells have it.
 MIN_HIDDEN_CELLS = 20
 SIMULATED = "simulated"
@@ -18,12 +20,21 @@ def cell_units(cells: pd.DataFrame, kind: str) -> pd.Series:
 
     Args:
         cells: with batch and label, indexed by dataset:barcode.
-        kind: "batch", "dataset", or "auto", which is the dataset if at least three have labels.
+        kind: "batch", "dataset", or "auto", which is the dataset if at least three have labels. A dataset that has
+            more than LARGEST_DATASET of the labelled cells, in several batches, is then divided into its batches.
     """
-    datasets = cells.index.str.split(":", n=1).str[0]
-    by_dataset = pd.Series(datasets, index=cells.index)
-    labeled = by_dataset[cells["label"].notna()].nunique()
-    return by_dataset if kind == "dataset" or (kind == "auto" and labeled >= LEAST_GROUPS) else cells["batch"]
+    by_dataset = pd.Series(cells.index.str.split(":", n=1).str[0], index=cells.index)
+    if kind == "dataset":
+        return by_dataset
+    labeled = cells["label"].notna()
+    sizes = by_dataset[labeled].value_counts()
+    if kind == "batch" or len(sizes) < LEAST_GROUPS:
+        return cells["batch"]
+    largest = by_dataset == sizes.index[0]
+    too_large = sizes.iloc[0] > LARGEST_DATASET * sizes.sum()
+    if not too_large or cells.loc[largest & labeled, "batch"].nunique() < 2:
+        return by_dataset
+    return by_dataset.mask(largest, cells["batch"].astype(str))
 
 
 def balanced_units(cells: pd.DataFrame, by: pd.Series, fold: int, n_folds: int) -> list[str]:
@@ -200,6 +211,22 @@ def _plan_with_set_aside(
         _require_scorable(cells, roles, summary["held_out"] + aside["held_out"])
     n_cells = {role: int(n) for role, n in roles.value_counts().items()}
     return roles, {**summary, "set_aside": aside["held_out"], "n_cells": n_cells}
+
+
+def few_training_cells(summary: dict) -> str:
+    """Return a warning for the log if a fold trains on fewer cells than it holds out; otherwise an empty text.
+
+    Args:
+        summary: of `plan_fold`.
+    """
+    n_train, n_held = (summary["n_cells"].get(role, 0) for role in ("train", "held_out"))
+    if n_train >= n_held:
+        return ""
+    return (
+        f"warning: this fold trains on {n_train} cells and holds out {n_held}, with {listed(summary['held_out'])}; what"
+        " it shows is worse than the atlas; if these cells are of several batches, name them in batch_key, or hold out"
+        " fewer batches in evaluation.folds"
+    )
 
 
 def _require_scorable(cells: pd.DataFrame, roles: pd.Series, held: list[str]) -> None:

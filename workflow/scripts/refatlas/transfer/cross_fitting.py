@@ -1,10 +1,10 @@
 """Calibration on held-out cells, and their labels by cross-fitting.
 
-Cross-fitting: each held-out cell is labelled by what was learned on the other folds, or, with one
-fold, on its other batches.
+Cross-fitting: each held-out cell is labelled by what was learned on the folds that do not share its
+fold's cells, or, where these are too few, on all held-out cells but those of its batches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ from refatlas.transfer.pooling import learn, pooled_probabilities, pooled_source
 
 MIN_CELLS = 30
 MAX_CELLS = 50_000
+
+# Of each split and cell: the part to which it belongs, and what is learned without that part.
+Parts = dict[tuple[str, str], tuple[str, dict[str, Any]]]
 
 
 @dataclass
@@ -159,6 +162,7 @@ def calibrate(
         InputError: the folds hold out too few cells with a label of the reference.
     """
     used, parents = [held for held in splits if held.split in folds], hierarchy(reference)
+    require_enough_cells(used)
     everything = learn_from(used, source, alpha, parents)
     parts = cross_fit(used, source, alpha, parents)
     delivered, sources = {}, {}
@@ -183,6 +187,7 @@ def learn_calibration(
     Raises:
         InputError: the folds hold out too few cells with a label of the reference.
     """
+    require_enough_cells(used)
     learned, basis = learn_from(used, source, alpha, hierarchy(reference)), _basis(used)
     report_weights(learned, basis)
     return {**learned, "evidence": basis}
@@ -251,23 +256,53 @@ def _groups(evidence: Evidence, used: Sequence[HeldOut]) -> np.ndarray:
     return np.array([group.split(" ", 1)[0] for group in evidence.groups])
 
 
-def cross_fit(
-    used: Sequence[HeldOut], source: str | None, alpha: float, parents: pd.DataFrame
-) -> dict[str, tuple[str, dict[str, Any]]]:
+def cross_fit(used: Sequence[HeldOut], source: str | None, alpha: float, parents: pd.DataFrame) -> Parts:
     """Return for each held-out cell the part to which it belongs, and what is learned without that part.
 
-    Parts are folds; with one fold, batches; with one batch, thirds of its cells.
+    Parts are folds, learned from the folds that share no cell with them. Where these hold out fewer than MIN_CELLS, or
+    there are none, parts are batches of the fold, or thirds of its cells, learned from all other cells.
     """
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
-    if len(used) > 1:
-        for held in used:
-            learned = learn_from([other for other in used if other is not held], source, alpha, parents)
-            found |= dict.fromkeys(held.cells.index, (held.split, learned))
-        return found
-    held = used[0]
-    for i, test in enumerate(left_out(held.evidence.groups)):
-        learned = learn_from([_take(held, ~test)], source, alpha, parents)
-        found |= dict.fromkeys(held.cells.index[test], (str(i), learned))
+    found: Parts = {}
+    for held in used:
+        others = [other for other in used if not other.cells.index.isin(held.cells.index).any()]
+        if n_seen(others) >= MIN_CELLS:
+            learned = learn_from(others, source, alpha, parents)
+            found |= dict.fromkeys(((held.split, cell) for cell in held.cells.index), (held.split, learned))
+            continue
+        if len(used) > 1:
+            print(
+                f"{held.split}: folds without its cells hold out only {n_seen(others)} cells with a label of the"
+                " reference: batches, or thirds, of its cells take the place of folds"
+            )
+        for i, test in enumerate(_parts_of_fold(held, used)):
+            cells = held.cells.index[test]
+            learned = learn_from(_without(used, held, cells), source, alpha, parents)
+            found |= dict.fromkeys(((held.split, cell) for cell in cells), (str(i), learned))
+    return found
+
+
+def _parts_of_fold(held: HeldOut, used: Sequence[HeldOut]) -> list[np.ndarray]:
+    """Return masks of the cells of each part of a fold: its batches, or thirds if a batch leaves too few cells."""
+    batches = left_out(held.evidence.groups)
+    for test in batches:
+        cells = held.cells.index[test]
+        if sum(int(other.seen[~other.cells.index.isin(cells)].sum()) for other in used) < MIN_CELLS:
+            return left_out(np.zeros(len(held.cells)))
+    return batches
+
+
+def _without(used: Sequence[HeldOut], held: HeldOut, cells: pd.Index) -> list[HeldOut]:
+    """Return the held-out cells of all folds but some of `held`, wherever these are held out."""
+    found = []
+    for other in used:
+        lost = other.cells.index.isin(cells)
+        if lost.all():
+            continue
+        rest = _take(other, ~lost) if lost.any() else other
+        if lost.any() and other is not held and len(rest.hidden):
+            # Measures of hidden labels do not say of which cell they are: those of the batches concerned are left out.
+            rest.hidden = rest.hidden[~rest.hidden["batch"].isin(set(other.cells.loc[lost, "batch"].astype(str)))]
+        found.append(rest)
     return found
 
 
@@ -283,7 +318,7 @@ def _take(held: HeldOut, mask: np.ndarray) -> HeldOut:
 
 def deliver_held_out(
     held: HeldOut,
-    parts: Mapping[str, tuple[str, dict[str, Any]]],
+    parts: Parts,
     everything: dict[str, Any],
     parents: pd.DataFrame,
     novel: float,
@@ -293,10 +328,11 @@ def deliver_held_out(
     Each cell is labelled by what was learned without its part; cells that nothing was learned from,
     by what was learned on all.
     """
-    names = pd.Series([parts[cell][0] if cell in parts else "" for cell in held.cells.index], index=held.cells.index)
+    known = _parts_of_split(held.split, parts)
+    names = pd.Series([known[cell][0] if cell in known else "" for cell in held.cells.index], index=held.cells.index)
     delivered, sources = [], []
     for _, cells in names.groupby(names):
-        learned = parts[cells.index[0]][1] if cells.iloc[0] else everything
+        learned = known[cells.index[0]][1] if cells.iloc[0] else everything
         evidence = held.evidence.take(held.cells.index.isin(cells.index))
         found = deliver(evidence, learned, parents, novel)
         estimate = found.accuracy[""]
@@ -309,20 +345,37 @@ def deliver_held_out(
     return pd.concat(delivered).loc[held.cells.index], pd.concat(sources, ignore_index=True)
 
 
+def _parts_of_split(split: str, parts: Parts) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the part of each cell of a split; of one that is not learned from, as in the first fold with the cell."""
+    own = {cell: part for (name, cell), part in parts.items() if name == split}
+    if own:
+        return own
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for (name, cell), (part, learned) in parts.items():
+        found.setdefault(cell, (f"{name} {part}", learned))
+    return found
+
+
+def n_seen(held: Iterable[HeldOut]) -> int:
+    """Return the number of held-out cells whose label is in their reference."""
+    return sum(int(each.seen.sum()) for each in held)
+
+
+def require_enough_cells(used: Sequence[HeldOut]) -> None:
+    """Raise an InputError if the folds hold out fewer than MIN_CELLS cells whose label is in their reference."""
+    if n_seen(used) < MIN_CELLS:
+        raise InputError(
+            f"config: evaluation: the folds hold out only {n_seen(used)} cells with a label of the reference, need"
+            f" {MIN_CELLS} to calibrate; hold out more, or set evaluation.folds to 0"
+        )
+
+
 def seen_cells(used: Sequence[HeldOut]) -> tuple[Evidence, pd.DataFrame]:
     """Return the evidence and the cells.parquet of held-out cells whose label is in their reference.
 
     At most about MAX_CELLS are drawn, at random.
-
-    Raises:
-        InputError: there are fewer than MIN_CELLS.
     """
-    share = min(MAX_CELLS / max(sum(held.seen.sum() for held in used), 1), 1)
+    share = min(MAX_CELLS / max(n_seen(used), 1), 1)
     drawn = [held.seen & (np.random.default_rng(0).random(len(held.seen)) < share) for held in used]
     cells = pd.concat([held.cells[mask] for held, mask in zip(used, drawn, strict=True)])
-    if len(cells) < MIN_CELLS:
-        raise InputError(
-            f"config: evaluation: the folds hold out only {len(cells)} cells with a label of the reference, need"
-            f" {MIN_CELLS} to calibrate; hold out more, or set evaluation.folds to 0"
-        )
     return stack_evidence([held.evidence.take(mask) for held, mask in zip(used, drawn, strict=True)]), cells
