@@ -245,6 +245,37 @@ def test_a_single_cell_does_not_set_the_limit_of_the_disagreement(known):
     assert pooled_probabilities(permuted, learned)[1]["atlas q"]["m:knn"] < 0.1
 
 
+def test_cells_without_a_vote_are_no_disagreement(known):
+    p, truth = known
+    parts = {"matched:knn": blurred(p, 0.05, 1), "e:external": p}
+    everywhere = learn(evidence(parts, GROUPS), truth, GROUPS, list(parts), 0.1)
+    everywhere["weights"] = [0.5, 0.5]
+    silent = np.random.default_rng(0).random(900) < 0.2
+    partly = evidence({**parts, "e:external": np.where(silent[:, None], 0, p)}, GROUPS)
+    assert partly.votes("e:external").tolist() == (~silent).tolist()
+    _, weights = pooled_probabilities(partly, everywhere)
+    assert [of_batch["e:external"] for of_batch in weights.values()] == pytest.approx([0.5] * 3, abs=0.03)
+    # Nor do they raise the limit, if held-out cells lack them.
+    learned = learn(partly, truth, GROUPS, list(parts), 0.1)
+    assert learned["disagreement"]["e:external"] == pytest.approx(everywhere["disagreement"]["e:external"], abs=0.03)
+
+
+def test_a_source_without_votes_has_no_weight(known):
+    p, truth = known
+    parts = {"matched:knn": blurred(p, 0.05, 1), "e:external": p}
+    learned = learn(evidence(parts, GROUPS), truth, GROUPS, list(parts), 0.1)
+    learned["weights"] = [0.5, 0.5]
+    silent = {**parts, "e:external": np.where((GROUPS == "b")[:, None], 0, p)}
+    _, weights = pooled_probabilities(evidence(silent, GROUPS), learned)
+    assert list(weights["b"].values()) == [1, 0]
+    assert list(weights["a"].values()) == pytest.approx([0.5, 0.5])
+    nowhere = evidence({**parts, "e:external": np.zeros_like(p)}, GROUPS)
+    learned = json.loads(json.dumps(learn(nowhere, truth, GROUPS, list(parts), 0.1), allow_nan=False))
+    assert learned["disagreement"]["e:external"] == 0
+    learned = {**learned, "wanted": ["e:external"], "weights": [1.0]}
+    assert pooled_probabilities(nowhere, learned)[1]["a"] == {"e:external": 1.0}
+
+
 def test_a_small_batch_of_a_query_has_the_weights_of_the_whole_query(known):
     p, truth = known
     parts = {"matched:knn": blurred(p, 0.05, 1), "m:knn": p}

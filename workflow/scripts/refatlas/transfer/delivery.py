@@ -206,10 +206,8 @@ def sources_table(evidence: Evidence, learned: Mapping[str, Any] | None, shares:
     """
     tables = [label_table(evidence.cells, "delivered", list(shares.columns), shares.to_numpy())]
     for name, calibrator in (learned["sources"] if learned else {}).items():
-        p = evidence.sources[name]
-        table = label_table(evidence.cells, name, evidence.labels, calibrated(p, calibrator))
-        # A label made elsewhere may be missing.
-        table.loc[~p.any(axis=1), ["label", "confidence"]] = [None, np.nan]
+        table = label_table(evidence.cells, name, evidence.labels, calibrated(evidence.sources[name], calibrator))
+        table.loc[~evidence.votes(name), ["label", "confidence"]] = [None, np.nan]
         tables.append(table[["cell", "source", "label", "confidence"]])
     return pd.concat(tables, ignore_index=True)
 

@@ -48,6 +48,14 @@ class Evidence:
         good = mask & good_cells(self.measures)
         return good if good.any() else mask
 
+    def votes(self, name: str) -> np.ndarray:
+        """Return the mask of the cells for which a source has a vote, shape (n_cells,).
+
+        Labels that were made elsewhere may be missing.
+        """
+        found: np.ndarray = self.sources[name].any(axis=1)
+        return found
+
     def take(self, mask: np.ndarray) -> "Evidence":
         """Return the evidence on the cells where `mask` is true."""
         return Evidence(

@@ -49,7 +49,7 @@ def learn(
     calibrators = {name: fit_temperature(p, truth) for name, p in evidence.sources.items()}
     parts = {name: calibrated(p, calibrators[name]) for name, p in evidence.sources.items()}
     weights, candidates = choose_weights({name: parts[name] for name in pooled}, truth, groups, studies)
-    usual = {name: max(batch_disagreements(evidence, parts, name).values()) for name in pooled}
+    usual = {name: max(batch_disagreements(evidence, parts, name).values(), default=0.0) for name in pooled}
     together = pool([parts[name] for name in pooled], np.array(weights))
     final = fit_calibrator(together, truth, groups)
     return {
@@ -200,17 +200,19 @@ def disagreement(parts: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 def batch_disagreements(evidence: Evidence, parts: Mapping[str, np.ndarray], name: str) -> dict[str, float]:
     """Return the mean disagreement of a source in each batch, over its cells of good quality, if it has such.
 
-    That of a few cells says little. A batch with fewer than MIN_BATCH_CELLS cells has the mean of all cells of its fold
-    or query; if these are too few as well, that of all cells.
+    Cells for which the source has no vote do not count, and a batch without votes has no value. The mean of a few cells
+    says little: a batch with fewer than MIN_BATCH_CELLS has that of its fold or query, and if these have too few as
+    well, that of all cells.
 
     Args:
         evidence: on the cells.
         parts: calibrated probabilities of each source.
         name: of the source.
     """
-    cells = pd.DataFrame({"batch": evidence.groups, "value": disagreement(parts, name)})
-    good = pd.Series(good_cells(evidence.measures))
-    cells = cells[good | ~good.groupby(cells["batch"]).transform("any")]
+    good = good_cells(evidence.measures)
+    cells = pd.DataFrame({"batch": evidence.groups, "value": disagreement(parts, name), "good": good})
+    cells = cells[evidence.votes(name)]
+    cells = cells[cells["good"] | ~cells.groupby("batch")["good"].transform("any")]
 
     def mean_of_enough(groups: pd.Series) -> pd.Series:
         values = cells["value"].groupby(groups)
@@ -226,17 +228,17 @@ def batch_weights(found: Mapping[str, float], learned: Mapping[str, Any]) -> np.
 
     A source that disagrees with the matched baseline more than in any held-out batch loses weight
     smoothly, to half at an excess of HALF_WEIGHT. The weights of the others are raised, so that
-    their sum stays the same. The matched baseline's own sources keep theirs.
+    their sum stays the same. The matched baseline's own sources keep theirs, and a source without votes has none.
 
     Args:
-        found: disagreement of each source with weight in this batch (see `batch_disagreements`).
+        found: disagreement of each source with weight and votes in this batch (see `batch_disagreements`).
         learned: from `learn`.
     """
     weights = np.array(learned["weights"])
     kept = np.ones(len(weights))
     for i, name in enumerate(learned["wanted"]):
-        if name in found and not name.startswith(f"{MATCHED}:"):
-            excess = max(found[name] - learned["disagreement"][name], 0.0)
+        if not name.startswith(f"{MATCHED}:"):
+            excess = max(found.get(name, np.inf) - learned["disagreement"][name], 0.0)
             kept[i] = 1 / (1 + (excess / HALF_WEIGHT) ** 2)
     reduced = weights * kept
     return reduced * weights.sum() / reduced.sum() if reduced.sum() > 0 else weights
@@ -260,7 +262,8 @@ def pooled_probabilities(
     disagreements = {name: batch_disagreements(evidence, parts, name) for name in weighted}
     for group in np.unique(evidence.groups):
         rows = evidence.groups == group
-        chosen = batch_weights({name: of_batch[group] for name, of_batch in disagreements.items()}, learned)
+        voting = {name: of_batch[group] for name, of_batch in disagreements.items() if group in of_batch}
+        chosen = batch_weights(voting, learned)
         together = pool([parts[name][rows] for name in learned["wanted"]], chosen)
         found[rows] = calibrated(together, learned["delivered"])
         weights[str(group)] = dict(zip(learned["wanted"], chosen.tolist(), strict=True))
