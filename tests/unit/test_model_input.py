@@ -124,6 +124,34 @@ def test_held_out_cells_of_a_single_batch_are_thinned_into_batches(tmp_path, dat
     assert 0.3 < counts.X.sum() / before.sum() < 0.8
 
 
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [("ab", [True, False, False]), ("a", [True, False, True]), ("b", [True, True, False])],
+)
+def test_held_out_cells_have_the_genes_that_all_their_datasets_measured(tmp_path, config, held, expected):
+    """Of the genes 0, 1 and 2, dataset a lacks 1, and b lacks 2."""
+    rows, cells, tables, genes = {}, {}, {}, []
+    for name, lacking in (("a", 1), ("b", 2)):
+        data = small_counts(seed=lacking)
+        data = data[:, np.arange(data.n_vars) != lacking].copy()
+        data.write_h5ad(tmp_path / f"{name}.h5ad")
+        rows[name] = sheet_row(tmp_path / f"{name}.h5ad")
+        found = scan_file(open_counts(rows[name]["path"]), name, rows[name], config["qc"], config["unlabeled"])
+        cells[name], tables[name] = found.cells, str(tmp_path / f"{name}_genes.parquet")
+        found.genes.to_parquet(tables[name])
+        genes.append(found.genes)
+    names = ["G0", "G1", "G2"]
+    union = pd.concat(genes).drop_duplicates("name").set_index("name", drop=False).rename_axis("gene").loc[names]
+    taken = pd.Index([cell for name in held for cell in cells[name].index[:30]])
+    path = str(tmp_path / "held.h5ad")
+    write_held_out(
+        path, rows, cells, tables, taken, union.assign(selected=True), [], False, None, "fold_1", unchanged={}
+    )
+    counts = read_counts(path)
+    assert counts.var["measured"].tolist() == expected
+    assert (counts.X[:, 1].nnz > 0, counts.X[:, 2].nnz > 0) == ("b" in held, "a" in held)
+
+
 def test_a_file_that_changed_since_its_scan_leaves_no_counts(tmp_path, dataset):
     before = fingerprints([dataset.row["path"]])
     before[dataset.row["path"]][0] += 1

@@ -96,7 +96,7 @@ def write_query(
     Raises:
         InputError: the proteins cannot be used, or a file has changed.
     """
-    measured = np.isin(np.arange(genes["selected"].sum()), match_selected(genes, found.genes))
+    measured = measured_by_all([found.genes], genes)
     own = read_proteins(file, row, found.cells["batch"].to_numpy())
     if proteins:
         print(f"proteins: {describe_protein_match(list(own.columns), proteins)}")
@@ -122,6 +122,8 @@ def write_held_out(
 ) -> pd.DataFrame:
     """Write the counts of held-out cells as those of a query; return the cells with their labels.
 
+    As measured count the genes that all datasets with held-out cells have: elsewhere, zeros would pass for expression.
+
     Args:
         path, rows, cells, tables, genes, unchanged: as of `write_reference`.
         held: names of the held-out cells.
@@ -144,13 +146,28 @@ def write_held_out(
         numbers = pd.Series(batches + 1, index=held_out.index).astype(str)
         held_out["batch"] = held_out["batch"] + f":{fold}_" + numbers
         print("the reference has a single batch: the counts of held-out cells are thinned, to differ from it")
-    with counts_writer(path, held_out[["batch"]], genes) as out:
+    with_cells = [name for name, table in cells.items() if table.index.isin(held).any()]
+    measured = measured_by_all([pd.read_parquet(tables[name]) for name in with_cells], genes)
+    if not measured.all():
+        print(f"{(~measured).sum()} of {len(measured)} genes are not in all of {listed(with_cells)}: not compared")
+    with counts_writer(path, held_out[["batch"]], genes, measured) as out:
         for block in blocks:
             out.append(block)
         out.add_proteins(pd.concat(kept_proteins))
         require_unchanged(unchanged)
         print(f"{len(held_out)} cells of {held_out['batch'].nunique()} batches × {out.n_columns} genes")
     return held_out if "label" in held_out else held_out.assign(label=None)
+
+
+def measured_by_all(tables: list[pd.DataFrame], genes: pd.DataFrame) -> np.ndarray:
+    """Return whether all of some files have each selected gene, shape (n_selected,).
+
+    Args:
+        tables: genes of each file, of `gene_table`.
+        genes: genes.parquet of the reference.
+    """
+    places = np.arange(int(genes["selected"].sum()))
+    return np.all([np.isin(places, match_selected(genes, table)) for table in tables], axis=0)
 
 
 def _held_out_blocks(
