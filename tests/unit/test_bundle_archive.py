@@ -35,7 +35,7 @@ def manifest_of(files, **keys):
         "version": "1",
         "settings": {},
         "datasets": {},
-        "labels": {},
+        "labels": {"labelled": True, "relabelled": False, "levels": 1, "terms": False},
         "counts": "sample",
         "files": checksums_of(files),
         **keys,
@@ -118,6 +118,81 @@ def test_what_is_no_bundle_is_refused(tmp_path, archive):
         tar.add(text, "data.txt")
     with pytest.raises(InputError, match=r"its first file is data\.txt, not bundle\.json"):
         read_manifest(str(other))
+
+
+def test_a_cut_archive_is_refused_where_its_manifest_is_whole(tmp_path, archive, content):
+    with tarfile.open(archive) as tar:
+        ends = [member.offset_data + member.size // 2 for member in tar.getmembers() if member.name in content]
+    manifest = read_manifest(str(archive))
+    cut = tmp_path / "cut.tar"
+    for end in ends:
+        cut.write_bytes(archive.read_bytes()[:end])
+        assert read_manifest(str(cut)) == manifest
+        with pytest.raises(InputError, match=r"cut\.tar: the bundle is damaged or cut .*: fetch it again"):
+            unpack(str(cut), manifest, {name: str(tmp_path / "results" / name) for name in content})
+
+
+DATASET = {"label_keys": ["cell_type"], "protein_key": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"format": "x"}, r"bundle\.json: format: 'x' has the wrong type; expected integer"),
+        ({"labels": ["A"]}, r"labels: \['A'\] has the wrong type; expected object"),
+        ({"labels": {}}, "labels: 'labelled' is a required property"),
+        ({"settings": "seed"}, "settings: 'seed' has the wrong type"),
+        ({"settings": {"models": ["scvi"]}}, "settings: models: .* has the wrong type"),
+        ({"counts": "none"}, "counts: 'none' is not one of"),
+        ({"datasets": {"a": {"label_keys": "cell_type", "protein_key": None}}}, "datasets: a: label_keys: .* wrong type"),
+        ({"datasets": {"../../x": DATASET}}, r"datasets: '\.\./\.\./x' is not allowed"),
+        ({"models": {"a/b": "scvi"}}, "models: 'a/b' is not allowed"),
+        ({"settings": {"models": {"/tmp/x": {"type": "scvi"}}}}, "settings: models: '/tmp/x' is not allowed"),
+        ({"grown": [{"query": "..", "cells": 1}]}, r"grown: '\.\.' is not allowed"),
+        ({"files": {"a": {"bytes": 3}}}, "files: 'a' has .*; expected are sha256 and bytes"),
+    ],
+)
+def test_wrong_values_and_names_of_a_manifest_are_refused(tmp_path, content, changed, message):
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest_of(content) | changed))
+    with pytest.raises(InputError, match=message):
+        read_manifest(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"evaluation": {"folds": {"../../x": ["a:b1"]}}}, {"external_labels": {"../../x": {"key": "label"}}}],
+)
+def test_other_names_in_the_settings_of_a_manifest_are_refused_with_the_configuration(written):
+    given = settings_with_atlas({"atlas": "atlas.tar", "queries": "mine.tsv"}, {"settings": written})
+    with pytest.raises(InputError, match=r"name '\.\./\.\./x' is not allowed"):
+        complete_config(given)
+
+
+def test_a_manifest_sets_no_path_and_nothing_that_a_run_sets_itself():
+    written = {
+        "publish": {"zenodo": {"url": "https://example.org"}},
+        "spatial": {"path": "/etc/passwd"},
+        "orthologs": "/etc/passwd",
+        "pathvars": {"results": "/home/me"},
+        "cache": "/home/me",
+        "annotation": "/etc/passwd",
+        "exclude": "/etc/passwd",
+        "ontology": {"terms": "/etc/passwd", "names": True},
+        "tree": {"models": [], "file": "/etc/passwd"},
+        "external_labels": {"azimuth": {"key": "label", "map": "/etc/passwd"}, "other": {"key": "x", "map": {"a": "b"}}},
+        "models": {
+            "mine": {"type": "scvi", "pretrained": {"path": "/home/me"}},
+            "programs": {"type": "expimap", "model": {"gmt": "/etc/passwd"}},
+            "unknown": {"type": "none", "model": "wrong"},
+        },
+        "seed": 3,
+    }
+    found = settings_with_atlas({"atlas": "atlas.tar", "queries": "mine.tsv"}, {"settings": written})
+    assert "passwd" not in json.dumps(found)
+    assert "/home/me" not in json.dumps(found)
+    assert not {"publish", "spatial", "orthologs", "pathvars", "cache"} & set(found)
+    assert (found["seed"], found["queries"]) == (3, "mine.tsv")
+    assert found["external_labels"]["other"] == written["external_labels"]["other"]
 
 
 def test_a_newer_format_and_missing_keys_are_refused(tmp_path, content):
