@@ -1341,6 +1341,16 @@ def facts_of_bundle():
     }
 
 
+def about_grown_bundle():
+    """What the configuration says anew of an atlas that grows, as a parameter; none where it says nothing."""
+    section = config.get("bundle")
+    given = section if isinstance(section, dict) else {}
+    about = {
+        key: CONFIG["bundle"][key] for key in ("name", *ABOUT_BUNDLE) if key in given
+    }
+    return {"about": about} if about else {}
+
+
 def identity_of_atlas():
     """Which bundle queries are mapped onto, as a parameter; none without one."""
     if not ATLAS:

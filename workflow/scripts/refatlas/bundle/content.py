@@ -73,9 +73,17 @@ def _kept_columns(path: str | Path) -> pd.DataFrame:
 
 
 def grown_manifest(
-    manifest: Manifest, files: Mapping[str, Path], rows: Mapping[str, Mapping[str, Any]], version: str, cells: str
+    manifest: Manifest,
+    files: Mapping[str, Path],
+    rows: Mapping[str, Mapping[str, Any]],
+    version: str,
+    cells: str,
+    about: Mapping[str, Any],
 ) -> Manifest:
     """Return the manifest of the next version of a bundle.
+
+    Counts of all cells stay behind: queries are mapped with a sample, and those of the joined queries' cells are not
+    among them. So the new version has the counts of a sample.
 
     Args:
         manifest: of the version before.
@@ -83,6 +91,7 @@ def grown_manifest(
         rows: of the sheet, by query that joins.
         version: of the new one.
         cells: name of a dataset's table of cells with the final labels.
+        about: what is said anew of the atlas, such as its authors; the rest stays.
     """
     tables = {query: _kept_columns(files[f"reference/datasets/{query}/{cells}"]) for query in rows}
     facts = dict(manifest["facts"])
@@ -101,7 +110,9 @@ def grown_manifest(
     return {
         **manifest,
         "refatlas": refatlas.__version__,
+        **about,
         "version": version,
+        "counts": "sample" if manifest["counts"] == "all" else manifest["counts"],
         "before": {"version": manifest["version"], "digest": digest_of(manifest)},
         "datasets": {**manifest["datasets"], **datasets},
         "grown": [*manifest.get("grown", []), *joined],

@@ -17,7 +17,7 @@ SCHEMA: dict[str, Any] = {
         "format": {"type": "integer", "minimum": 1},
         **dict.fromkeys(("refatlas", "name", "version", "description"), TEXT),
         **dict.fromkeys(("title", "license", "citation", "intended_use", "not_for"), TEXT_OR_NONE),
-        "authors": {"type": "array", "items": TEXT},
+        "authors": {"type": "array", "items": {"type": ["string", "object"]}},
         "settings": {"type": "object", "properties": {"models": {"type": "object"}}},
         "datasets": {
             "type": "object",

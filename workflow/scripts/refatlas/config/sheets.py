@@ -66,7 +66,9 @@ def load_sheets(
             f"{config['queries']}: query {COUNTS_NAME!r} would have two files {COUNTS_NAME}.h5ad in its folder; rename"
             " it"
         )
-    _check_label_levels(datasets, reference)
+    if not config["atlas"]:
+        # A query that has joined an atlas may name fewer levels: its coarser labels are the atlas' own.
+        _check_label_levels(datasets, reference)
     _check_proteins(config, datasets)
     _check_systems(config, datasets, queries)
     _check_peaks(config, {} if config["atlas"] else datasets)
