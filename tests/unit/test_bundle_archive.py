@@ -6,7 +6,6 @@ import tarfile
 import pytest
 
 from refatlas.bundle.archive import checksums_of, unpack, write_archive
-from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import (
     digest_of,
     read_manifest,
@@ -15,6 +14,7 @@ from refatlas.bundle.manifest import (
     settings_to_keep,
     settings_with_atlas,
 )
+from refatlas.bundle.portable import portable_files, without_folders
 from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import sha256_of
@@ -144,7 +144,7 @@ DATASET = {"label_keys": ["cell_type"], "protein_key": None}
         ({"settings": "seed"}, "settings: 'seed' has the wrong type"),
         ({"settings": {"models": ["scvi"]}}, "settings: models: .* has the wrong type"),
         ({"counts": "none"}, "counts: 'none' is not one of"),
-        ({"datasets": {"a": {"label_keys": "cell_type", "protein_key": None}}}, "datasets: a: label_keys: .* wrong type"),
+        ({"datasets": {"a": {"label_keys": "cell_type", "protein_key": None}}}, "a: label_keys: .* wrong type"),
         ({"datasets": {"../../x": DATASET}}, r"datasets: '\.\./\.\./x' is not allowed"),
         ({"models": {"a/b": "scvi"}}, "models: 'a/b' is not allowed"),
         ({"settings": {"models": {"/tmp/x": {"type": "scvi"}}}}, "settings: models: '/tmp/x' is not allowed"),
@@ -179,7 +179,7 @@ def test_a_manifest_sets_no_path_and_nothing_that_a_run_sets_itself():
         "exclude": "/etc/passwd",
         "ontology": {"terms": "/etc/passwd", "names": True},
         "tree": {"models": [], "file": "/etc/passwd"},
-        "external_labels": {"azimuth": {"key": "label", "map": "/etc/passwd"}, "other": {"key": "x", "map": {"a": "b"}}},
+        "external_labels": {"one": {"key": "x", "map": "/etc/passwd"}, "other": {"key": "x", "map": {"a": "b"}}},
         "models": {
             "mine": {"type": "scvi", "pretrained": {"path": "/home/me"}},
             "programs": {"type": "expimap", "model": {"gmt": "/etc/passwd"}},
@@ -260,6 +260,36 @@ def test_the_users_folders_stay_behind():
     scan = {"path": "/home/me/a.h5ad", "files": {"/home/me/a.h5ad": [1, 2]}, "checksums": {"/home/me/a.h5ad": {}}}
     found = json.loads(without_folders(scan))
     assert found == {"path": "a.h5ad", "files": {"a.h5ad": [1, 2]}, "checksums": {"a.h5ad": {}}}
+
+
+def test_the_users_folders_stay_behind_in_what_is_said_of_models(tmp_path):
+    """Of a pretrained model, and of the file of programs; other files are those of the run, byte for byte."""
+    settings = {
+        "mine": {"type": "scvi", "pretrained": {"path": "/home/me/my models/first", "sha256": "ab", "trust": False}},
+        "programs": {"type": "expimap", "model": {"gmt": "/home/me/sets & more.gmt", "n_latent": 3}},
+        "plain": {"type": "linear", "model": {"n_latent": 30}},
+    }
+    notes = {"mine": "taken from /home/me/my models/first/model.pt; nothing", "programs": "", "plain": "a/b"}
+    files = {"report/reference.html": tmp_path / "reference.html"}
+    for name, found in settings.items():
+        for file in ("model.json", "training.md"):
+            files[f"reference/models/{name}/{file}"] = tmp_path / f"{name}_{file}"
+        (tmp_path / f"{name}_model.json").write_text(json.dumps({"type": found["type"], "settings": found}, indent=1))
+        shown = ", ".join(f"{k} {v}" for k, v in (found.get("pretrained") or found["model"]).items())
+        (tmp_path / f"{name}_training.md").write_text(f"- settings: {shown}\n- {notes[name]}\n")
+    page = "<td>pretrained.path = /home/me/my models/first, x</td><td>model.gmt = /home/me/sets &amp; more.gmt</td>"
+    (tmp_path / "reference.html").write_text(page)
+    found = portable_files({name: str(path) for name, path in files.items()})
+    read = {name: part if isinstance(part, bytes) else part.read_bytes() for name, part in found.items()}
+    assert not [name for name, part in read.items() if b"/home" in part or b"my models" in part]
+    assert json.loads(read["reference/models/mine/model.json"])["settings"]["pretrained"]["path"] == "first"
+    assert json.loads(read["reference/models/programs/model.json"])["settings"]["model"]["gmt"] == "sets & more.gmt"
+    assert b"taken from first/model.pt; nothing" in read["reference/models/mine/training.md"]
+    assert read["report/reference.html"] == (
+        b"<td>pretrained.path = first, x</td><td>model.gmt = sets &amp; more.gmt</td>"
+    )
+    same = {f"reference/models/plain/{file}" for file in ("model.json", "training.md")}
+    assert {name for name, part in found.items() if not isinstance(part, bytes)} == same
 
 
 def test_the_users_folders_stay_behind_in_notes():

@@ -100,14 +100,15 @@ def test_the_sample_keeps_its_cells_and_has_no_more_of_the_query_than_are_drawn(
 def test_the_next_version_says_what_it_holds_and_what_is_said_anew_of_it(grown, counts, then):
     files, changed = grown
     paths = {name: Path(path) for name, path in {**files, **changed}.items()}
+    cells = {"q": changed["reference/datasets/q/cells.parquet"]}
     before = {"name": "small", "version": "1", "title": None, "authors": ["A"], "license": "CC0-1.0", "counts": counts}
     before |= {"datasets": {}, "facts": cells_facts(pd.read_parquet(files["reference/datasets/a/cells.parquet"]))}
     rows = {"q": {"label_keys": ["cell_type"], "protein_key": None}}
-    found = grown_manifest(before, paths, rows, "2", "cells.parquet", {"authors": ["A", "B"], "title": "Larger"})
+    found = grown_manifest(before, paths, cells, rows, "2", {"authors": ["A", "B"], "title": "Larger"})
     assert found["counts"] == then
     assert (found["authors"], found["title"], found["license"]) == (["A", "B"], "Larger", "CC0-1.0")
     assert (found["version"], found["name"]) == ("2", "small")
-    assert grown_manifest(before, paths, rows, "2", "cells.parquet", {})["authors"] == ["A"]
+    assert grown_manifest(before, paths, cells, rows, "2", {})["authors"] == ["A"]
 
 
 def test_cells_of_a_dataset_without_labels_stay_without_a_vote(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import MATCHED_SAMPLE
+from refatlas.bundle.portable import without_folders
 from refatlas.errors import InputError, listed
 from refatlas.evaluate.simulated_counts import simulated_counts
 from refatlas.io.atomic import read_json, write_table

@@ -10,6 +10,7 @@ from refatlas.config.validation import require_name, require_valid
 from refatlas.errors import InputError, shown
 
 TEXT, TEXT_OR_NONE = {"type": "string"}, {"type": ["string", "null"]}
+SWITCH = {"type": "boolean"}
 COUNT = {"type": "integer", "minimum": 0}
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -35,7 +36,7 @@ SCHEMA: dict[str, Any] = {
             "type": "object",
             "required": ["labelled", "relabelled", "levels"],
             "properties": {
-                **dict.fromkeys(("labelled", "relabelled", "terms"), {"type": "boolean"}),
+                **dict.fromkeys(("labelled", "relabelled", "terms"), SWITCH),
                 "levels": {"type": "integer", "minimum": 1, "maximum": 100},
             },
         },
