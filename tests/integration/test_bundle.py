@@ -98,6 +98,19 @@ def test_the_same_bundle_with_a_new_time_plans_nothing(mapped):
     assert planned(snakemake(mapped, "--dry-run")) == {}
 
 
+def test_the_same_bundle_in_another_place_maps_nothing_again(mapped, tmp_path):
+    config = (mapped / "config.yaml").read_text()
+    moved = shutil.move(mapped / "atlas.tar", tmp_path / "moved.tar")
+    place = {"path": str(moved), "sha256": sha256_of(moved)}
+    (mapped / "config.yaml").write_text(yaml.safe_dump({"atlas": place, "queries": "queries.tsv"}))
+    try:
+        # The report and the provenance have the configuration.
+        assert set(planned(snakemake(mapped, "--dry-run"))) == {"record_provenance", "write_report"}
+    finally:
+        shutil.move(moved, mapped / "atlas.tar")
+        (mapped / "config.yaml").write_text(config)
+
+
 def test_one_more_query_unpacks_and_maps_nothing_else(mapped, made):
     folder = shutil.copytree(mapped, mapped.parent / "one_more")
     shutil.copy(made / "r.h5ad", folder / "s.h5ad")
