@@ -36,12 +36,15 @@ OTHER = {"query": "r", "path": "r.h5ad"}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The folder of a run that made a bundle, with one query mapped."""
+    """The folder of a run that made a bundle of two label levels, with one query mapped. Dataset u has no labels."""
     folder = tmp_path_factory.mktemp("made")
-    for i, name in enumerate("abqr"):
-        small_counts(n_cells=300, n_genes=200, seed=i).write_h5ad(folder / f"{name}.h5ad")
+    for i, name in enumerate("abqru"):
+        data = small_counts(n_cells=300, n_genes=200, seed=i)
+        data.obs["kind"] = data.obs["cell_type"].map({"A": "first", "B": "second"})
+        data.write_h5ad(folder / f"{name}.h5ad")
     (folder / "terms.tsv").write_text("label\tterm\nA\tCL:0000236\n")
-    datasets = [{"dataset": name, "path": f"{name}.h5ad"} for name in "ab"]
+    datasets = [{"dataset": name, "path": f"{name}.h5ad", "label_key": "cell_type, kind"} for name in "ab"]
+    datasets.append({"dataset": "u", "path": "u.h5ad", "label_key": "-"})
     write_sheets(folder, datasets, [{**QUERY, "path": "q.h5ad"}], **CONFIG)
     snakemake(folder, "--cores", "2", "--", "labels", "bundle", "results/reference/reference.h5ad")
     return folder
@@ -95,6 +98,19 @@ def test_the_same_bundle_with_a_new_time_plans_nothing(mapped):
     assert planned(snakemake(mapped, "--dry-run")) == {}
 
 
+def test_the_same_bundle_in_another_place_maps_nothing_again(mapped, tmp_path):
+    config = (mapped / "config.yaml").read_text()
+    moved = shutil.move(mapped / "atlas.tar", tmp_path / "moved.tar")
+    place = {"path": str(moved), "sha256": sha256_of(moved)}
+    (mapped / "config.yaml").write_text(yaml.safe_dump({"atlas": place, "queries": "queries.tsv"}))
+    try:
+        # The report and the provenance have the configuration.
+        assert set(planned(snakemake(mapped, "--dry-run"))) == {"record_provenance", "write_report"}
+    finally:
+        shutil.move(moved, mapped / "atlas.tar")
+        (mapped / "config.yaml").write_text(config)
+
+
 def test_one_more_query_unpacks_and_maps_nothing_else(mapped, made):
     folder = shutil.copytree(mapped, mapped.parent / "one_more")
     shutil.copy(made / "r.h5ad", folder / "s.h5ad")
@@ -139,9 +155,9 @@ def test_a_labelled_query_joins_the_next_version(mapped, made, tmp_path):
     """Its cells vote, and the earlier version stays as it is."""
     folder = shutil.copytree(mapped, tmp_path / "growing")
     before = (folder / "atlas.tar").read_bytes()
-    write = {"atlas": "atlas.tar", "queries": "queries.tsv", "bundle": {"grow": ["q"], "version": "2"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(write))
-    (folder / "config.yaml").write_text(yaml.safe_dump(write | {"bundle": {"grow": ["q"], "version": "1.2"}}))
+    about = {"grow": ["q"], "version": "2", "authors": ["A. Author", "B. Author"]}
+    write = {"atlas": "atlas.tar", "queries": "queries.tsv", "bundle": about}
+    (folder / "config.yaml").write_text(yaml.safe_dump(write | {"bundle": about | {"version": "1.2"}}))
     same = snakemake(folder, "--dry-run", "--", "bundle", check=False)
     assert "version: '1.2' is that of the atlas itself" in same.stdout + same.stderr
     (folder / "config.yaml").write_text(yaml.safe_dump(write))
@@ -152,6 +168,7 @@ def test_a_labelled_query_joins_the_next_version(mapped, made, tmp_path):
     manifest = json.loads((grown.parent / "bundle.json").read_text())
     old = json.loads((made / "results/bundle/bundle.json").read_text())
     assert (manifest["version"], manifest["before"]["version"]) == ("2", "1.2")
+    assert (manifest["authors"], manifest["license"]) == (["A. Author", "B. Author"], "CC0-1.0")
     assert manifest["facts"]["cells"] > old["facts"]["cells"]
     kept = [name for name in old["files"] if name.endswith((".pt", "calibration.json"))]
     assert kept
@@ -165,6 +182,8 @@ def test_a_labelled_query_joins_the_next_version(mapped, made, tmp_path):
     labels = pd.read_csv(after / "results/queries/r/labels.csv")
     assert len(labels) == 300
     assert labels["confidence"].between(0, 1).all()
+    # The query that joined names the finest labels alone.
+    assert set(labels["label_2"]) <= {"first", "second"}
     # The same query again would vote for itself.
     shutil.copy(made / "q.h5ad", after)
     write_bundle_run(after, grown, [QUERY])

@@ -5,12 +5,15 @@ The latent space is the same, names are this workflow's, and queries are mapped 
 
 import copy
 import hashlib
+import shutil
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import planned, small_counts, snakemake, write_sheets
+from fault_server import file_server
 from refatlas.errors import InputError
 from refatlas.models.interface import JobContext
 from refatlas.models.pretrained import pretrained_facts, read_saved, require_usable
@@ -229,3 +232,38 @@ def test_proteins_of_a_pretrained_model_must_be_the_references():
         select_proteins(table, {"a": ["CD3", "CD19"]})
     with pytest.raises(InputError, match="a and b are pretrained on different proteins"):
         select_proteins(table, {"a": ["CD3"], "b": ["CD4"]})
+
+
+def test_a_model_of_the_hub_is_fetched_by_a_job_and_read_through_its_link(tmp_path, monkeypatch):
+    import scvi
+
+    data = small_counts(n_cells=120)
+    data.write_h5ad(tmp_path / "a.h5ad")
+    scvi.settings.seed = 0
+    scvi.model.SCVI.setup_anndata(data, batch_key="batch")
+    model = scvi.model.SCVI(data, encode_covariates=True, use_layer_norm="both", use_batch_norm="none", n_latent=5)
+    model.train(max_epochs=1)
+    model.save(tmp_path / "saved")
+    content = (tmp_path / "saved/model.pt").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    pretrained = {"hub": "lab/model", "revision": "v1", "sha256": sha256}
+    models = {"mine": {"type": "scvi", "pretrained": pretrained, "model": {"n_latent": 5}}}
+    write_sheets(
+        tmp_path, [{"dataset": "a", "path": "a.h5ad"}], [], evaluation={"folds": 0}, qc={"min_genes": 1}, models=models
+    )
+    monkeypatch.setenv("REFATLAS_CACHE", str(tmp_path / "cache"))
+    target = "results/reference/models/mine/latent.parquet"
+    with file_server() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        server.files["/lab/model/resolve/v1/model.pt"] = content
+        snakemake(tmp_path, "--cores", "2", "--", target)
+        assert len(server.requests) == 1
+    latent = pd.read_parquet(tmp_path / target)
+    assert np.abs(latent.to_numpy() - model.get_latent_representation()).max() < 1e-4
+    # Nothing names the cache: it may be moved.
+    texts = [path.read_text() for path in (tmp_path / "results/reference/models/mine").glob("*.json")]
+    assert texts
+    assert not [text for text in texts if str(tmp_path) in text]
+    shutil.move(tmp_path / "cache", tmp_path / "moved")
+    monkeypatch.setenv("REFATLAS_CACHE", str(tmp_path / "moved"))
+    assert planned(snakemake(tmp_path, "--dry-run", "--", target)) == {}

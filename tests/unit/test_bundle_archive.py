@@ -6,7 +6,6 @@ import tarfile
 import pytest
 
 from refatlas.bundle.archive import checksums_of, unpack, write_archive
-from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import (
     digest_of,
     read_manifest,
@@ -15,6 +14,7 @@ from refatlas.bundle.manifest import (
     settings_to_keep,
     settings_with_atlas,
 )
+from refatlas.bundle.portable import portable_files, without_folders
 from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
 from refatlas.io.fingerprints import sha256_of
@@ -35,7 +35,7 @@ def manifest_of(files, **keys):
         "version": "1",
         "settings": {},
         "datasets": {},
-        "labels": {},
+        "labels": {"labelled": True, "relabelled": False, "levels": 1, "terms": False},
         "counts": "sample",
         "files": checksums_of(files),
         **keys,
@@ -120,6 +120,81 @@ def test_what_is_no_bundle_is_refused(tmp_path, archive):
         read_manifest(str(other))
 
 
+def test_a_cut_archive_is_refused_where_its_manifest_is_whole(tmp_path, archive, content):
+    with tarfile.open(archive) as tar:
+        ends = [member.offset_data + member.size // 2 for member in tar.getmembers() if member.name in content]
+    manifest = read_manifest(str(archive))
+    cut = tmp_path / "cut.tar"
+    for end in ends:
+        cut.write_bytes(archive.read_bytes()[:end])
+        assert read_manifest(str(cut)) == manifest
+        with pytest.raises(InputError, match=r"cut\.tar: the bundle is damaged or cut .*: fetch it again"):
+            unpack(str(cut), manifest, {name: str(tmp_path / "results" / name) for name in content})
+
+
+DATASET = {"label_keys": ["cell_type"], "protein_key": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"format": "x"}, r"bundle\.json: format: 'x' has the wrong type; expected integer"),
+        ({"labels": ["A"]}, r"labels: \['A'\] has the wrong type; expected object"),
+        ({"labels": {}}, "labels: 'labelled' is a required property"),
+        ({"settings": "seed"}, "settings: 'seed' has the wrong type"),
+        ({"settings": {"models": ["scvi"]}}, "settings: models: .* has the wrong type"),
+        ({"counts": "none"}, "counts: 'none' is not one of"),
+        ({"datasets": {"a": {"label_keys": "cell_type", "protein_key": None}}}, "a: label_keys: .* wrong type"),
+        ({"datasets": {"../../x": DATASET}}, r"datasets: '\.\./\.\./x' is not allowed"),
+        ({"models": {"a/b": "scvi"}}, "models: 'a/b' is not allowed"),
+        ({"settings": {"models": {"/tmp/x": {"type": "scvi"}}}}, "settings: models: '/tmp/x' is not allowed"),
+        ({"grown": [{"query": "..", "cells": 1}]}, r"grown: '\.\.' is not allowed"),
+        ({"files": {"a": {"bytes": 3}}}, "files: 'a' has .*; expected are sha256 and bytes"),
+    ],
+)
+def test_wrong_values_and_names_of_a_manifest_are_refused(tmp_path, content, changed, message):
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest_of(content) | changed))
+    with pytest.raises(InputError, match=message):
+        read_manifest(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"evaluation": {"folds": {"../../x": ["a:b1"]}}}, {"external_labels": {"../../x": {"key": "label"}}}],
+)
+def test_other_names_in_the_settings_of_a_manifest_are_refused_with_the_configuration(written):
+    given = settings_with_atlas({"atlas": "atlas.tar", "queries": "mine.tsv"}, {"settings": written})
+    with pytest.raises(InputError, match=r"name '\.\./\.\./x' is not allowed"):
+        complete_config(given)
+
+
+def test_a_manifest_sets_no_path_and_nothing_that_a_run_sets_itself():
+    written = {
+        "publish": {"zenodo": {"url": "https://example.org"}},
+        "spatial": {"path": "/etc/passwd"},
+        "orthologs": "/etc/passwd",
+        "pathvars": {"results": "/home/me"},
+        "cache": "/home/me",
+        "annotation": "/etc/passwd",
+        "exclude": "/etc/passwd",
+        "ontology": {"terms": "/etc/passwd", "names": True},
+        "tree": {"models": [], "file": "/etc/passwd"},
+        "external_labels": {"one": {"key": "x", "map": "/etc/passwd"}, "other": {"key": "x", "map": {"a": "b"}}},
+        "models": {
+            "mine": {"type": "scvi", "pretrained": {"path": "/home/me"}},
+            "programs": {"type": "expimap", "model": {"gmt": "/etc/passwd"}},
+            "unknown": {"type": "none", "model": "wrong"},
+        },
+        "seed": 3,
+    }
+    found = settings_with_atlas({"atlas": "atlas.tar", "queries": "mine.tsv"}, {"settings": written})
+    assert "passwd" not in json.dumps(found)
+    assert "/home/me" not in json.dumps(found)
+    assert not {"publish", "spatial", "orthologs", "pathvars", "cache"} & set(found)
+    assert (found["seed"], found["queries"]) == (3, "mine.tsv")
+    assert found["external_labels"]["other"] == written["external_labels"]["other"]
+
+
 def test_a_newer_format_and_missing_keys_are_refused(tmp_path, content):
     path = tmp_path / "atlas.tar"
     write_archive(str(path), content, manifest_of(content, format=2, refatlas="9.0"), "")
@@ -185,6 +260,36 @@ def test_the_users_folders_stay_behind():
     scan = {"path": "/home/me/a.h5ad", "files": {"/home/me/a.h5ad": [1, 2]}, "checksums": {"/home/me/a.h5ad": {}}}
     found = json.loads(without_folders(scan))
     assert found == {"path": "a.h5ad", "files": {"a.h5ad": [1, 2]}, "checksums": {"a.h5ad": {}}}
+
+
+def test_the_users_folders_stay_behind_in_what_is_said_of_models(tmp_path):
+    """Of a pretrained model, and of the file of programs; other files are those of the run, byte for byte."""
+    settings = {
+        "mine": {"type": "scvi", "pretrained": {"path": "/home/me/my models/first", "sha256": "ab", "trust": False}},
+        "programs": {"type": "expimap", "model": {"gmt": "/home/me/sets & more.gmt", "n_latent": 3}},
+        "plain": {"type": "linear", "model": {"n_latent": 30}},
+    }
+    notes = {"mine": "taken from /home/me/my models/first/model.pt; nothing", "programs": "", "plain": "a/b"}
+    files = {"report/reference.html": tmp_path / "reference.html"}
+    for name, found in settings.items():
+        for file in ("model.json", "training.md"):
+            files[f"reference/models/{name}/{file}"] = tmp_path / f"{name}_{file}"
+        (tmp_path / f"{name}_model.json").write_text(json.dumps({"type": found["type"], "settings": found}, indent=1))
+        shown = ", ".join(f"{k} {v}" for k, v in (found.get("pretrained") or found["model"]).items())
+        (tmp_path / f"{name}_training.md").write_text(f"- settings: {shown}\n- {notes[name]}\n")
+    page = "<td>pretrained.path = /home/me/my models/first, x</td><td>model.gmt = /home/me/sets &amp; more.gmt</td>"
+    (tmp_path / "reference.html").write_text(page)
+    found = portable_files({name: str(path) for name, path in files.items()})
+    read = {name: part if isinstance(part, bytes) else part.read_bytes() for name, part in found.items()}
+    assert not [name for name, part in read.items() if b"/home" in part or b"my models" in part]
+    assert json.loads(read["reference/models/mine/model.json"])["settings"]["pretrained"]["path"] == "first"
+    assert json.loads(read["reference/models/programs/model.json"])["settings"]["model"]["gmt"] == "sets & more.gmt"
+    assert b"taken from first/model.pt; nothing" in read["reference/models/mine/training.md"]
+    assert read["report/reference.html"] == (
+        b"<td>pretrained.path = first, x</td><td>model.gmt = sets &amp; more.gmt</td>"
+    )
+    same = {f"reference/models/plain/{file}" for file in ("model.json", "training.md")}
+    assert {name for name, part in found.items() if not isinstance(part, bytes)} == same
 
 
 def test_the_users_folders_stay_behind_in_notes():

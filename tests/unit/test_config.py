@@ -237,6 +237,17 @@ def test_rows_override_the_configuration_and_queries_have_no_default_label(tmp_p
     )
 
 
+def test_datasets_of_an_atlas_may_have_different_numbers_of_label_columns(tmp_path):
+    """A query with the finest labels alone may have joined it."""
+    sheets(tmp_path)
+    atlas = {"a": ["fine", "coarse"], "q1": ["cell_type"], "u": []}
+    rows = {name: {"label_keys": keys, "protein_key": None} for name, keys in atlas.items()}
+    config = complete_config({"atlas": "atlas.tar", "queries": "queries.tsv"})
+    assert list(load_sheets(config, datasets=rows)[0]) == ["a", "q1", "u"]
+    with pytest.raises(InputError, match="datasets have different numbers of label columns"):
+        load_sheets(complete_config(BASE), datasets=rows)
+
+
 def test_results_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):

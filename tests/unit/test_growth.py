@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 
 from conftest import small_counts
+from refatlas.bundle.content import grown_manifest
+from refatlas.bundle.facts import cells_facts
 from refatlas.bundle.growth import QueryFiles, grow
 from refatlas.evaluate.reference_sample import write_sample
 from refatlas.io.model_counts import read_counts
 from refatlas.transfer import query_match
 from refatlas.transfer.recorded_rows import DRAWS
+from refatlas.transfer.reference_index import ReferenceIndex
 
 GROWN = "reference/grown_sample.h5ad"
 
@@ -29,10 +32,16 @@ def cells_of(counts: ad.AnnData) -> pd.DataFrame:
     return table.rename_axis("cell")
 
 
-def joined_by_query(tmp_path, monkeypatch, simulated: bool, n_missing: int = 0):
-    """Return the files of an atlas of 60 cells, those that 200 cells of a query change, and the query's counts."""
+def joined_by_query(tmp_path, monkeypatch, simulated: bool, n_missing: int = 0, unlabelled: bool = False):
+    """Return the files of an atlas of 60 cells, those that 200 cells of a query change, and the query's counts.
+
+    Args:
+        unlabelled: the atlas' first 20 cells are of a dataset without labels, whose table has no column of them.
+    """
     monkeypatch.setattr(query_match, "MAX_CELLS", 100)
     reference, query = counts_of("a", 60, 0), counts_of("q", 200, 1, n_missing)
+    if unlabelled:
+        reference.obs.loc[reference.obs_names[:20], "label"] = None
     for name, data in (("a", reference), ("q", query)):
         data.write_h5ad(tmp_path / f"{name}.h5ad")
         cells_of(data).to_parquet(tmp_path / f"{name}_cells.parquet")
@@ -46,6 +55,11 @@ def joined_by_query(tmp_path, monkeypatch, simulated: bool, n_missing: int = 0):
         "reference/sample.h5ad": "sample.h5ad",
     }
     files = {name: str(tmp_path / path) for name, path in files.items()}
+    if unlabelled:
+        cells = cells_of(reference)
+        cells.iloc[20:].to_parquet(files["reference/datasets/a/cells.parquet"])
+        files["reference/datasets/u/cells.parquet"] = str(tmp_path / "u_cells.parquet")
+        cells.iloc[:20].drop(columns="label").to_parquet(tmp_path / "u_cells.parquet")
     (tmp_path / "check.json").write_text('{"path": "/home/me/q.h5ad", "files": {}, "checksums": {}}')
     space = {"linear": str(tmp_path / "q_space.parquet")}
     paths = (str(tmp_path / name) for name in ("q_cells.parquet", "q.h5ad", "check.json"))
@@ -80,6 +94,29 @@ def test_the_sample_keeps_its_cells_and_has_no_more_of_the_query_than_are_drawn(
     others = {name: draw for name, draw in before.uns[DRAWS].items() if name != "matched"}
     assert others
     assert all(np.array_equal(after.uns[DRAWS][name], draw) for name, draw in others.items())
+
+
+@pytest.mark.parametrize(("counts", "then"), [("all", "sample"), ("sample", "sample"), ("simulated", "simulated")])
+def test_the_next_version_says_what_it_holds_and_what_is_said_anew_of_it(grown, counts, then):
+    files, changed = grown
+    paths = {name: Path(path) for name, path in {**files, **changed}.items()}
+    cells = {"q": changed["reference/datasets/q/cells.parquet"]}
+    before = {"name": "small", "version": "1", "title": None, "authors": ["A"], "license": "CC0-1.0", "counts": counts}
+    before |= {"datasets": {}, "facts": cells_facts(pd.read_parquet(files["reference/datasets/a/cells.parquet"]))}
+    rows = {"q": {"label_keys": ["cell_type"], "protein_key": None}}
+    found = grown_manifest(before, paths, cells, rows, "2", {"authors": ["A", "B"], "title": "Larger"})
+    assert found["counts"] == then
+    assert (found["authors"], found["title"], found["license"]) == (["A", "B"], "Larger", "CC0-1.0")
+    assert (found["version"], found["name"]) == ("2", "small")
+    assert grown_manifest(before, paths, cells, rows, "2", {})["authors"] == ["A"]
+
+
+def test_cells_of_a_dataset_without_labels_stay_without_a_vote(tmp_path, monkeypatch):
+    _, changed, _ = joined_by_query(tmp_path, monkeypatch, simulated=False, unlabelled=True)
+    latent = changed["reference/models/linear/latent.parquet"]
+    assert len(pd.read_parquet(latent)) == 260
+    index = ReferenceIndex.load(changed["reference/models/linear/index.npz"], latent)
+    assert len(index.codes) == 240
 
 
 def test_spaces_and_cells_are_appended(grown):

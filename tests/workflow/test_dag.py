@@ -363,7 +363,7 @@ def test_proteins_of_queries_follow_a_bundle_with_or_without_what_its_batches_me
     (other / "config.yaml").write_text(yaml.safe_dump({"atlas": "bundle", "queries": "queries.tsv"}))
     target = "results/queries/q/models/cite/tables"
     for kept_names in (names, [name for name in names if "measured_proteins" not in name]):
-        files = {name: {} for name in kept_names}
+        files = {name: {"sha256": "0" * 64} for name in kept_names}
         (other / "bundle/bundle.json").write_text(json.dumps(manifest | {"files": files}))
         run = snakemake(other, "--dry-run", "--quiet", "host", "--", target)
         described = run.stdout.split("rule describe_query:")[1].split("output:")[0]

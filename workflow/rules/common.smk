@@ -10,6 +10,7 @@ import math
 import os
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 from snakemake.logging import logger
@@ -64,7 +65,12 @@ from refatlas.bundle.manifest import (
     settings_to_keep,
     settings_with_atlas,
 )
-from refatlas.bundle.source import atlas_path, with_hub_models
+from refatlas.bundle.source import (
+    atlas_path,
+    bundle_of_record,
+    hand_over_addresses,
+    with_hub_models,
+)
 from refatlas.config.atlas import atlas_setting
 from refatlas.config.annotation import (
     named_levels,
@@ -130,6 +136,7 @@ from refatlas.resources import (
     describing_mem_mb,
     mapping_mem_mb,
     marker_mem_mb,
+    megabytes,
     minutes,
     minutes_by_type,
     scaled_mem_mb,
@@ -145,13 +152,18 @@ try:
     if config.get("atlas") is not None:
         ATLAS_PATH = atlas_path(atlas_setting(config["atlas"]), may_fetch)
         ATLAS = read_manifest(ATLAS_PATH)
-    given = with_hub_models(config, may_fetch)
-    CONFIG = with_maps(
-        complete_config(settings_with_atlas(given, ATLAS) if ATLAS else given)
-    )
     # Files that are fetched by address are linked from a folder of the results.
-    FETCHED = workflow.modifier.modify_path(
-        workflow.pathvars.apply("<results>/fetched")
+    FETCHED, LOGS = (
+        workflow.modifier.modify_path(workflow.pathvars.apply(path))
+        for path in ("<results>/fetched", "<logs>")
+    )
+    # HUB_FILES: addresses of pretrained models, by path below that folder.
+    given, HUB_FILES = with_hub_models(config, FETCHED, LOGS, may_fetch)
+    CONFIG = with_maps(
+        complete_config(
+            settings_with_atlas(given, ATLAS) if ATLAS else given,
+            produced=[f"{FETCHED}/{key}" for key in HUB_FILES],
+        )
     )
     DATASETS, QUERIES = load_sheets(
         CONFIG,
@@ -185,6 +197,7 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 remember_sheets(CONFIG["reference"], CONFIG["queries"])
+hand_over_addresses(HUB_FILES)
 
 # Contrasts between conditions, none unless the configuration names some.
 CONTRASTS = CONFIG.get("differential", {}).get("contrasts", {})
@@ -365,13 +378,12 @@ def files_of(row):
 
 def missing_files():
     """The keys of files by address that were not fetched yet. What was fetched counts as a file of the user: Snakemake leaves out what depends on a job that is forced, or has other parameters, where the input is ancient."""
-    rows = [
-        row for row in [*DATASETS.values(), *QUERIES.values()] if row.get("fetched")
-    ]
+    rows = [*DATASETS.values(), *QUERIES.values()]
+    keys = [row["fetched"] for row in rows if row.get("fetched")]
     return [
-        os.path.dirname(row["fetched"])
-        for row in rows
-        if not os.path.exists(marker_of(row["path"]))
+        os.path.dirname(key)
+        for key in [*keys, *HUB_FILES]
+        if not os.path.exists(marker_of(f"{FETCHED}/{key}"))
     ]
 
 
@@ -1120,10 +1132,13 @@ def tuning_page():
 
 
 def pretrained_files(model):
-    """The files of a pretrained model."""
+    """The files of a pretrained model; of one by address, the marker, whose age decides nothing."""
     spec = MODELS[model]
-    found = MODEL_TYPES[spec["type"]].saved_files(spec["pretrained"]["path"])
-    return [local(file) for file in found]
+    files = MODEL_TYPES[spec["type"]].saved_files(spec["pretrained"]["path"])
+    fetched = [key for key in HUB_FILES if f"{FETCHED}/{key}" in files]
+    if fetched:
+        return [ancient(marker_of(f"<results>/fetched/{key}")) for key in fetched]
+    return [local(file) for file in files]
 
 
 def start_of(wildcards):
@@ -1337,6 +1352,16 @@ def facts_of_bundle():
         "models": {name: settings["type"] for name, settings in MODELS.items()},
         "counts": about["counts"],
     }
+
+
+def about_grown_bundle():
+    """What the configuration says anew of an atlas that grows, as a parameter; none where it says nothing."""
+    section = config.get("bundle")
+    given = section if isinstance(section, dict) else {}
+    about = {
+        key: CONFIG["bundle"][key] for key in ("name", *ABOUT_BUNDLE) if key in given
+    }
+    return {"about": about} if about else {}
 
 
 def identity_of_atlas():

@@ -1,4 +1,4 @@
-# in:  addresses in the sheets
+# in:  addresses in the sheets, and those of pretrained models of the Hugging Face Hub
 # out: links to the files in the cache that all runs share, and markers that say where they came from
 
 

@@ -31,6 +31,7 @@ rule grow_atlas:
         mem_mb=scaled_mem_mb(base=2000, per_input_mb=12),
         runtime=minutes(60, per_input_mb=0.1),
     params:
+        **about_grown_bundle(),
         revision=revision("grow_atlas"),
         atlas=ATLAS,
         version=CONFIG["bundle"]["version"],

@@ -1,6 +1,6 @@
-"""Fetches a file that a sheet names by address into the cache that all runs share, unless it is there.
+"""Fetches a file that a sheet or a model's settings name by address into the cache of all runs, unless it is there.
 
-in:  the sheets, which have the address and the SHA-256
+in:  the sheets and models of the Hugging Face Hub, which have the address and the SHA-256
 out: a link to the file in the cache; its marker (address without secrets, SHA-256, size in bytes)
 """
 

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 
 from refatlas.bundle.archive import manifest_text, write_archive
 from refatlas.bundle.content import grown_manifest
-from refatlas.bundle.growth import QueryFiles, grow
+from refatlas.bundle.growth import DATASET, QueryFiles, grow
 from refatlas.bundle.model_card import model_card
+from refatlas.bundle.portable import portable_files
 from refatlas.io.atomic import write_text
 from refatlas.jobs.inputs import by_name, by_name_and_kind, by_two_names
-from refatlas.jobs.run import run_job
+from refatlas.jobs.run import print_on_screen, run_job
 
 
 def main(smk) -> None:
@@ -27,12 +28,15 @@ def main(smk) -> None:
     with TemporaryDirectory(dir=Path(out.archive).parent, prefix=".grow.") as work:
         simulated = p.atlas["counts"] == "simulated"
         changed = grow(Path(work), queries, files, p.cells, p.sample, p.seed, simulated=simulated)
-        content = {name: Path(path) for name, path in {**files, **changed}.items()}
-        manifest = grown_manifest(p.atlas, content, p.rows, p.version, p.cells)
+        content = portable_files({**files, **changed})
+        cells = {query: changed[DATASET.format(query, p.cells)] for query in queries}
+        manifest = grown_manifest(p.atlas, content, cells, p.rows, p.version, p.get("about", {}))
         card = model_card(manifest)
         write_archive(out.archive, content, manifest, card)
     write_text(manifest_text(manifest), out.manifest)
     write_text(card, out.card)
+    if manifest["counts"] != p.atlas["counts"]:
+        print_on_screen("The next version has the counts of a sample of cells; those of all stay with the one before")
 
 
 if "snakemake" in globals():

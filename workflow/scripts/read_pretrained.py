@@ -7,10 +7,11 @@ out: pretrained.json: class, genes in its order, batches, labels, proteins; of e
 from refatlas.io.atomic import write_json
 from refatlas.jobs.run import run_job
 from refatlas.models.saved_models import facts_of_usable
+from refatlas.remote.fetched import data_files
 
 
 def main(smk) -> None:
-    found = facts_of_usable(smk.params.kind, list(smk.input.pretrained), smk.params.sha256)
+    found = facts_of_usable(smk.params.kind, data_files(smk.input.pretrained), smk.params.sha256)
     counted = ", ".join(f"{len(values)} {key}" for key, values in found.items() if key != "class")
     print(f"{found['class']}: {counted}")
     write_json(found, smk.output.facts)

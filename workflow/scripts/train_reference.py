@@ -19,6 +19,7 @@ from refatlas.models.registry import MODEL_TYPES
 from refatlas.models.saved_models import with_programs
 from refatlas.models.search_space import tuned_settings
 from refatlas.models.training import fit_reference, require_labels, require_proteins, write_trained
+from refatlas.remote.fetched import data_files
 from refatlas.resources import stays_on_disk
 
 
@@ -37,7 +38,8 @@ def main(smk) -> None:
     require_proteins(name, kind, counts)
     started, job = time.monotonic(), JobContext(seed, max(smk.threads // gpus, 1), checkpoints)
     start = with_programs(settings, files.get("known"))
-    model = fit_reference(counts, start, job, files.counts, files.get("base"), files.get("pretrained"))
+    pretrained = data_files(files.get("pretrained", []))
+    model = fit_reference(counts, start, job, files.counts, files.get("base"), pretrained)
     write_trained(model, counts, name, settings, seed, started, out)
     checkpoints.remove()
 

@@ -6,9 +6,10 @@ out: atlas.tar; bundle.json and README.md, which it has too
 """
 
 from refatlas.bundle.archive import manifest_text, write_archive
-from refatlas.bundle.content import bundle_manifest, measured_facts, portable_files
+from refatlas.bundle.content import bundle_manifest, measured_facts
 from refatlas.bundle.facts import criticism_facts
 from refatlas.bundle.model_card import model_card
+from refatlas.bundle.portable import portable_files
 from refatlas.io.atomic import write_text
 from refatlas.jobs.inputs import by_name
 from refatlas.jobs.run import run_job

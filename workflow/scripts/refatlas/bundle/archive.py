@@ -69,7 +69,7 @@ def unpack(path: str, manifest: Manifest, targets: Mapping[str, str]) -> None:
         targets: where to write each file, by its name in the bundle.
 
     Raises:
-        InputError: a file is missing, cut, or not the one that was bundled.
+        InputError: the archive is damaged or cut, or a file is missing, or not the one that was bundled.
     """
     with _opened(find_manifest(path)) as content:
         for name, target in targets.items():
@@ -82,13 +82,20 @@ def unpack(path: str, manifest: Manifest, targets: Mapping[str, str]) -> None:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """Yield a function that returns a stream of a bundle's file by its name; None if there is none."""
+    """Yield a function that returns a stream of a bundle's file by its name; None if there is none.
+
+    Raises:
+        InputError: the archive is damaged or cut, also where a stream of it ends too early.
+    """
     if file.name == MANIFEST:
         yield lambda name: (file.parent / name).open("rb") if (file.parent / name).is_file() else None
         return
-    with tarfile.open(file, "r:") as archive:
-        members = {member.name: member for member in archive.getmembers() if member.isfile()}
-        yield lambda name: archive.extractfile(members[name]) if name in members else None
+    try:
+        with tarfile.open(file, "r:") as archive:
+            members = {member.name: member for member in archive.getmembers() if member.isfile()}
+            yield lambda name: archive.extractfile(members[name]) if name in members else None
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(f"{file}: the bundle is damaged or cut ({error}): fetch it again") from None
 
 
 def _copy_checked(stream: IO[bytes], path: Path, sha256: str, where: str) -> None:

@@ -1,7 +1,5 @@
-"""What a bundle is made of: files without the paths of the machine that made them, and its manifest."""
+"""What a bundle says of its content: the facts that were measured, and its manifest."""
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,40 +10,6 @@ import refatlas
 from refatlas.bundle.archive import checksums_of
 from refatlas.bundle.facts import cells_facts, held_out_facts, hidden_facts, integration_facts, weak_labels
 from refatlas.bundle.manifest import FORMAT, Manifest, digest_of
-from refatlas.io.atomic import read_json
-
-# The folders of a path from the root on; an address and "CD4/CD8" have none. Paths with blanks are known ones.
-ABSOLUTE = re.compile(r"(?<![^\s('\"=])/(?:[^\s/'\"();,]+/)+")
-
-
-def portable_files(files: Mapping[str, str]) -> dict[str, Path | bytes]:
-    """Return the files of a bundle by name: as they are, but scan.json with names of files in place of their paths."""
-    return {
-        name: without_folders(read_json(path)) if name.endswith("/scan.json") else Path(path)
-        for name, path in files.items()
-    }
-
-
-def without_folders(scan: Mapping[str, Any]) -> bytes:
-    """Return scan.json without the folders of the user's files, in whatever it says of them."""
-    known = sorted([scan["path"], *scan["files"], *scan["checksums"]], key=len, reverse=True)
-    kept = {key: _without_paths(value, known) for key, value in scan.items()}
-    for key in ("files", "checksums"):
-        kept[key] = {Path(path).name: value for path, value in scan[key].items()}
-    return (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _without_paths(value: Any, known: list[str]) -> Any:
-    """Return a value of scan.json with names of files in place of known paths, and of any absolute one."""
-    if isinstance(value, dict):
-        return {key: _without_paths(inner, known) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(inner, known) for inner in value]
-    if not isinstance(value, str):
-        return value
-    for path in known:
-        value = value.replace(path, Path(path).name)
-    return ABSOLUTE.sub("", value)
 
 
 def measured_facts(
@@ -73,18 +37,27 @@ def _kept_columns(path: str | Path) -> pd.DataFrame:
 
 
 def grown_manifest(
-    manifest: Manifest, files: Mapping[str, Path], rows: Mapping[str, Mapping[str, Any]], version: str, cells: str
+    manifest: Manifest,
+    files: Mapping[str, Path | bytes],
+    joined_cells: Mapping[str, str],
+    rows: Mapping[str, Mapping[str, Any]],
+    version: str,
+    about: Mapping[str, Any],
 ) -> Manifest:
     """Return the manifest of the next version of a bundle.
 
+    Counts of all cells stay behind: queries are mapped with a sample, and those of the joined queries' cells are not
+    among them. So the new version has the counts of a sample.
+
     Args:
         manifest: of the version before.
-        files: path by name.
+        files: path or content by name.
+        joined_cells: path of the table of cells, by query that joins.
         rows: of the sheet, by query that joins.
         version: of the new one.
-        cells: name of a dataset's table of cells with the final labels.
+        about: what is said anew of the atlas, such as its authors; the rest stays.
     """
-    tables = {query: _kept_columns(files[f"reference/datasets/{query}/{cells}"]) for query in rows}
+    tables = {query: _kept_columns(path) for query, path in joined_cells.items()}
     facts = dict(manifest["facts"])
     added = cells_facts(pd.concat([table.assign(dataset=query) for query, table in tables.items()]))
     for key, value in added.items():
@@ -101,7 +74,9 @@ def grown_manifest(
     return {
         **manifest,
         "refatlas": refatlas.__version__,
+        **about,
         "version": version,
+        "counts": "sample" if manifest["counts"] == "all" else manifest["counts"],
         "before": {"version": manifest["version"], "digest": digest_of(manifest)},
         "datasets": {**manifest["datasets"], **datasets},
         "grown": [*manifest.get("grown", []), *joined],

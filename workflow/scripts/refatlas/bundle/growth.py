@@ -9,8 +9,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from refatlas.bundle.content import without_folders
 from refatlas.bundle.manifest import MATCHED_SAMPLE
+from refatlas.bundle.portable import without_folders
 from refatlas.errors import InputError, listed
 from refatlas.evaluate.simulated_counts import simulated_counts
 from refatlas.io.atomic import read_json, write_table
@@ -99,7 +99,8 @@ def grow(
     tables = [pd.read_parquet(path) for path in datasets]
     parents = hierarchy(pd.concat(tables))
     joined = {query: joining_cells(paths.cells, query, parents) for query, paths in queries.items()}
-    labels = pd.concat([table.get("label", pd.Series(dtype=object)) for table in [*tables, *joined.values()]])
+    # Datasets without labels have no column of them, and their cells no vote.
+    labels = pd.concat([table.reindex(columns=["label"])["label"] for table in [*tables, *joined.values()]])
     found = _grown_datasets(work, joined, queries, cells)
     models = next(iter(queries.values())).latents
     for model in models:

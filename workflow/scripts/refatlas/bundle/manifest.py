@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from refatlas.bundle.manifest_schema import require_valid_manifest
 from refatlas.config.validation import require_plain_path
 from refatlas.errors import InputError, listed, shown
 from refatlas.io.fingerprints import sha256_of
@@ -44,6 +45,14 @@ OWN_KEYS = (
     "differential",
     "receptors",
 )
+# Settings that name files of the machine where an atlas is made, with what a bundle has in their place.
+FILES = {
+    "reference": None,
+    "annotation": None,
+    "label_map": None,
+    "exclude": None,
+    "ontology": {"terms": None, "names": False},
+}
 
 Manifest = dict[str, Any]
 
@@ -79,13 +88,14 @@ def read_manifest(path: str) -> Manifest:
         path: as of `find_manifest`.
 
     Raises:
-        InputError: there is no bundle, it is damaged, or of a newer format.
+        InputError: there is no bundle, it is damaged, of a newer format, or has a value of a wrong type, or a name that
+            cannot be part of a path.
     """
     file = find_manifest(path)
     where = f"config: atlas: {str(file)!r}"
     try:
         manifest = json.loads(_manifest_text(file))
-    except (ValueError, KeyError, OSError, tarfile.TarError) as error:
+    except (ValueError, KeyError, OSError, RecursionError, tarfile.TarError) as error:
         raise InputError(
             f"{where} is not an atlas bundle, or is damaged ({error}); fetch it again, or give the {ARCHIVE} that"
             " target bundle writes"
@@ -95,11 +105,12 @@ def read_manifest(path: str) -> Manifest:
         raise InputError(
             f"{where}: {MANIFEST} lacks {listed(missing)}; it is no atlas bundle of refatlas, or was edited"
         )
-    if manifest["format"] > FORMAT:
+    if isinstance(manifest["format"], int) and manifest["format"] > FORMAT:
         raise InputError(
             f"{where}: the bundle has format {manifest['format']}, made by refatlas {manifest['refatlas']}, and this"
             f" version reads up to format {FORMAT}; install a newer refatlas"
         )
+    require_valid_manifest(manifest, f"{where}: {MANIFEST}")
     return manifest
 
 
@@ -112,7 +123,8 @@ def _manifest_text(file: Path) -> str:
         if member is None or member.name != MANIFEST:
             raise KeyError(f"its first file is {member.name if member else 'missing'}, not {MANIFEST}")
         stream = archive.extractfile(member)
-        assert stream is not None
+        if stream is None:
+            raise KeyError(f"{MANIFEST} is no file")
         return stream.read().decode()
 
 
@@ -138,6 +150,9 @@ def require_sha256(path: str, sha256: str | None) -> None:
 def settings_with_atlas(config: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
     """Return the settings of a bundle, with what the user's configuration sets itself.
 
+    What a bundle has no right to set is left out, also if somebody has written it into the manifest: paths of this
+    machine, and where a run reads, writes and publishes.
+
     Args:
         config: of the user, with the key atlas.
 
@@ -156,7 +171,7 @@ def settings_with_atlas(config: dict[str, Any], manifest: Manifest) -> dict[str,
             f"config: {fixed[0]}: the atlas brings it along, because its labels were measured with it; leave it out."
             f" With atlas, the config may set {listed(OWN_KEYS)}"
         )
-    return {**manifest["settings"], **config}
+    return {**_without_files(manifest["settings"]), **config}
 
 
 def settings_to_keep(config: dict[str, Any]) -> dict[str, Any]:
@@ -165,21 +180,38 @@ def settings_to_keep(config: dict[str, Any]) -> dict[str, Any]:
     Args:
         config: of `complete_config`.
     """
-    kept = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    kept |= {"reference": None, "annotation": None, "label_map": None, "exclude": None}
-    kept["ontology"] = {"terms": None, "names": False}
-    kept["tree"] = {**config["tree"], "file": None, "update": []}
-    kept["models"] = {name: _without_start(settings) for name, settings in whole_models(config["models"]).items()}
+    return _without_files({**config, "models": whole_models(config["models"])})
+
+
+def _without_files(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without paths, and without what a run sets itself.
+
+    They may be of a manifest, and not validated yet: what is of a wrong type stays, for the validation to refuse.
+    """
+    kept = {key: FILES.get(key, value) for key, value in settings.items() if key not in OWN_KEYS}
+    if isinstance(kept.get("tree"), dict):
+        kept["tree"] = {**kept["tree"], "file": None, "update": []}
+    for section, cleaned in (("models", _without_start), ("external_labels", _without_map)):
+        if isinstance(kept.get(section), dict):
+            entries = kept[section].items()
+            kept[section] = {name: cleaned(entry) if isinstance(entry, dict) else entry for name, entry in entries}
     return kept
 
 
 def _without_start(settings: dict[str, Any]) -> dict[str, Any]:
     """Return a model's settings without the files that its training alone read."""
     kept = {key: value for key, value in settings.items() if key != "pretrained"}
-    for setting in MODEL_TYPES[settings["type"]].files_in(settings):
+    known = MODEL_TYPES.get(str(settings.get("type")))
+    for setting in known.files if known else ():
         section, key = setting.split(".")
-        kept[section] = {name: value for name, value in kept[section].items() if name != key}
+        if isinstance(kept.get(section), dict) and kept[section].get(key) is not None:
+            kept[section] = {name: value for name, value in kept[section].items() if name != key}
     return kept
+
+
+def _without_map(source: dict[str, Any]) -> dict[str, Any]:
+    """Return a source of labels made elsewhere without the path of its map; a bundle has the map itself."""
+    return {**source, "map": None} if isinstance(source.get("map"), str) else source
 
 
 def require_files(manifest: Manifest, wanted: list[str]) -> None:

@@ -49,7 +49,7 @@ def _summary(manifest: Manifest) -> str:
     rows = {
         "name and version": f"{manifest['name']} {manifest['version']}",
         "made by": f"refatlas {manifest['refatlas']}, bundle format {manifest['format']}",
-        "authors": ", ".join(manifest["authors"]),
+        "authors": ", ".join(a if isinstance(a, str) else str(a.get("name")) for a in manifest["authors"]),
         "licence": manifest["license"] or "none given: ask the authors before you use or share it",
         "cells": f"{facts['cells']:,}",
         "datasets, batches": f"{len(facts['cells_by_dataset'])}, {len(facts['cells_by_batch'])}",

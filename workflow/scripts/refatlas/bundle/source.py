@@ -3,13 +3,16 @@
 Light: Snakemake imports it at every start. Only what is not in the cache yet is asked for.
 """
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from refatlas.bundle.manifest import ARCHIVE
 from refatlas.config.addresses import Address, cache_folder, cached_path, check_sha256, parse_address
+from refatlas.config.sheets import MODELS_VARIABLE
 from refatlas.errors import InputError, shown
 from refatlas.models.registry import MODEL_TYPES
 
@@ -100,28 +103,78 @@ def fetched_path(address: Address, sha256: str | None, where: str, may_fetch: bo
     return fetch(address, str(sha256))
 
 
-def with_hub_models(config: dict[str, Any], may_fetch: bool) -> dict[str, Any]:
-    """Return a user's configuration with the paths of pretrained models that it names by a repository.
+def bundle_of_record(record: Path, digest: str) -> dict[str, Any]:
+    """Return path and sha256 of the bundle that a run unpacked before 0.9.2, if it is this one; nothing else.
 
-    They are fetched into the cache, unless they are there.
+    Both were compared by Snakemake then, and still are: without them, such a run would map all its queries again.
+
+    Args:
+        record: of the job that unpacked it.
+        digest: of the bundle's manifest.
+    """
+    job = _read_record(record)
+    path, params = next(iter(job.get("inputs", [])), None), job.get("params", {})
+    if path is None or params.get("digest") != digest or not os.path.exists(path):
+        return {}
+    return {"path": path, "sha256": params.get("sha256")}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return the record of a job; nothing if there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def with_hub_models(
+    config: dict[str, Any], fetched: str, logs: str, may_fetch: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a user's configuration with paths of the pretrained models that it names by a repository, and addresses.
+
+    The paths are those of links to the cache, which a job makes. So no result depends on the place of the cache.
+
+    Args:
+        fetched: folder of the links to files that are fetched by address.
+        logs: folder of the logs, with records of finished jobs.
+        may_fetch: whether a server may be asked: not in a dry run.
+
+    Returns:
+        The configuration, and the address of each file to fetch by its path below `fetched`.
 
     Raises:
-        InputError: a setting of one is wrong, or it cannot be fetched.
+        InputError: a setting of one is wrong, or its sha256 is missing.
     """
-    models = config.get("models")
+    models, found = config.get("models"), {}
+    addresses: dict[str, str] = {}
     if not isinstance(models, dict):
-        return config
-    found = {name: _with_path(name, settings, may_fetch) for name, settings in models.items()}
-    return {**config, "models": found}
+        return config, addresses
+    for name, settings in models.items():
+        pretrained = settings.get("pretrained") if isinstance(settings, dict) else None
+        if not isinstance(pretrained, dict) or not pretrained.get("hub"):
+            found[name] = settings
+            continue
+        address, sha256 = _hub_address(name, settings, may_fetch)
+        folder = _folder_of_record(Path(logs) / f"train_reference/reference/{name}.json", address, sha256, may_fetch)
+        if folder is None:
+            folder = f"{fetched}/{sha256}"
+            addresses[f"{sha256}/{address.file}"] = address.text
+        kept = {key: value for key, value in pretrained.items() if key not in ("hub", "revision")}
+        found[name] = {**settings, "pretrained": {**kept, "path": folder}}
+    return {**config, "models": found}, addresses
 
 
-def _with_path(name: str, settings: Any, may_fetch: bool) -> Any:
-    """Return a model's settings with the path of its pretrained model."""
-    pretrained = settings.get("pretrained") if isinstance(settings, dict) else None
-    if not isinstance(pretrained, dict) or not pretrained.get("hub"):
-        return settings
+def hand_over_addresses(addresses: Mapping[str, str]) -> None:
+    """Tell jobs where the models of `with_hub_models` are fetched from, beside those of other modules of a workflow."""
+    known = json.loads(os.environ.get(MODELS_VARIABLE) or "{}")
+    os.environ[MODELS_VARIABLE] = json.dumps({**known, **addresses})
+
+
+def _hub_address(name: str, settings: dict[str, Any], may_fetch: bool) -> tuple[Address, str]:
+    """Return the address of a model of the Hub, and its SHA-256."""
+    pretrained, kind = settings["pretrained"], str(settings.get("type"))
     where, revision = f"config: models: {name}: pretrained", pretrained.get("revision")
-    kind = str(settings.get("type"))
     if kind in MODEL_TYPES and MODEL_TYPES[kind].saved_by != "scvi-tools":
         raise InputError(
             f"{where}: hub: models of type {kind} are read from a folder that scArches saved; fetch it, and give path"
@@ -134,6 +187,22 @@ def _with_path(name: str, settings: Any, may_fetch: bool) -> Any:
             " OWNER/NAME, and a commit, tag or branch of it as revision"
         )
     address = Address(hub_file(pretrained["hub"], str(revision), "model.pt"), "model.pt")
-    path = fetched_path(address, pretrained.get("sha256"), where, may_fetch).parent
-    kept = {key: value for key, value in pretrained.items() if key not in ("hub", "revision")}
-    return {**settings, "pretrained": {**kept, "path": str(path)}}
+    sha256 = check_sha256(str(pretrained.get("sha256") or ""), where)
+    if sha256 is None:
+        fetched_path(address, None, where, may_fetch)
+    return address, str(sha256)
+
+
+def _folder_of_record(record: Path, address: Address, sha256: str, may_fetch: bool) -> str | None:
+    """Return the folder of the cache that a finished run before 0.9.2 read a model from; None if there is none.
+
+    Snakemake compares it: with another path, such a run would select genes and train all models again.
+    """
+    settings = _read_record(record).get("params", {}).get("settings", {})
+    pretrained = settings.get("pretrained") or {}
+    folder, cached = pretrained.get("path"), cached_path(cache_folder(), sha256, address.file).parent
+    if pretrained.get("sha256") != sha256 or not folder or Path(folder).parts[-2:] != cached.parts[-2:]:
+        return None
+    if folder == str(cached):
+        fetched_path(address, sha256, "config: models", may_fetch)
+    return folder if (Path(folder) / address.file).is_file() else None

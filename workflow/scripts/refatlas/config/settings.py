@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ UMAP = "umap"
 MATCHED = "matched"
 
 
-def complete_config(config: dict[str, Any]) -> dict[str, Any]:
+def complete_config(config: dict[str, Any], produced: Collection[str] = ()) -> dict[str, Any]:
     """Return the user's configuration, validated and with all defaults filled in.
+
+    Args:
+        produced: files of pretrained models that rules of the workflow fetch. They need not exist yet.
 
     Raises:
         InputError: an unknown key (the message suggests the key that was probably meant), a value
@@ -49,7 +53,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     config["models"] = {name: _complete_model(name, settings) for name, settings in config["models"].items()}
     for name, settings in config["models"].items():
         _check_init_from(name, settings, config["models"])
-        _check_pretrained(name, settings)
+        _check_pretrained(name, settings, produced)
         _check_gpus(name, settings, config["memory"]["from_disk"])
     _check_model_names(config["models"])
     complete_receptors(config)
@@ -171,7 +175,7 @@ def _check_init_from(name: str, settings: dict[str, Any], models: dict[str, dict
         )
 
 
-def _check_pretrained(name: str, settings: dict[str, Any]) -> None:
+def _check_pretrained(name: str, settings: dict[str, Any], produced: Collection[str]) -> None:
     pretrained = settings.get("pretrained")
     if not pretrained:
         return
@@ -187,7 +191,7 @@ def _check_pretrained(name: str, settings: dict[str, Any]) -> None:
         raise InputError(
             f"{where}: the model starts from init_from {settings['init_from']!r} already; set only one of the two"
         )
-    if not file.is_file():
+    if file not in map(Path, produced) and not file.is_file():
         older = (file.parent / "attr.pkl").is_file()
         raise InputError(
             f"{where}: {str(file)!r} does not exist (from {os.getcwd()}); path is the folder that scvi-tools' save()"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Collection
@@ -20,8 +21,8 @@ from refatlas.prepare.protein_names import read_protein_names
 # Sheets by the config's key, with the column of the names.
 SHEETS = {"reference": "dataset", "queries": "query"}
 
-# Where jobs find the paths of the sheets, in this order.
-SHEETS_VARIABLE = "REFATLAS_SHEETS"
+# Where jobs find the paths of the sheets, in this order, and the addresses of the configuration's models.
+SHEETS_VARIABLE, MODELS_VARIABLE = "REFATLAS_SHEETS", "REFATLAS_HUB_MODELS"
 
 # A query's folder has counts.h5ad, and an h5ad of the query's name.
 COUNTS_NAME = "counts"
@@ -66,7 +67,9 @@ def load_sheets(
             f"{config['queries']}: query {COUNTS_NAME!r} would have two files {COUNTS_NAME}.h5ad in its folder; rename"
             " it"
         )
-    _check_label_levels(datasets, reference)
+    if not config["atlas"]:
+        # A query that has joined an atlas may name fewer levels: its coarser labels are the atlas' own.
+        _check_label_levels(datasets, reference)
     _check_proteins(config, datasets)
     _check_systems(config, datasets, queries)
     _check_peaks(config, {} if config["atlas"] else datasets)
@@ -187,16 +190,19 @@ def _remembered() -> list[tuple[str, str]]:
 
 
 def find_address(wanted: str) -> tuple[Address, str, str]:
-    """Return the address of a file that is fetched, the place in the sheet, and the sheet.
+    """Return the address of a file that is fetched, the place in the sheet or configuration, and which of them.
 
-    The sheets are those of `remember_sheets`.
+    The sheets are those of `remember_sheets`, and the models those of REFATLAS_HUB_MODELS; planning sets both.
 
     Args:
         wanted: of `fetched_key`.
 
     Raises:
-        InputError: no sheet has it any more.
+        InputError: neither a sheet nor the configuration has it any more.
     """
+    models = json.loads(os.environ.get(MODELS_VARIABLE) or "{}")
+    if wanted in models:
+        return Address(models[wanted], os.path.basename(wanted)), "config: models", "the config"
     sheets = [(kind, path) for pair in _remembered() for kind, path in zip(SHEETS, pair, strict=True)]
     for kind, path in sheets:
         for number, row in _read_rows(path, kind, list(load_schema(kind)["properties"])) if path else ():

@@ -74,10 +74,19 @@ def validate(value: dict[str, Any], schema: dict[str, Any], where: str) -> dict[
             f"{where}: {n_values:,} values, counting what its anchors (&, *) repeat; a configuration may have at most"
             f" {MAX_VALUES:,}"
         )
+    require_valid(value, schema, where)
+    return value
+
+
+def require_valid(value: Any, schema: dict[str, Any], where: str) -> None:
+    """Raise an InputError that names the first error if a value does not fit a schema.
+
+    Args:
+        where: begin of the message.
+    """
     errors = sorted(Validator(schema).iter_errors(value), key=lambda e: [str(p) for p in e.absolute_path])
     if errors:
         raise InputError(_message(errors[0], where))
-    return value
 
 
 def _count_values(value: Any, where: str, counted: dict[int, int], depth: int = 0) -> int:
