@@ -23,6 +23,24 @@ def test_novel_cells_that_lie_together_are_a_group():
     assert groups.index.isin(novel.index[novel]).all()
 
 
+@pytest.mark.parametrize("n_cells", [100, 300, 1000])
+def test_novel_cells_of_one_population_are_one_group(n_cells):
+    """Leiden divides a plane of cells at any of these resolutions, each time elsewhere."""
+    index = pd.Index([f"q:c{i}" for i in range(n_cells)], name="cell")
+    places = np.random.default_rng(n_cells).normal(0, 1, (n_cells, 2)).astype(np.float32)
+    groups = group_novel_cells(pd.DataFrame(places, index=index), pd.Series(True, index), 15, 0)
+    assert groups.value_counts().to_dict() == {"1": n_cells}
+
+
+def test_large_populations_that_lie_apart_are_found():
+    """At 0.1 and 0.25, each of the two would be divided, and no split would be stable."""
+    random = np.random.default_rng(0)
+    places = np.concatenate([random.normal(0, 1, (1000, 2)), random.normal(0, 1, (300, 2)) + 12]).astype(np.float32)
+    index = pd.Index([f"q:c{i}" for i in range(len(places))], name="cell")
+    groups = group_novel_cells(pd.DataFrame(places, index=index), pd.Series(True, index), 15, 0)
+    assert groups.value_counts().to_dict() == {"1": 1000, "2": 300}
+
+
 def test_without_enough_novel_cells_there_is_no_group():
     latent, novel = query([LEAST_CELLS - 1])
     assert group_novel_cells(latent, novel, 15, 0).empty

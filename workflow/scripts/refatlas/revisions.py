@@ -63,7 +63,7 @@ REVISIONS = {
     "criticize_query": 1,
     "collect_criticism": 1,
     "write_criticism_page": 1,
-    "group_novel": 3,
+    "group_novel": 4,
     "compare_models": 1,
     "run_mapqc": 1,
     "plan_contrast": 1,
