@@ -12,6 +12,7 @@ from refatlas.annotate.marker_suggestions import suggest_from_markers
 from refatlas.annotate.suggestion_rows import suggestion_table
 from refatlas.annotate.suggestions import overall, propose_from_markers, suggest_names
 from refatlas.errors import InputError
+from refatlas.prepare.genes import with_reference_names
 
 
 def marker_rows(means: dict[str, list[float]], score: float = 10.0, grouping: str = "1") -> pd.DataFrame:
@@ -339,6 +340,34 @@ def test_groups_of_a_query_get_names_from_markers(tmp_path):
     proposals = propose_from_markers(markers, {"markers": tmp_path / "markers.csv", "tissues": []}, genes)
     assert dict(proposals["suggestion"]) == {"0": "B cell"}
     assert list(proposals.columns) == ["suggestion", "sure", "evidence"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "symbols"), [(["ENSG00000105369", "ENSG00000156738"], [None, None]), ([None, None], ["CD79A", "MS4A1"])]
+)
+@pytest.mark.parametrize("gene", ["CD79A", "ENSG00000105369"])
+def test_marker_genes_are_found_in_a_query_with_other_names(tmp_path, ids, symbols, gene):
+    (tmp_path / "markers.csv").write_text(f"label,gene\nB cell,{gene}\n")
+    both = ["ENSG00000105369", "ENSG00000156738"]
+    reference = pd.DataFrame({"gene_id": both, "symbol": ["CD79A", "MS4A1"]}, index=both, dtype=object)
+    query = pd.DataFrame({"gene_id": ids, "symbol": symbols, "name": ["a", "b"]}, dtype=object)
+    genes = with_reference_names(query, reference)
+    assert list(genes["gene_id"]) == both
+    assert list(genes["symbol"]) == ["CD79A", "MS4A1"]
+    markers = marker_rows({"ENSG00000105369": [1.9, 0.0]}, grouping="group")
+    proposals = propose_from_markers(markers, {"markers": tmp_path / "markers.csv", "tissues": []}, genes)
+    assert dict(proposals["suggestion"]) == {"0": "B cell"}
+
+
+def test_a_query_without_any_marker_gene_gets_no_names(tmp_path, capsys):
+    (tmp_path / "markers.csv").write_text("label,gene\nB cell,B0\n")
+    genes = pd.DataFrame({"gene_id": None, "symbol": ["X1"], "name": ["X1"]}, dtype=object)
+    settings = {"markers": tmp_path / "markers.csv", "tissues": []}
+    proposals = propose_from_markers(marker_rows({"X1": [1.9, 0.0]}, grouping="group"), settings, genes)
+    assert proposals.empty
+    assert "none of 1 marker genes of 1 labels is in the query" in capsys.readouterr().out
+    # Without groups, the table is not even read.
+    assert propose_from_markers(marker_rows({"X1": [1.9]})[:0], {"markers": "gone.csv", "tissues": []}, genes).empty
 
 
 NAMES = {
