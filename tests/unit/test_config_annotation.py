@@ -58,12 +58,29 @@ def test_rows_are_read_as_a_spreadsheet_writes_them(write):
         ("scvi\t1\t0\tT\tx\tmaybe\t\t\t", "exclude 'maybe' is neither yes nor no"),
         ("scvi\t1\t0\t\t\t\t\t\t", "no cluster has a label"),
         ("scvi\t1\t0\t__unlabeled__\tx\t\t\t\t", "is reserved for models"),
+        ("scvi\t1\t0\tT\tx\t\t\t\t\nscvi\t1", "annotation.tsv, line 3: the cluster is empty; copy model, resolution"),
+        ("scvi", "annotation.tsv, line 2: the resolution is empty"),
+        ("\t1\t0\tT", "annotation.tsv, line 2: the model is empty"),
+        *(
+            (f"scvi\t1\t0\t{label}\t\t\t\t\t", f"line 2: label '{label}' means \"no label\"")
+            for label in ("-", "Unknown", "unassigned")
+        ),
+        (
+            "scvi\t1\t0\tT\t-\t\t\t\t",
+            "label '-' means \"no label\", here or in the config's unlabeled; leave the label",
+        ),
     ],
 )
 def test_a_wrong_row_is_refused_with_what_exists(write, row, words):
     assert words in refused(write(row)).replace("there are scvi", "there are 'scvi'").replace(
         "there are 0.25", "there are '0.25'"
     )
+
+
+def test_what_the_config_does_not_call_unlabeled_is_a_name(write):
+    path = write("scvi\t1\t0\tUnknown\tx\t\t\t\t")
+    rows = read_annotation(path, complete_config({"reference": "reference.tsv", "unlabeled": ["none"]}))
+    assert rows[0].labels == ("Unknown", "x")
 
 
 def test_a_cluster_is_named_once(write):

@@ -234,6 +234,15 @@ def test_labels_of_a_tool_are_read_by_name_or_barcode(tmp_path, suffix):
     assert note == "celltypist: 2 of 4 cells have a label; 1 rows name no cell"
 
 
+def test_words_for_no_label_are_no_labels_of_a_tool(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("cell,label\nd:0,B\nd:1,Unassigned\nd:2,NA\nd:3,unassigned \n")
+    found = read_cell_labels(path, CELLS, "tool", ["Unassigned", "unassigned", "NA"])
+    assert found.table["label"].to_dict() == {"d:0": "B"}
+    with pytest.raises(InputError, match="column 'label' has no label for any cell of the reference"):
+        read_cell_labels(path, CELLS, "tool", ["B", "Unassigned", "unassigned", "NA"])
+
+
 def test_labels_are_the_second_column_unless_one_is_named_label(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("cell,predicted\nd:0,B\n")
@@ -254,7 +263,7 @@ def test_labels_are_the_second_column_unless_one_is_named_label(tmp_path):
         ),
         ("cell,label\n0,B\n", r"barcode '0' is in several datasets \(d:0, e:0\); name cells as dataset:barcode"),
         ("cell,label\nd:0,B\nd:0,T\n", "cell 'd:0' occurs twice"),
-        ("cell,label\nd:0,\n", "column 'label' is empty for all cells"),
+        ("cell,label\nd:0,\n", "column 'label' has no label for any cell"),
         ("cell,label,confidence\nd:0,B,1\nd:1,B,high\n", "row 2: confidence 'high' is no number from 0 to 1"),
         ("cell,label,confidence\nd:0,B,95\n", "row 1: confidence '95' is no number from 0 to 1"),
     ],
@@ -327,7 +336,7 @@ def test_all_kinds_of_evidence_are_collected(tmp_path, capsys):
         "tissues": [],
         "labels": {"tool": str(tmp_path / "labels.csv")},
     }
-    found = suggest_names(clusters(*[0] * 10, *[1] * 10), cells, markers, genes, settings)
+    found = suggest_names(clusters(*[0] * 10, *[1] * 10), cells, markers, genes, settings, [])
     assert list(found["evidence"]) == ["labels of d", "tool", "markers"]
     assert list(overall(found)["suggestion"]) == ["b"]
     assert "markers: 1 of 1 marker genes" in capsys.readouterr().out

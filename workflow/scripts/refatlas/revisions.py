@@ -53,7 +53,7 @@ REVISIONS = {
     "compare_quick": 1,
     "cluster_reference": 1,
     "find_markers": 1,
-    "describe_clusters": 1,
+    "describe_clusters": 2,
     "match_labels": 1,
     "annotate_cells": 1,
     "label_counts": 1,

@@ -3,7 +3,7 @@
 A suggestion is never taken by itself: people fill in the template.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,12 @@ COLUMNS = ["resolution", "cluster", "suggestion", "sure", "evidence"]
 
 
 def suggest_names(
-    clusters: pd.DataFrame, cells: pd.DataFrame, markers: pd.DataFrame, genes: pd.DataFrame, settings: Mapping[str, Any]
+    clusters: pd.DataFrame,
+    cells: pd.DataFrame,
+    markers: pd.DataFrame,
+    genes: pd.DataFrame,
+    settings: Mapping[str, Any],
+    unlabeled: Iterable[str],
 ) -> pd.DataFrame:
     """Return the suggestions of all kinds of evidence for each cluster, and print what they are based on.
 
@@ -36,6 +41,7 @@ def suggest_names(
         markers: markers.parquet of the clusters.
         genes: genes.parquet of the reference.
         settings: the config's `suggestions`.
+        unlabeled: values that mean no label, in the labels of other tools.
 
     Returns:
         As of `suggestion_table`.
@@ -45,7 +51,7 @@ def suggest_names(
     """
     tables = [suggest_from_datasets(clusters, cells)]
     for name, path in settings["labels"].items():
-        labels, note = read_cell_labels(path, clusters.index, name)
+        labels, note = read_cell_labels(path, clusters.index, name, unlabeled)
         print(note)
         tables.append(suggest_from_labels(clusters, labels, name))
     tables.append(_from_markers(markers, settings, genes))
