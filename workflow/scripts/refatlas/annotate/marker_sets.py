@@ -208,9 +208,7 @@ def _matching_note(matched: pd.DataFrame, keys: pd.Series, as_rodent: bool, sour
         return f"none of {len(keys)} marker genes of {len(n_found)} labels is in the {source}; they suggest no names"
     note = f"{int(keys.notna().sum())} of {len(keys)} marker genes of {len(n_found)} labels found"
     if as_rodent:
-        note += (
-            f", by symbol in capitals, because the {source}'s symbols look like those of mice and the table's do not"
-        )
+        note += f", by symbol in capitals, because symbols of the {source} look like those of mice, unlike the table's"
     if empty := list(n_found.index[n_found == 0]):
         note += f"; labels without any of their genes: {listed(empty)}"
     return note

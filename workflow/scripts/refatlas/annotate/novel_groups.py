@@ -21,8 +21,8 @@ COLUMNS = [
 def group_novel_cells(latent: pd.DataFrame, novel: pd.Series, k: int, seed: int, threads: int = 1) -> pd.Series:
     """Return the group of each novel cell that lies in one, numbered from 1 by size, indexed by cell.
 
-    Groups are Leiden clusters of the novel cells alone, at the finest resolution whose clusters are stable; without any,
-    all novel cells are one group. Groups of fewer than LEAST_CELLS cells are none.
+    Groups are Leiden clusters of the novel cells alone, at the finest resolution whose clusters are stable; without
+    any, all novel cells are one group. Groups of fewer than LEAST_CELLS cells are none.
 
     Args:
         latent: of the query, indexed by cell.
