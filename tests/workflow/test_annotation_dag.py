@@ -213,6 +213,21 @@ def test_a_label_map_trains_only_what_reads_labels(project):
     assert not {"scan_dataset", "select_genes", "build_reference", "plan_fold", "hold_out"} & set(jobs)
 
 
+def test_templates_and_the_joined_file_have_the_levels_of_a_label_map(project):
+    folder, write = project
+    table = folder / "map.tsv"
+    table.write_text("dataset\tlabel\tname\na\tA\tCD4 T\nb\tB\tCD8 T\n")
+    write(labels=("cell_type", "cell_type"), label_map="map.tsv")
+    finish(folder)
+    time.sleep(1.1)
+    table.write_text("dataset\tlabel\tname\tname_2\na\tA\tCD4 T\tT\nb\tB\tCD8 T\tT\n")
+    # Templates do not depend on the map, but on the number of its levels.
+    assert planned(snakemake(folder, "--dry-run"))["describe_clusters"] == 3
+    annotate(folder)
+    write(labels=("cell_type", "cell_type"), label_map="map.tsv", annotation="annotation.tsv")
+    assert "names clusters at 1 label level, and dataset 'a' has 2 (by the label map)" in refused(folder)
+
+
 def test_clusters_can_be_taken_out_before_any_has_a_name(project):
     folder, write = project
     annotate(folder, "scvi\t1\t0\t\tyes", header=f"{HEADER}\texclude")

@@ -67,7 +67,6 @@ from refatlas.bundle.manifest import (
 from refatlas.bundle.source import atlas_path, with_hub_models
 from refatlas.config.atlas import atlas_setting
 from refatlas.config.annotation import (
-    named_levels,
     read_annotation,
     reads_labels,
     resolution_names,
@@ -91,6 +90,7 @@ from refatlas.config.receptors import READING, require_possible_receptors
 from refatlas.config.labels import (
     check_label_levels,
     has_labels,
+    label_levels,
     without_labels,
 )
 from refatlas.config.ontology import read_terms
@@ -167,9 +167,10 @@ try:
     )
     if CONFIG["ontology"]["terms"]:
         read_terms(CONFIG["ontology"]["terms"])
-    if CONFIG["label_map"]:
-        read_label_map(CONFIG["label_map"], DATASETS)
-    check_label_levels(DATASETS, ANNOTATION, CONFIG["annotation"])
+    LABEL_MAP = (
+        read_label_map(CONFIG["label_map"], DATASETS) if CONFIG["label_map"] else []
+    )
+    check_label_levels(DATASETS, ANNOTATION, LABEL_MAP, CONFIG["annotation"])
     for place in ("results", "logs", "benchmarks"):
         check_writable(
             workflow.modifier.modify_path(workflow.pathvars.apply(f"<{place}>"))
@@ -237,13 +238,7 @@ RECEPTORS = CONFIG.get("receptors")
 READING_OF_RECEPTORS = {key: (RECEPTORS or {}).get(key) for key in READING}
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
-N_LEVELS = max(
-    [
-        1,
-        named_levels(ANNOTATION),
-        *(len(row["label_keys"]) for row in DATASETS.values()),
-    ]
-)
+N_LEVELS = label_levels(DATASETS, ANNOTATION, LABEL_MAP)
 if ATLAS:
     N_LEVELS = ATLAS["labels"]["levels"]
 ANNOTATED_MODEL = next((row.model for row in ANNOTATION if row.decided), None)
