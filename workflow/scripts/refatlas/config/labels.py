@@ -86,6 +86,6 @@ def check_label_levels(
             source = listed(keys) if len(keys) == n_levels else "by the label map"
             raise InputError(
                 f"{path}: names clusters at {named} label level{'s' if named > 1 else ''}, and dataset {name!r} has"
-                f" {n_levels} ({source}); use the same number, with label, label_2 … in the annotation, or set label_key"
+                f" {n_levels} ({source}); use the same number, as label, label_2 … in the annotation, or set label_key"
                 " to '-' for datasets whose own labels are not wanted"
             )
