@@ -178,6 +178,16 @@ def test_each_model_is_under_its_own_name(reference, settings):
     assert "ValueError: x" in page
 
 
+def test_labels_that_are_numbers_stay_names_in_the_choice_of_a_model(reference, settings, tmp_path):
+    write = Folder(tmp_path)
+    table = pd.DataFrame({"model": ["m1", "m2"], "n_lost_labels": [1, 1], "lost_labels": ["1", "NA"]})
+    choice = (write.csv("models.csv", table), write.png("choice"))
+    context = reference_context(replace(reference, choice=choice), settings, "")
+    page = render("reference.html.j2", {**context, "explorer": ""})
+    assert "<td>1</td>" in page
+    assert "<td>NA</td>" in page
+
+
 def test_the_index_has_each_query_with_its_page(index, settings):
     page = index_html(index, settings)
     assert page.rstrip().endswith("</html>")

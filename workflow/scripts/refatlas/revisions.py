@@ -54,7 +54,7 @@ REVISIONS = {
     "cluster_reference": 1,
     "find_markers": 1,
     "describe_clusters": 2,
-    "match_labels": 1,
+    "match_labels": 2,
     "annotate_cells": 1,
     "label_counts": 1,
     "label_held_out": 1,
