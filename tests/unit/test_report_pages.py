@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from refatlas.config.labels import LEFT_OUT_OF_ATLAS
 from refatlas.report.images import embed_png
 from refatlas.report.index_page import IndexFiles, index_context, transfer_tables
 from refatlas.report.query_figure import MappedCells, plot_query
@@ -197,6 +198,13 @@ def test_the_index_has_each_query_with_its_page(index, settings):
     for text in ("CD3E, g2", "&lt;i&gt;note&lt;/i&gt;", "only 80% are right; unusual: novel", "80 % (72 % to 88 %)"):
         assert text in page
     assert "<i>note" not in page
+
+
+def test_the_index_of_an_atlas_without_labels_says_nothing_of_delivered_ones(index, settings):
+    context = index_context(index, settings, [LEFT_OUT_OF_ATLAS], {"name": "plain", "title": "", "version": "1"})
+    page = render("index.html.j2", context)
+    assert "Left out, because the atlas has no labels" in page
+    assert "The delivered labels" not in page
 
 
 def test_the_index_says_which_held_out_batches_chose_settings(index, settings, tmp_path):

@@ -88,6 +88,7 @@ from refatlas.config.label_map import read_label_map
 from refatlas.config.model_markers import require_possible_markers
 from refatlas.config.receptors import READING, require_possible_receptors
 from refatlas.config.labels import (
+    LEFT_OUT_OF_ATLAS,
     check_label_levels,
     has_labels,
     label_levels,
@@ -209,8 +210,10 @@ if ATLAS:
     LABELLED, RELABELLED = (ATLAS["labels"][key] for key in ("labelled", "relabelled"))
 # What is left out without labels, and why.
 LEFT_OUT = []
-if not LABELLED and not ATLAS:
-    CONFIG, LEFT_OUT = without_labels(CONFIG)
+if not LABELLED:
+    CONFIG, LEFT_OUT = (
+        (CONFIG, [LEFT_OUT_OF_ATLAS]) if ATLAS else without_labels(CONFIG)
+    )
     if not workflow.remote_exec:
         for line in LEFT_OUT:
             logger.warning(line)

@@ -9,6 +9,11 @@ from refatlas.errors import InputError, listed
 from refatlas.models.registry import BASELINE, MODEL_TYPES, whole_models
 
 REMEDY = "set label_key for a dataset, or annotate the clusters"
+LABELS_OF_QUERIES = "labels, confidence and verdict of queries"
+# An atlas bundle cannot be given labels.
+LEFT_OUT_OF_ATLAS = (
+    f"left out, because the atlas has no labels: {LABELS_OF_QUERIES}; ask its authors for one with labels"
+)
 
 
 def has_labels(datasets: dict[str, dict[str, Any]], annotation: list[NamedCluster]) -> bool:
@@ -27,7 +32,7 @@ def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes = [f"model {name}: type {config['models'][name]['type']} is trained with labels" for name in left]
     last = ([name for name in whole_models(models) if name != BASELINE] or [BASELINE])[-1]
     model = config["deliver"]["model"] if config["deliver"]["model"] in models else last
-    notes.append("labels, confidence and verdict of queries, and held-out folds: they need labels of the reference")
+    notes.append(f"{LABELS_OF_QUERIES}, and held-out folds: they need labels of the reference")
     if config["tree"]["models"]:
         notes.append("trees of labels")
     if "tune" in config:
