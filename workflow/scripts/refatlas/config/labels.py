@@ -11,9 +11,7 @@ from refatlas.models.registry import BASELINE, MODEL_TYPES, whole_models
 REMEDY = "set label_key for a dataset, or annotate the clusters"
 LABELS_OF_QUERIES = "labels, confidence and verdict of queries"
 # An atlas bundle cannot be given labels.
-LEFT_OUT_OF_ATLAS = (
-    f"left out, because the atlas has no labels: {LABELS_OF_QUERIES}; ask its authors for one with labels"
-)
+LEFT_OUT_OF_ATLAS = f"left out, because the atlas has no labels: {LABELS_OF_QUERIES}; ask for an atlas with labels"
 
 
 def has_labels(datasets: dict[str, dict[str, Any]], annotation: list[NamedCluster]) -> bool:
