@@ -179,6 +179,38 @@ def test_each_model_is_under_its_own_name(reference, settings):
     assert "ValueError: x" in page
 
 
+def test_annotation_and_agreement_are_shown_without_clusters(reference, settings, tmp_path):
+    write = Folder(tmp_path)
+    rounds = [{"round": 1, "time": "now", "by": {"Ann": 2}, "changes": ["a, label x: undecided → T"]}]
+    annotation = {"labels": {"T": 8}, "unlabelled": 0, "excluded": 0, "carried": 0, "rounds": rounds}
+    paths = {"agreement": "label_agreement.csv", "agreement_figure": write.png("agreement")}
+    files = replace(reference, annotation=write.json("annotation.json", annotation), agreement={"m1": paths})
+    page = render("reference.html.j2", {**reference_context(files, settings, ""), "explorer": ""})
+    for text in ("Clusters and names</a>", "a, label x: undecided → T", "Names of labels in the datasets"):
+        assert text in page
+    assert "Leiden" not in page
+    without = render("reference.html.j2", {**reference_context(reference, settings, ""), "explorer": ""})
+    assert "Clusters and names" not in without
+
+
+def test_a_suggested_resolution_that_is_not_stable_is_marked(reference, settings, tmp_path):
+    write = Folder(tmp_path)
+    stability = pd.DataFrame({"resolution": [0.5, 1.0], "n_clusters": [2, 4], "stability": [0.6, 0.7]})
+    stability = stability.assign(stability_low=0.5, stability_high=0.8, suggested=[False, True])
+    clusters = {"resolution": [1.0], "cluster": 0, "n_cells": 8, "n_batches": 1, "top_batch": "d:b"}
+    clusters |= {"top_batch_share": 1.0, "median_counts": 9.0, "flags": "", "flag_reasons": ""}
+    paths = {
+        "stability": write.csv("stability.csv", stability),
+        "clusters": write.csv("clusters.csv", pd.DataFrame(clusters)),
+        "markers": write.csv("markers.csv", pd.DataFrame(columns=["grouping", "group", "symbol"])),
+        "suggestions": write.csv("suggestions.csv", pd.DataFrame(columns=["resolution", "cluster", "rank"])),
+        **{kind: write.png(kind) for kind in ("cluster_figure", "dot_plot")},
+    }
+    files = replace(reference, clusters={"m1": paths})
+    page = render("reference.html.j2", {**reference_context(files, settings, ""), "explorer": ""})
+    assert page.count("most stable; none is stable") == 1
+
+
 def test_labels_that_are_numbers_stay_names_in_the_choice_of_a_model(reference, settings, tmp_path):
     write = Folder(tmp_path)
     table = pd.DataFrame({"model": ["m1", "m2"], "n_lost_labels": [1, 1], "lost_labels": ["1", "NA"]})
