@@ -135,9 +135,13 @@ def test_rounds_are_kept_with_who_said_what(tmp_path, datasets):
     assert [found["round"] for found in second["rounds"]] == [1, 2]
     assert second["rounds"][1]["changes"] == [
         "scvi, resolution 1, cluster 0: T → CD4 T",
-        "scvi, resolution 1, cluster 2: undecided → taken out",
+        "scvi, resolution 1, cluster 2: undecided → excluded",
     ]
     assert len(json.loads((tmp_path / HISTORY).read_text())) == 2
+    # A history of an older version has another word, which is no change.
+    (tmp_path / HISTORY).write_text((tmp_path / HISTORY).read_text().replace('"excluded"', '"taken out"'))
+    third = record({("1", 0): {"label": "T", "by": "Bob"}, ("1", 2): {"exclude": "yes", "by": "Bob"}})
+    assert third["rounds"][2]["changes"] == ["scvi, resolution 1, cluster 0: CD4 T → T"]
 
 
 def test_accepted_suggestions_are_marked_as_such():

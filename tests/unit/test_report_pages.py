@@ -221,6 +221,13 @@ def test_labels_that_are_numbers_stay_names_in_the_choice_of_a_model(reference, 
     assert "<td>NA</td>" in page
 
 
+def test_the_page_of_a_query_explains_its_terms(files):
+    page = query_html(files)
+    assert "Mean shift by surgery: how far training on the query moved its cells" in page
+    assert "reverse validation" in page
+    assert "way back" not in page
+
+
 def test_the_index_has_each_query_with_its_page(index, settings):
     page = index_html(index, settings)
     assert page.rstrip().endswith("</html>")

@@ -30,7 +30,7 @@ class NamedCluster:
         line: in the file.
         model, resolution, cluster: which cluster, as text.
         labels: its names, finest level first; empty if it has no name yet.
-        exclude: whether its cells are taken out.
+        exclude: whether its cells are excluded.
         note, by: what a person wrote about it, and who.
         held: the cells that it held when the template was written, as `refatlas.annotate.held_cells` writes them.
     """
@@ -47,7 +47,7 @@ class NamedCluster:
 
     @property
     def decided(self) -> bool:
-        """Whether the cluster has a name or is taken out."""
+        """Whether the cluster has a name or is excluded."""
         return self.exclude or bool(self.labels)
 
 

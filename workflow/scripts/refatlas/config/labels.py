@@ -36,7 +36,7 @@ def without_labels(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if "tune" in config:
         notes.append("tuning of models")
     if sources := config.get("external_labels"):
-        notes.append(f"labels made elsewhere ({listed(sources)}): they vote for labels of the reference")
+        notes.append(f"external labels ({listed(sources)}): they vote for labels of the reference")
     criticism = config.get("criticism", {"models": []})
     checked = [name for name in criticism["models"] if name in models]
     left_out = {"tune", "external_labels"} if checked else {"tune", "external_labels", "criticism"}
