@@ -23,10 +23,10 @@ $(UV):
 demo: env
 	.venv/bin/snakemake
 
-# A person would look at the markers and correct the names between the two runs.
+# A person would look at the markers and correct the names between the two runs. What was corrected stays.
 demo_from_scratch: env
 	.venv/bin/snakemake --configfile config/from_scratch/1_clusters.yaml
-	.venv/bin/python -m refatlas.annotate.accept from_scratch/results/reference/models/scvi/annotation/0.5.tsv from_scratch/annotation.tsv
+	test -e from_scratch/annotation.tsv || .venv/bin/python -m refatlas.annotate.accept from_scratch/results/reference/models/scvi/annotation/0.5.tsv from_scratch/annotation.tsv
 	.venv/bin/snakemake --configfile config/from_scratch/2_labels.yaml
 
 test: env check

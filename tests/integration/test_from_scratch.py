@@ -141,7 +141,7 @@ def test_changed_clusters_are_refused_before_training(second):
     run = snakemake(folder, check=False)
     annotation.to_csv(folder / "annotation.tsv", sep="\t", index=False)
     assert run.returncode != 0
-    assert "2 named clusters hold other cells than when they were named" in run.stdout + run.stderr
+    assert "2 named clusters no longer contain the same cells" in run.stdout + run.stderr
     assert "rule train_reference" not in run.stdout + run.stderr
 
 

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from conftest import small_counts
 from refatlas.annotate.accept import accept
+from refatlas.annotate.accept import main as accept_template
 from refatlas.annotate.annotation import annotate_datasets, annotation_template
 from refatlas.annotate.held_cells import cell_hashes
 from refatlas.annotate.rounds import HISTORY, record_round
@@ -134,14 +135,43 @@ def test_rounds_are_kept_with_who_said_what(tmp_path, datasets):
     assert [found["round"] for found in second["rounds"]] == [1, 2]
     assert second["rounds"][1]["changes"] == [
         "scvi, resolution 1, cluster 0: T → CD4 T",
-        "scvi, resolution 1, cluster 2: undecided → taken out",
+        "scvi, resolution 1, cluster 2: undecided → excluded",
     ]
     assert len(json.loads((tmp_path / HISTORY).read_text())) == 2
+    # A history of an older version has another word, which is no change.
+    (tmp_path / HISTORY).write_text((tmp_path / HISTORY).read_text().replace('"excluded"', '"taken out"'))
+    third = record({("1", 0): {"label": "T", "by": "Bob"}, ("1", 2): {"exclude": "yes", "by": "Bob"}})
+    assert third["rounds"][2]["changes"] == ["scvi, resolution 1, cluster 0: CD4 T → T"]
 
 
 def test_accepted_suggestions_are_marked_as_such():
     rows = pd.DataFrame({"label": ["", ""], "suggestion": ["NK", ""], "sure": ["high", ""], "note": "", "by": ""})
     assert accept(rows)[["label", "note"]].to_numpy().tolist() == [["NK", "suggested: high"], ["", ""]]
+
+
+def test_accepting_suggestions_keeps_what_people_wrote(tmp_path):
+    rows = pd.DataFrame(
+        {
+            "cluster": ["0", "1", "2"],
+            "label": ["NA", "T", ""],
+            "cells": "9",
+            "suggestion": ["NK", "", "B, naive"],
+            "sure": "high",
+            "note": ["mine", "", "look again"],
+            "by": ["Ann", "Ann", ""],
+        }
+    )
+    rows.to_csv(tmp_path / "template.tsv", sep="\t", index=False)
+    # Whatever its name, an annotation is separated by tabs.
+    accept_template(str(tmp_path / "template.tsv"), str(tmp_path / "annotation.txt"))
+    written = pd.read_csv(tmp_path / "annotation.txt", sep="\t", dtype=str, keep_default_na=False)
+    assert written[["label", "note", "by"]].to_numpy().tolist() == [
+        ["NA", "mine", "Ann"],
+        ["T", "", "Ann"],
+        ["B, naive", "look again", "suggestion"],
+    ]
+    with pytest.raises(SystemExit, match="exists, and may have names that people wrote"):
+        accept_template(str(tmp_path / "template.tsv"), str(tmp_path / "annotation.txt"))
 
 
 def test_labels_of_other_cells_replace_own_ones():

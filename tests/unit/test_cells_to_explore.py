@@ -14,6 +14,7 @@ from refatlas.report.cells_to_explore import (
     in_steps,
     query_columns,
     query_explorer,
+    wanted_columns,
 )
 from refatlas.report.explorer import explorer_html
 
@@ -53,7 +54,7 @@ def test_labels_have_the_colours_of_the_reference_and_cover_its_cells():
 def test_columns_that_are_no_colours_are_named():
     found = explorer()
     assert [column.name for column in found.columns] == ["label", "status", "confidence", "sample", "presence"]
-    assert found.note == "No colours: empty (no values, or more than 200 different ones)."
+    assert found.note == "Cannot be used for colouring: empty (no values, or more than 200 different ones)."
     assert explorer(columns=["sample"]).note == ""
     assert [column.name for column in query_columns(OBS, ["sample", "empty"], [])[0]] == ["status", "confidence"]
 
@@ -83,6 +84,21 @@ def test_genes_are_rounded_to_steps_and_stay_above_zero():
     assert in_steps(sparse.csr_matrix((3, 2))).nnz == 0
 
 
+def test_a_page_may_have_none_of_the_cells_with_genes():
+    assert expression(GENES, pd.Index(["r:1", "r:2"]), 10).shape == (2, 2)
+
+
+def test_columns_are_found_by_the_names_of_the_users_file():
+    obs = OBS.assign(original_label=["x", "y", "y"], tissue_site=["a", "b", "b"])
+    query = QueryCells(obs, GENES.cells, {"m": np.ones((3, 2))}, ["sample", "empty", "original_label", "tissue_site"])
+    wanted = ["tissue/site", "label", "sample", "gone"]
+    assert wanted_columns(wanted, query) == (["tissue_site", "original_label", "sample"], ["gone"])
+    assert wanted_columns("all", query) == (query.own, [])
+    found = query_explorer(query, BACKGROUND, None, GENES, SETTINGS | {"columns": wanted}, "q")
+    assert {"tissue_site", "original_label", "sample"} <= {column.name for column in found.columns}
+    assert found.note == "The file has no column gone, which report.columns names."
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -110,5 +126,5 @@ def test_a_query_of_a_reference_without_labels():
 def test_columns_that_are_no_colours_or_not_there_are_named():
     assert columns_note([], []) == ""
     found = columns_note(["barcode"], ["tissue"])
-    assert found.startswith("No colours: barcode")
+    assert found.startswith("Cannot be used for colouring: barcode")
     assert found.endswith("The file has no column tissue, which report.columns names.")

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from refatlas.annotate.cluster_stability import jaccard_of_best_match, stability, suggested, suggested_clusters
+from refatlas.annotate.cluster_stability import jaccard_of_best_match, stability, stable_clusters
 from refatlas.annotate.clustering import by_size, cluster_cells, cluster_tree, shared_neighbor_edges
+from refatlas.annotate.suggested_resolution import finest_stable, suggested, suggestion_notes
+from refatlas.report.cluster_figures import plot_clusters
 
 
 def blobs(sizes, n_latent=5, spread=0.3, seed=0):
@@ -88,7 +90,7 @@ def test_real_groups_are_stable_and_slices_of_one_are_not():
     assert summary["stability"][1] < 0.7
     assert list(summary["suggested"]) == [True, False]
     assert (by_cluster["stability_low"] <= by_cluster["stability"]).all()
-    assert np.array_equal(suggested_clusters(latent, 15, 0), suggested_clusters(latent, 15, 0, 2))
+    assert np.array_equal(stable_clusters(latent, 15, 0), stable_clusters(latent, 15, 0, 2))
 
 
 def test_one_cluster_is_suggested_only_without_another():
@@ -98,6 +100,32 @@ def test_one_cluster_is_suggested_only_without_another():
     assert suggested(table.assign(stability_low=[1.0, 0.9, 0.8, 0.3])) == 1
     assert suggested(table.assign(stability=[1.0, 0.5, 0.6, 0.4], stability_low=[1.0, 0.4, 0.5, 0.3])) == 2
     assert suggested(table.assign(n_clusters=1)) == 0
+
+
+def test_only_several_clusters_that_are_found_again_are_stable():
+    table = pd.DataFrame({"n_clusters": [1, 4, 9], "stability": [1.0, 0.95, 0.9], "stability_low": [1.0, 0.9, 0.7]})
+    assert finest_stable(table) == 1
+    assert finest_stable(table.assign(stability_low=[1.0, 0.8, 0.7])) is None
+    assert finest_stable(table.assign(n_clusters=1)) is None
+
+
+def test_a_suggested_resolution_that_is_not_stable_is_noted():
+    table = pd.DataFrame({"n_clusters": [1, 4], "stability": [1.0, 0.9], "stability_low": [1.0, 0.86]})
+    table["suggested"] = [False, True]
+    assert suggestion_notes(table) == ["", "suggested"]
+    assert suggestion_notes(table.assign(stability_low=[1.0, 0.8])) == ["", "most stable; none is stable"]
+    # One cluster at all resolutions is nothing unstable.
+    assert suggestion_notes(table.assign(n_clusters=1, suggested=[True, False])) == ["suggested", ""]
+
+
+def test_the_figure_says_that_no_resolution_is_stable():
+    latent = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    found = cluster_cells(latent, [0.5, 2.0], 15, 0)
+    summary, by_cluster = stability(latent, found, 15, 3, 0)
+    tree = cluster_tree(pd.DataFrame({f"{resolution:g}": codes for resolution, codes in found.items()}))
+    figure = plot_clusters("scvi", by_cluster, tree, summary)
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert any("most stable;\nnone is stable" in text for text in texts)
 
 
 def test_single_cells_are_not_suggested():

@@ -3,7 +3,8 @@
 import pytest
 
 from refatlas.config.annotation import named_levels, parse_annotation, read_annotation
-from refatlas.config.labels import check_label_levels, has_labels, without_labels
+from refatlas.config.label_map import MappedLabel
+from refatlas.config.labels import check_label_levels, has_labels, label_levels, without_labels
 from refatlas.config.settings import complete_config
 from refatlas.errors import InputError
 
@@ -58,12 +59,29 @@ def test_rows_are_read_as_a_spreadsheet_writes_them(write):
         ("scvi\t1\t0\tT\tx\tmaybe\t\t\t", "exclude 'maybe' is neither yes nor no"),
         ("scvi\t1\t0\t\t\t\t\t\t", "no cluster has a label"),
         ("scvi\t1\t0\t__unlabeled__\tx\t\t\t\t", "is reserved for models"),
+        ("scvi\t1\t0\tT\tx\t\t\t\t\nscvi\t1", "annotation.tsv, line 3: the cluster is empty; copy model, resolution"),
+        ("scvi", "annotation.tsv, line 2: the resolution is empty"),
+        ("\t1\t0\tT", "annotation.tsv, line 2: the model is empty"),
+        *(
+            (f"scvi\t1\t0\t{label}\t\t\t\t\t", f"line 2: label '{label}' means \"no label\"")
+            for label in ("-", "Unknown", "unassigned")
+        ),
+        (
+            "scvi\t1\t0\tT\t-\t\t\t\t",
+            "label '-' means \"no label\", here or in the config's unlabeled; leave the label",
+        ),
     ],
 )
 def test_a_wrong_row_is_refused_with_what_exists(write, row, words):
     assert words in refused(write(row)).replace("there are scvi", "there are 'scvi'").replace(
         "there are 0.25", "there are '0.25'"
     )
+
+
+def test_what_the_config_does_not_call_unlabeled_is_a_name(write):
+    path = write("scvi\t1\t0\tUnknown\tx\t\t\t\t")
+    rows = read_annotation(path, complete_config({"reference": "reference.tsv", "unlabeled": ["none"]}))
+    assert rows[0].labels == ("Unknown", "x")
 
 
 def test_a_cluster_is_named_once(write):
@@ -124,6 +142,20 @@ def test_labels_come_from_datasets_or_the_annotation(write):
     assert has_labels(labelled, [])
     assert has_labels(unlabelled, named)
     assert not has_labels(unlabelled, taken_out)
-    check_label_levels(labelled, taken_out, "annotation.tsv")
-    with pytest.raises(InputError, match="1 label level, and dataset 'b' has 2"):
-        check_label_levels(labelled, named, "annotation.tsv")
+    check_label_levels(labelled, taken_out, [], "annotation.tsv")
+    with pytest.raises(InputError, match=r"1 label level, and dataset 'b' has 2 \(fine, coarse\)"):
+        check_label_levels(labelled, named, [], "annotation.tsv")
+
+
+def test_a_label_map_adds_levels(write):
+    datasets = {"a": {"label_keys": ["fine"]}, "b": {"label_keys": []}}
+    mapped = [MappedLabel(2, "a", "CD4", ("CD4 T", "T")), MappedLabel(3, "a", "junk", ("-",))]
+    assert label_levels(datasets, [], []) == 1
+    assert label_levels(datasets, [], mapped) == 2
+    one = parse_annotation(write("scvi\t1\t0\tT\t\t\t\t\t"))
+    two = parse_annotation(write("scvi\t1\t0\tT\tL\t\t\t\t"))
+    check_label_levels(datasets, two, mapped, "annotation.tsv")
+    with pytest.raises(InputError, match=r"1 label level, and dataset 'a' has 2 \(by the label map\)"):
+        check_label_levels(datasets, one, mapped, "annotation.tsv")
+    # A label that is only taken away adds no level.
+    check_label_levels(datasets, one, mapped[1:], "annotation.tsv")

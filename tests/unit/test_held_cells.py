@@ -54,7 +54,7 @@ def test_unchanged_clusters_keep_their_names():
     rows, changes = require_same_cells(annotation(before, {"0": "T", "2": ""}), before, "annotation.tsv", "refuse")
     assert list(rows["cluster"]) == ["0", "2"]
     assert list(changes["change"]) == ["same", "same"]
-    assert list(changes["label"]) == ["T", "taken out"]
+    assert list(changes["label"]) == ["T", "excluded"]
 
 
 def test_changed_clusters_are_refused_with_where_their_cells_are():
@@ -62,7 +62,7 @@ def test_changed_clusters_are_refused_with_where_their_cells_are():
     after = clusters((np.arange(N) // 1000 + 1) % 3)
     with pytest.raises(InputError) as error:
         require_same_cells(annotation(before, {"0": "T", "1": "B"}), after, "annotation.tsv", "refuse")
-    assert "2 named clusters hold other cells" in str(error.value)
+    assert "2 named clusters no longer contain the same cells" in str(error.value)
     assert "cluster 0 (T, resolution 1): 100% of its cells are now in cluster 1" in str(error.value)
 
 

@@ -281,6 +281,9 @@ def test_text_of_our_tables_is_no_missing_value(tmp_path):
             "f1": [0.5, np.nan, 1, 1, 1, 1],
         }
     )
+    # Of a tree, of the choice of a model, of groups, of clonotypes in common, and of delivered labels.
+    names = ("node", "unit", "lost_labels", "only_clusters", "suggestion", "symbol", "first", "second", "set_label")
+    table = table.assign(**dict.fromkeys(names, table["label"]))
     write_table(table, str(tmp_path / "t.csv"))
     pd.testing.assert_frame_equal(read_csv(str(tmp_path / "t.csv")), table)
 

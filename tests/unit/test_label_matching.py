@@ -275,6 +275,10 @@ def test_the_tree_that_learn_hierarchy_writes_is_read(tmp_path):
     assert tree.relation(("a", "NA"), ("b", "x")) == "same"
     assert ("b", "lost") not in tree.nodes
     assert tree.parents == {"NA = x": "root"}
+    # Labels and datasets that are numbers, as of codes.
+    (tmp_path / "tree.csv").write_text("unit,label,n_cells,node\n01,1,5,1\n2,1,6,1\n2,7,2,\n")
+    tree = TreeOfLabels.read(str(tmp_path / "tree.csv"))
+    assert tree.relation(("01", "1"), ("2", "1")) == "same"
 
 
 def test_a_group_never_has_two_labels_of_a_dataset():

@@ -137,8 +137,15 @@ def test_a_table_without_genes_of_the_reference_is_refused(tmp_path):
         match_marker_sets(sets, reference(["x1", "a"], [None, "ENSG1"]), "m.csv")
 
 
+def test_a_query_may_lack_all_genes_of_a_table(tmp_path):
+    sets = read_marker_sets(written(tmp_path, "label,gene\nB,CD79A\nB,-x1\n"))
+    matched, note = match_marker_sets(sets, reference(["a"]), "m.csv", "query")
+    assert matched["key"].isna().all()
+    assert note == "none of 2 marker genes of 1 labels is in the query; they suggest no names"
+
+
 def test_the_bundled_table_need_not_fit():
     matched, note = match_marker_sets(read_marker_sets(None), reference(["x1"]), None)
     assert matched["key"].isna().all()
-    assert note.startswith("0 of ")
+    assert note.startswith("none of ")
     assert BUNDLED.exists()

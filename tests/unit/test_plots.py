@@ -1,5 +1,7 @@
 """Figures are drawn of what types really write, odd names included."""
 
+from itertools import pairwise
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -54,6 +56,25 @@ def test_cells_have_the_colour_of_their_category_and_others_are_grey():
     order = drawn.get_offsets()[:, 0].astype(int) // 2
     np.testing.assert_allclose(drawn.get_facecolors()[:, :3], np.array(expected)[order])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("n_labels", [30, 60, 150])
+def test_legends_cover_no_other_panel_and_name_the_largest_labels(n_labels):
+    codes = np.arange(6 * n_labels) % n_labels
+    # As many cells again of the last label.
+    codes[: 3 * n_labels] = np.where(np.arange(3 * n_labels) % 2, n_labels - 1, codes[: 3 * n_labels])
+    labels = [f"CD8-positive, alpha-beta T cell {code:03d}" for code in codes]
+    cells = pd.DataFrame({"batch": [f"dataset:donor {code}" for code in codes], "label": labels, "cluster": codes})
+    umap = pd.DataFrame(np.random.default_rng(0).normal(size=(len(codes), 2)))
+    figure = reference_figures.plot_reference_umap(umap, cells.assign(cluster=cells["cluster"].astype(str)), "scvi")
+    figure.canvas.draw()
+    for left, right in pairwise(figure.axes):
+        assert left.get_legend().get_window_extent().x1 < right.get_tightbbox().x0
+    shown = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    assert len(shown) == min(n_labels, 41)
+    assert str(n_labels - 1) in shown
+    assert shown[-1] == (f"and {n_labels - 40} more" if n_labels > 40 else str(n_labels - 1))
     plt.close(figure)
 
 

@@ -39,7 +39,7 @@ GROUPS = pd.DataFrame(
         "n_cells": [20],
         "label": ["T"],
         "label_share": [0.5],
-        "suggestion": [float("nan")],
+        "suggestion": [""],
         "markers": ["A, B"],
         "novelty": [0.99],
     }

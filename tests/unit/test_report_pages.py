@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from refatlas.config.labels import LEFT_OUT_OF_ATLAS
 from refatlas.report.images import embed_png
 from refatlas.report.index_page import IndexFiles, index_context, transfer_tables
 from refatlas.report.query_figure import MappedCells, plot_query
@@ -178,6 +179,55 @@ def test_each_model_is_under_its_own_name(reference, settings):
     assert "ValueError: x" in page
 
 
+def test_annotation_and_agreement_are_shown_without_clusters(reference, settings, tmp_path):
+    write = Folder(tmp_path)
+    rounds = [{"round": 1, "time": "now", "by": {"Ann": 2}, "changes": ["a, label x: undecided → T"]}]
+    annotation = {"labels": {"T": 8}, "unlabelled": 0, "excluded": 0, "carried": 0, "rounds": rounds}
+    paths = {"agreement": "label_agreement.csv", "agreement_figure": write.png("agreement")}
+    files = replace(reference, annotation=write.json("annotation.json", annotation), agreement={"m1": paths})
+    page = render("reference.html.j2", {**reference_context(files, settings, ""), "explorer": ""})
+    for text in ("Clusters and names</a>", "a, label x: undecided → T", "Names of labels in the datasets"):
+        assert text in page
+    assert "Leiden" not in page
+    without = render("reference.html.j2", {**reference_context(reference, settings, ""), "explorer": ""})
+    assert "Clusters and names" not in without
+
+
+def test_a_suggested_resolution_that_is_not_stable_is_marked(reference, settings, tmp_path):
+    write = Folder(tmp_path)
+    stability = pd.DataFrame({"resolution": [0.5, 1.0], "n_clusters": [2, 4], "stability": [0.6, 0.7]})
+    stability = stability.assign(stability_low=0.5, stability_high=0.8, suggested=[False, True])
+    clusters = {"resolution": [1.0], "cluster": 0, "n_cells": 8, "n_batches": 1, "top_batch": "d:b"}
+    clusters |= {"top_batch_share": 1.0, "median_counts": 9.0, "flags": "", "flag_reasons": ""}
+    paths = {
+        "stability": write.csv("stability.csv", stability),
+        "clusters": write.csv("clusters.csv", pd.DataFrame(clusters)),
+        "markers": write.csv("markers.csv", pd.DataFrame(columns=["grouping", "group", "symbol"])),
+        "suggestions": write.csv("suggestions.csv", pd.DataFrame(columns=["resolution", "cluster", "rank"])),
+        **{kind: write.png(kind) for kind in ("cluster_figure", "dot_plot")},
+    }
+    files = replace(reference, clusters={"m1": paths})
+    page = render("reference.html.j2", {**reference_context(files, settings, ""), "explorer": ""})
+    assert page.count("most stable; none is stable") == 1
+
+
+def test_labels_that_are_numbers_stay_names_in_the_choice_of_a_model(reference, settings, tmp_path):
+    write = Folder(tmp_path)
+    table = pd.DataFrame({"model": ["m1", "m2"], "n_lost_labels": [1, 1], "lost_labels": ["1", "NA"]})
+    choice = (write.csv("models.csv", table), write.png("choice"))
+    context = reference_context(replace(reference, choice=choice), settings, "")
+    page = render("reference.html.j2", {**context, "explorer": ""})
+    assert "<td>1</td>" in page
+    assert "<td>NA</td>" in page
+
+
+def test_the_page_of_a_query_explains_its_terms(files):
+    page = query_html(files)
+    assert "Mean shift by surgery: how far training on the query moved its cells" in page
+    assert "reverse validation" in page
+    assert "way back" not in page
+
+
 def test_the_index_has_each_query_with_its_page(index, settings):
     page = index_html(index, settings)
     assert page.rstrip().endswith("</html>")
@@ -187,6 +237,13 @@ def test_the_index_has_each_query_with_its_page(index, settings):
     for text in ("CD3E, g2", "&lt;i&gt;note&lt;/i&gt;", "only 80% are right; unusual: novel", "80 % (72 % to 88 %)"):
         assert text in page
     assert "<i>note" not in page
+
+
+def test_the_index_of_an_atlas_without_labels_says_nothing_of_delivered_ones(index, settings):
+    context = index_context(index, settings, [LEFT_OUT_OF_ATLAS], {"name": "plain", "title": "", "version": "1"})
+    page = render("index.html.j2", context)
+    assert "Left out, because the atlas has no labels" in page
+    assert "The delivered labels" not in page
 
 
 def test_the_index_says_which_held_out_batches_chose_settings(index, settings, tmp_path):

@@ -12,6 +12,7 @@ from refatlas.annotate.marker_suggestions import suggest_from_markers
 from refatlas.annotate.suggestion_rows import suggestion_table
 from refatlas.annotate.suggestions import overall, propose_from_markers, suggest_names
 from refatlas.errors import InputError
+from refatlas.prepare.genes import with_reference_names
 
 
 def marker_rows(means: dict[str, list[float]], score: float = 10.0, grouping: str = "1") -> pd.DataFrame:
@@ -233,6 +234,15 @@ def test_labels_of_a_tool_are_read_by_name_or_barcode(tmp_path, suffix):
     assert note == "celltypist: 2 of 4 cells have a label; 1 rows name no cell"
 
 
+def test_words_for_no_label_are_no_labels_of_a_tool(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("cell,label\nd:0,B\nd:1,Unassigned\nd:2,NA\nd:3,unassigned \n")
+    found = read_cell_labels(path, CELLS, "tool", ["Unassigned", "unassigned", "NA"])
+    assert found.table["label"].to_dict() == {"d:0": "B"}
+    with pytest.raises(InputError, match="column 'label' has no label for any cell of the reference"):
+        read_cell_labels(path, CELLS, "tool", ["B", "Unassigned", "unassigned", "NA"])
+
+
 def test_labels_are_the_second_column_unless_one_is_named_label(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("cell,predicted\nd:0,B\n")
@@ -253,7 +263,7 @@ def test_labels_are_the_second_column_unless_one_is_named_label(tmp_path):
         ),
         ("cell,label\n0,B\n", r"barcode '0' is in several datasets \(d:0, e:0\); name cells as dataset:barcode"),
         ("cell,label\nd:0,B\nd:0,T\n", "cell 'd:0' occurs twice"),
-        ("cell,label\nd:0,\n", "column 'label' is empty for all cells"),
+        ("cell,label\nd:0,\n", "column 'label' has no label for any cell"),
         ("cell,label,confidence\nd:0,B,1\nd:1,B,high\n", "row 2: confidence 'high' is no number from 0 to 1"),
         ("cell,label,confidence\nd:0,B,95\n", "row 1: confidence '95' is no number from 0 to 1"),
     ],
@@ -326,7 +336,7 @@ def test_all_kinds_of_evidence_are_collected(tmp_path, capsys):
         "tissues": [],
         "labels": {"tool": str(tmp_path / "labels.csv")},
     }
-    found = suggest_names(clusters(*[0] * 10, *[1] * 10), cells, markers, genes, settings)
+    found = suggest_names(clusters(*[0] * 10, *[1] * 10), cells, markers, genes, settings, [])
     assert list(found["evidence"]) == ["labels of d", "tool", "markers"]
     assert list(overall(found)["suggestion"]) == ["b"]
     assert "markers: 1 of 1 marker genes" in capsys.readouterr().out
@@ -339,6 +349,34 @@ def test_groups_of_a_query_get_names_from_markers(tmp_path):
     proposals = propose_from_markers(markers, {"markers": tmp_path / "markers.csv", "tissues": []}, genes)
     assert dict(proposals["suggestion"]) == {"0": "B cell"}
     assert list(proposals.columns) == ["suggestion", "sure", "evidence"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "symbols"), [(["ENSG00000105369", "ENSG00000156738"], [None, None]), ([None, None], ["CD79A", "MS4A1"])]
+)
+@pytest.mark.parametrize("gene", ["CD79A", "ENSG00000105369"])
+def test_marker_genes_are_found_in_a_query_with_other_names(tmp_path, ids, symbols, gene):
+    (tmp_path / "markers.csv").write_text(f"label,gene\nB cell,{gene}\n")
+    both = ["ENSG00000105369", "ENSG00000156738"]
+    reference = pd.DataFrame({"gene_id": both, "symbol": ["CD79A", "MS4A1"]}, index=both, dtype=object)
+    query = pd.DataFrame({"gene_id": ids, "symbol": symbols, "name": ["a", "b"]}, dtype=object)
+    genes = with_reference_names(query, reference)
+    assert list(genes["gene_id"]) == both
+    assert list(genes["symbol"]) == ["CD79A", "MS4A1"]
+    markers = marker_rows({"ENSG00000105369": [1.9, 0.0]}, grouping="group")
+    proposals = propose_from_markers(markers, {"markers": tmp_path / "markers.csv", "tissues": []}, genes)
+    assert dict(proposals["suggestion"]) == {"0": "B cell"}
+
+
+def test_a_query_without_any_marker_gene_gets_no_names(tmp_path, capsys):
+    (tmp_path / "markers.csv").write_text("label,gene\nB cell,B0\n")
+    genes = pd.DataFrame({"gene_id": None, "symbol": ["X1"], "name": ["X1"]}, dtype=object)
+    settings = {"markers": tmp_path / "markers.csv", "tissues": []}
+    proposals = propose_from_markers(marker_rows({"X1": [1.9, 0.0]}, grouping="group"), settings, genes)
+    assert proposals.empty
+    assert "none of 1 marker genes of 1 labels is in the query" in capsys.readouterr().out
+    # Without groups, the table is not even read.
+    assert propose_from_markers(marker_rows({"X1": [1.9]})[:0], {"markers": "gone.csv", "tissues": []}, genes).empty
 
 
 NAMES = {

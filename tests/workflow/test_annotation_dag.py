@@ -1,5 +1,6 @@
 """What is planned without labels or queries, and what an annotation or a label map makes plan again."""
 
+import json
 import re
 import subprocess
 import time
@@ -9,6 +10,9 @@ import pytest
 import yaml
 
 from conftest import finish, planned, small_counts, snakemake
+from refatlas.bundle.manifest import settings_to_keep
+from refatlas.config.labels import without_labels
+from refatlas.config.settings import complete_config
 
 MODELS = {"scvi": {"type": "scvi"}, "scanvi": {"type": "scanvi", "init_from": "scvi"}}
 # Of one model of the atlas.
@@ -130,6 +134,30 @@ def test_queries_are_mapped_without_labels(project):
         assert NO_LABELS in refused(folder, "--", target)
 
 
+def test_a_bundle_without_labels_says_what_is_left_out(project):
+    folder, write = project
+    write(queries=QUERY)
+    settings, _ = without_labels(complete_config({"reference": "r.tsv", "models": MODELS}))
+    files = ["genes.parquet", "background.parquet", "sample.h5ad", "datasets/a/scan.json", "datasets/a/cells.parquet"]
+    of_model = ["model.pt", "model.pt.sha256", "model.json", "training.md", "latent.parquet", "umap.parquet"]
+    of_model.append("cluster_stability.csv")
+    files += [f"models/{model}/{name}" for model in ("scvi", "linear") for name in of_model]
+    files = [f"reference/{name}" for name in files] + ["report/reference.html", "evaluation/integration.csv"]
+    manifest = {
+        **{"format": 1, "refatlas": "0.9.2", "name": "plain", "version": "1", "title": "", "counts": "sample"},
+        "settings": settings_to_keep(settings),
+        "datasets": {"a": {"label_keys": [], "protein_key": None}},
+        "labels": {"labelled": False, "relabelled": False, "levels": 1, "terms": False},
+        "models": {"scvi": "scvi", "linear": "linear"},
+        "files": {name: {"sha256": "0" * 64, "bytes": 1} for name in files},
+    }
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"atlas": "bundle.json", "queries": "queries.tsv"}))
+    run = snakemake(folder, "--dry-run")
+    assert planned(run)["map_query"] == 2
+    assert "left out, because the atlas has no labels: labels, confidence and verdict" in run.stdout + run.stderr
+
+
 def test_labels_of_one_dataset_are_enough_and_of_two_are_matched(project):
     folder, write = project
     write(labels=("cell_type", "-"), queries=QUERY)
@@ -211,6 +239,21 @@ def test_a_label_map_trains_only_what_reads_labels(project):
     for rule in (*COSTLY, "match_labels"):
         assert "/scvi/" not in made[rule]
     assert not {"scan_dataset", "select_genes", "build_reference", "plan_fold", "hold_out"} & set(jobs)
+
+
+def test_templates_and_the_joined_file_have_the_levels_of_a_label_map(project):
+    folder, write = project
+    table = folder / "map.tsv"
+    table.write_text("dataset\tlabel\tname\na\tA\tCD4 T\nb\tB\tCD8 T\n")
+    write(labels=("cell_type", "cell_type"), label_map="map.tsv")
+    finish(folder)
+    time.sleep(1.1)
+    table.write_text("dataset\tlabel\tname\tname_2\na\tA\tCD4 T\tT\nb\tB\tCD8 T\tT\n")
+    # Templates do not depend on the map, but on the number of its levels.
+    assert planned(snakemake(folder, "--dry-run"))["describe_clusters"] == 3
+    annotate(folder)
+    write(labels=("cell_type", "cell_type"), label_map="map.tsv", annotation="annotation.tsv")
+    assert "names clusters at 1 label level, and dataset 'a' has 2 (by the label map)" in refused(folder)
 
 
 def test_clusters_can_be_taken_out_before_any_has_a_name(project):

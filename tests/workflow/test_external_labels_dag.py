@@ -97,7 +97,7 @@ def test_a_wrong_map_is_refused(tmp_path, text, message):
 
 def test_without_labels_of_the_reference_they_are_left_out_with_a_word(project):
     run = snakemake(project(label_key="-", external_labels={"tool": TOOL}), "--dry-run")
-    assert "labels made elsewhere (tool): they vote for labels of the reference" in run.stdout + run.stderr
+    assert "external labels (tool): they vote for labels of the reference" in run.stdout + run.stderr
     assert not set(NEW) & set(planned(run))
 
 

@@ -73,7 +73,6 @@ from refatlas.bundle.source import (
 )
 from refatlas.config.atlas import atlas_setting
 from refatlas.config.annotation import (
-    named_levels,
     read_annotation,
     reads_labels,
     resolution_names,
@@ -95,8 +94,10 @@ from refatlas.config.label_map import read_label_map
 from refatlas.config.model_markers import require_possible_markers
 from refatlas.config.receptors import READING, require_possible_receptors
 from refatlas.config.labels import (
+    LEFT_OUT_OF_ATLAS,
     check_label_levels,
     has_labels,
+    label_levels,
     without_labels,
 )
 from refatlas.config.ontology import read_terms
@@ -180,9 +181,10 @@ try:
     )
     if CONFIG["ontology"]["terms"]:
         read_terms(CONFIG["ontology"]["terms"])
-    if CONFIG["label_map"]:
-        read_label_map(CONFIG["label_map"], DATASETS)
-    check_label_levels(DATASETS, ANNOTATION, CONFIG["annotation"])
+    LABEL_MAP = (
+        read_label_map(CONFIG["label_map"], DATASETS) if CONFIG["label_map"] else []
+    )
+    check_label_levels(DATASETS, ANNOTATION, LABEL_MAP, CONFIG["annotation"])
     for place in ("results", "logs", "benchmarks"):
         check_writable(
             workflow.modifier.modify_path(workflow.pathvars.apply(f"<{place}>"))
@@ -219,8 +221,10 @@ if ATLAS:
     LABELLED, RELABELLED = (ATLAS["labels"][key] for key in ("labelled", "relabelled"))
 # What is left out without labels, and why.
 LEFT_OUT = []
-if not LABELLED and not ATLAS:
-    CONFIG, LEFT_OUT = without_labels(CONFIG)
+if not LABELLED:
+    CONFIG, LEFT_OUT = (
+        (CONFIG, [LEFT_OUT_OF_ATLAS]) if ATLAS else without_labels(CONFIG)
+    )
     if not workflow.remote_exec:
         for line in LEFT_OUT:
             logger.warning(line)
@@ -248,13 +252,7 @@ RECEPTORS = CONFIG.get("receptors")
 READING_OF_RECEPTORS = {key: (RECEPTORS or {}).get(key) for key in READING}
 RESOLUTIONS = resolution_names(CONFIG)
 CLUSTERED = list(MODELS) if RESOLUTIONS else []
-N_LEVELS = max(
-    [
-        1,
-        named_levels(ANNOTATION),
-        *(len(row["label_keys"]) for row in DATASETS.values()),
-    ]
-)
+N_LEVELS = label_levels(DATASETS, ANNOTATION, LABEL_MAP)
 if ATLAS:
     N_LEVELS = ATLAS["labels"]["levels"]
 ANNOTATED_MODEL = next((row.model for row in ANNOTATION if row.decided), None)

@@ -48,6 +48,7 @@ rule group_novel:
         latent=f"<results>/queries/{{name}}/models/{CONTROL_MODEL}/latent.parquet",
         cells="<results>/queries/{name}/cells.parquet",
         genes="<results>/queries/{name}/genes.parquet",
+        reference_genes="<results>/reference/genes.parquet",
         check="<results>/queries/{name}/check.json",
         delivered="<results>/queries/{name}/delivered.parquet",
         files=lambda w: files_of(query_row(w.name)) + suggestion_files(),

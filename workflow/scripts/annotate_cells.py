@@ -4,8 +4,8 @@ in:  cells.parquet of the datasets; the annotation with clusters.parquet of the 
      label map; both as people wrote them
 out: labelled_cells.parquet of each dataset (label, label_2 … and excluded); annotation.json (who named
      what, what changed since the round before, and how many cells each label has);
-     annotation_changes.csv (clusters that hold other cells than when they were named);
-     excluded_cells.tsv (cells of clusters that are taken out, for the config's exclude)
+     annotation_changes.csv (clusters that no longer contain the same cells);
+     excluded_cells.tsv (cells of clusters that are excluded, for the config's exclude)
 """
 
 import pandas as pd

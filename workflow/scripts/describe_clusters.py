@@ -23,7 +23,7 @@ def main(smk) -> None:
     clusters, markers, genes = (pd.read_parquet(path) for path in (i.clusters, i.markers, i.genes))
     cells = read_cells(list(by_name(i, "dataset_cells").values())).loc[clusters.index]
     summary = summarize_clusters(clusters, cells, markers)
-    suggestions = suggest_names(clusters, cells, markers, genes, p.suggestions)
+    suggestions = suggest_names(clusters, cells, markers, genes, p.suggestions, p.unlabeled)
     names = overall(suggestions)
     write_table(summary, out.clusters)
     write_table(suggestions, out.suggestions)

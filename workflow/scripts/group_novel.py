@@ -1,7 +1,8 @@
 """Puts a query's novel cells into groups of cells that lie together, and describes each.
 
 in:  latent.parquet of the query by one model; its cells.parquet, genes.parquet, check.json, own files and
-     delivered.parquet; the reference's genes.parquet; marker genes of cell types
+     delivered.parquet; the reference's genes.parquet, for ids or symbols that the query's file lacks;
+     marker genes of cell types
 out: novel_groups.csv (one row per group: cells, batches, likeliest label, markers, suggested name),
      novel_cells.csv (the group of each cell), novel_markers.csv, novel_markers.png
 """
@@ -15,6 +16,7 @@ from refatlas.io.atomic import read_json, write_table
 from refatlas.io.fingerprints import require_unchanged
 from refatlas.jobs.run import run_job
 from refatlas.plots import save_figure
+from refatlas.prepare.genes import with_reference_names
 from refatlas.report.marker_figures import plot_marker_dots
 from refatlas.transfer.delivery import read_delivered
 
@@ -26,7 +28,7 @@ def main(smk) -> None:
     novel = delivered["novel"] & cells["keep"].reindex(delivered.index)
     groups = group_novel_cells(pd.read_parquet(i.latent), novel, p.k, p.seed, smk.threads)
     print(f"{groups.nunique()} groups with {len(groups)} of {int(novel.sum())} novel cells")
-    genes = pd.read_parquet(i.genes)
+    genes = with_reference_names(pd.read_parquet(i.genes), pd.read_parquet(i.reference_genes))
     markers = markers_of_groups(p.row, cells, genes, groups, smk.resources.mem_mb, smk.threads)
     require_unchanged(read_json(i.check)["files"])
     top, proposals = select_markers(markers), propose_from_markers(markers, p.suggestions, genes)

@@ -15,6 +15,10 @@ from matplotlib.figure import Figure
 from refatlas.io.atomic import atomic_path
 
 GREY = "#d7d9dc"
+# Categories that a legend names. Colours of more cannot be told apart.
+MOST_NAMES = 40
+# Between what belongs to a panel and the next one, in inches.
+GAP = 0.15
 STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "font.size": 9,
@@ -61,7 +65,7 @@ def prepare_umap_axes(ax: Axes, umap: np.ndarray, title: str) -> float:
 def draw_categories(
     ax: Axes, umap: np.ndarray, values: pd.Series, palette: dict[str, tuple], size: float, seed: int = 0
 ) -> None:
-    """Draw cells colored by category, with a legend; missing values are grey.
+    """Draw cells colored by category, with a legend of at most MOST_NAMES; missing values are grey.
 
     The cells are drawn in random order, so that no category hides another.
 
@@ -79,16 +83,52 @@ def draw_categories(
     rgb = np.array([to_rgb(color) for color in colors])
     x, y = umap[order].T
     ax.scatter(x, y, c=rgb[codes[order]], s=size, linewidths=0, rasterized=True)
-    present = [name for i, name in enumerate(palette) if (codes == i).any()]
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=palette[name], markersize=5) for name in present]
-    ax.legend(
-        handles,
-        [name if len(name) < 30 else name[:28] + "…" for name in present],
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-        fontsize=7,
-        ncols=1 + len(present) // 22,
-    )
+    _draw_legend(ax, palette, np.bincount(codes[codes >= 0], minlength=len(palette)))
+
+
+def _draw_legend(ax: Axes, palette: dict[str, tuple], n_cells: np.ndarray) -> None:
+    """Draw a legend beside the axes, of the categories that have cells; of more than MOST_NAMES, the largest.
+
+    Args:
+        n_cells: of each category, shape (n_categories,).
+    """
+    largest = set(np.argsort(-n_cells, kind="stable")[:MOST_NAMES])
+    shown = [name for i, name in enumerate(palette) if i in largest and n_cells[i]]
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=palette[name], markersize=5) for name in shown]
+    texts = [name if len(name) < 30 else name[:28] + "…" for name in shown]
+    if more := int((n_cells > 0).sum()) - len(shown):
+        handles.append(plt.Line2D([], [], linestyle=""))
+        texts.append(f"and {more} more")
+    ax.legend(handles, texts, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(texts) // 22)
+
+
+def place_panels(axes: np.ndarray, width: float = 3.4, height: float = 3.1) -> None:
+    """Give all panels of a figure one size, and widen the figure by what stands beside them.
+
+    Layouts of a fixed width shrink the panels, or let long legends cover the next one.
+
+    Args:
+        axes: shape (n_rows, n_columns), all drawn.
+        width, height: of a panel, in inches.
+    """
+    figure = axes[0, 0].figure
+    outside = np.array([[_outside(ax) for ax in row] for row in axes])
+    left, right = outside[:, :, 0].max(axis=0), outside[:, :, 1].max(axis=0)
+    below, above = outside[:, :, 2].max(axis=1), outside[:, :, 3].max(axis=1)
+    starts = np.cumsum(left + width + right + GAP) - right - width - GAP
+    bottoms = np.cumsum((below + height + above + GAP)[::-1])[::-1] - above - height - GAP
+    total = (starts[-1] + width + right[-1], bottoms[0] + height + above[0])
+    figure.set_size_inches(*total)
+    for row, bottom in zip(axes, bottoms, strict=True):
+        for ax, start in zip(row, starts, strict=True):
+            ax.set_position((start / total[0], bottom / total[1], width / total[0], height / total[1]))
+
+
+def _outside(ax: Axes) -> np.ndarray:
+    """Return how far what belongs to axes reaches beyond them, in inches: to the left, right, below and above."""
+    around, inner = ax.get_tightbbox() or ax.bbox, ax.bbox
+    ends = np.array([inner.x0 - around.x0, around.x1 - inner.x1, inner.y0 - around.y0, around.y1 - inner.y1])
+    return ends.clip(0) / ax.figure.dpi
 
 
 def draw_tree(

@@ -17,7 +17,7 @@ EDITED = ("exclude", "note", "by")
 
 
 class NamedClusters:
-    """The decided rows of an annotation: a model's clusters with names, or taken out.
+    """The decided rows of an annotation: a model's clusters with names, or excluded.
 
     Attributes:
         rows: model, resolution, cluster, labels (tuple), exclude, held, one row per cluster.
@@ -49,10 +49,10 @@ def annotated_labels(
 
     Returns:
         A table indexed by cell with label, label_2 …, excluded, decided (whether the cell's cluster has a name or is
-        taken out) and reason (of a cell that is taken out); and the table of `require_same_cells`.
+        excluded) and reason (of a cell that is excluded); and the table of `require_same_cells`.
 
     Raises:
-        InputError: a cluster does not exist, or clusters hold other cells and may not be carried over.
+        InputError: a cluster does not exist, or clusters no longer contain the same cells and may not be carried over.
     """
     if changed == "refuse":
         _require_clusters(named, clusters, path)
@@ -93,7 +93,7 @@ def _assign(found: pd.DataFrame, rows: pd.DataFrame, clusters: np.ndarray, level
 
 
 def _reasons(rows: pd.DataFrame) -> list[str]:
-    """Return why the cells of each row are taken out; "" for a row with a name."""
+    """Return why the cells of each row are excluded; "" for a row with a name."""
     return [
         f"cluster {row.cluster} of {row.model}, resolution {row.resolution}{f': {row.note}' if row.note else ''}"
         if row.exclude
@@ -109,7 +109,7 @@ class LabelledDatasets:
     Attributes:
         cells: of each dataset, with label, label_2 … and excluded.
         changes: of `require_same_cells`.
-        excluded: cell, and why it is taken out.
+        excluded: cell, and why it is excluded.
     """
 
     cells: dict[str, pd.DataFrame]
@@ -147,7 +147,7 @@ def annotate_datasets(
 
 
 def _excluded(annotated: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the cells that are taken out, as the config's exclude reads them."""
+    """Return the cells that are excluded, as the config's exclude reads them."""
     if annotated is None:
         return pd.DataFrame({"cell": [], "reason": []}, dtype=object)
     taken = annotated[annotated["excluded"].astype(bool)]

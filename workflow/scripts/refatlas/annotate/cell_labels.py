@@ -1,6 +1,6 @@
 """Names of clusters suggested from labels of their cells: of datasets, or of another tool."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,17 +31,18 @@ class CellLabels(NamedTuple):
     note: str
 
 
-def read_cell_labels(path: str | Path, cells: pd.Index, name: str) -> CellLabels:
+def read_cell_labels(path: str | Path, cells: pd.Index, name: str, unlabeled: Iterable[str] = ()) -> CellLabels:
     """Return the labels of a file for the cells of a reference.
 
     The first column names cells, as dataset:barcode or, if only one dataset has it, by barcode. Labels
-    are in the column label, or else in the second; a column confidence is optional. Empty labels are
+    are in the column label, or else in the second; a column confidence is optional. Cells without a label are
     left out.
 
     Args:
         path: of a csv, tsv or parquet file.
         cells: of the reference, as dataset:barcode.
         name: of the file in the config.
+        unlabeled: values that mean no label.
 
     Raises:
         InputError: the file cannot be read, lacks a column, names a cell twice, a barcode of two
@@ -52,7 +53,8 @@ def read_cell_labels(path: str | Path, cells: pd.Index, name: str) -> CellLabels
     column = "label" if "label" in table.columns[1:] else table.columns[1]
     names = table.iloc[:, 0].astype(object).map(as_text)
     labels = table[column].astype(object).map(as_text).map(clean_text)
-    labels = labels.where(table[column].notna() & (labels != UNLABELED), "")
+    no_label = [UNLABELED, *map(clean_text, unlabeled)]
+    labels = labels.where(table[column].notna() & ~labels.isin(no_label), "")
     found = pd.DataFrame({"label": labels, "confidence": _confidence(table, where)})
     found.index = pd.Index(_match_cells(names, cells, where), name="cell")
     matched = found[found.index != ""]
@@ -61,7 +63,7 @@ def read_cell_labels(path: str | Path, cells: pd.Index, name: str) -> CellLabels
         raise InputError(f"{where}: cell {shown(twice)!r} occurs twice; give one label to each cell")
     labelled = matched[matched["label"] != ""]
     if labelled.empty:
-        raise InputError(f"{where}: column {shown(column)!r} is empty for all cells of the reference; {FORM}")
+        raise InputError(f"{where}: column {shown(column)!r} has no label for any cell of the reference; {FORM}")
     note = f"{len(labelled):,} of {len(cells):,} cells have a label; {len(found) - len(matched):,} rows name no cell"
     return CellLabels(labelled, f"{name}: {note}")
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from refatlas.annotate.clustering import cluster_cells
+from refatlas.annotate.suggested_resolution import finest_stable, suggested
 
 # Each subsample has this share of the cells, but no more than that many.
 SHARE, MOST_CELLS = 0.8, 50_000
-# Hennig (2007) calls clusters with a mean Jaccard index of at least 0.85 highly stable.
-STABLE = 0.85
-# Of groups within a query, which has no settings of its own.
-USUAL_RESOLUTIONS, USUAL_REPEATS = (0.1, 0.25), 5
+# Of groups within a query, which has no settings of its own. At 0.1, thousands of cells of one population are split
+# already: coarser ones are needed to find two separate populations of this size.
+USUAL_RESOLUTIONS, USUAL_REPEATS = (0.01, 0.03, 0.1, 0.25), 10
 # Ends of the interval over subsamples.
 INTERVAL = (0.05, 0.95)
 
@@ -91,29 +91,16 @@ def _tables(resolution: float, codes: np.ndarray, matches: np.ndarray) -> tuple[
     return {**row, "stability_low": low, "stability_high": high}, by_cluster
 
 
-def suggested(summary: pd.DataFrame) -> int:
-    """Return the row of the suggested resolution: the finest that is stable, or else the most stable one.
+def stable_clusters(latent: np.ndarray, k: int, seed: int, threads: int = 1) -> np.ndarray:
+    """Return the clusters of a latent space at the finest stable one of a few usual resolutions.
 
-    Stable means that the lower end of the interval is at least STABLE: a mean as high can hide resolutions that
-    subsamples split in different ways. A resolution with one cluster, or with single cells alone, says nothing: it is
-    only suggested if all are so.
-
-    Args:
-        summary: rows from coarse to fine, with n_clusters, stability and stability_low.
-    """
-    several = summary[(summary["n_clusters"] > 1) & (summary["stability"] > 0)]
-    if several.empty:
-        return int(summary.index[0])
-    stable = several[several["stability_low"] >= STABLE]
-    return int(stable.index[-1] if len(stable) else several["stability"].idxmax())
-
-
-def suggested_clusters(latent: np.ndarray, k: int, seed: int, threads: int = 1) -> np.ndarray:
-    """Return the clusters of a latent space at the suggested one of a few usual resolutions.
+    Where none with several clusters is stable, all cells are one cluster: a split that subsamples do not give again
+    is one within a population.
 
     Args:
         latent: shape (n_cells, n_latent). k: number of nearest neighbours. seed: of the clusters.
     """
     clusters = cluster_cells(latent, USUAL_RESOLUTIONS, k, seed, threads)
     summary, _ = stability(latent, clusters, k, USUAL_REPEATS, seed, threads)
-    return clusters[USUAL_RESOLUTIONS[suggested(summary)]]
+    stable = finest_stable(summary)
+    return np.zeros(len(latent), dtype=np.int32) if stable is None else clusters[USUAL_RESOLUTIONS[stable]]

@@ -19,6 +19,8 @@ SAMPLED = 128
 HASH_BYTES = 5
 # A cluster takes over a name if at least this share of its cells had it.
 CARRIED_SHARE = 0.8
+# In place of the name of a cluster whose cells are excluded.
+EXCLUDED = "excluded"
 COLUMNS = ["resolution", "cluster", "label", "n_cells", "change", "new_cluster", "share_of_old", "share_of_new"]
 
 
@@ -129,7 +131,7 @@ def _refusal(path: str, changes: pd.DataFrame) -> str:
         5,
     )
     return (
-        f"{path}: {len(changes)} named clusters hold other cells than when they were named, because the data, the seed"
+        f"{path}: {len(changes)} named clusters no longer contain the same cells, because the data, the seed"
         f" or the settings changed: {moved}. Name the clusters anew from the template of this run, or set"
         " clusters.changed to carry: then each cluster takes over the name that at least"
         f" {CARRIED_SHARE:.0%} of its cells had"
@@ -148,7 +150,7 @@ class Follower:
 
     def __init__(self, rows: pd.DataFrame, held: list[Held], clusters: np.ndarray, hashes: np.ndarray) -> None:
         self.rows, self.held = rows, held
-        self.names = ["taken out" if row.exclude else " / ".join(filter(None, row.labels)) for row in rows.itertuples()]
+        self.names = [EXCLUDED if row.exclude else " / ".join(filter(None, row.labels)) for row in rows.itertuples()]
         self.sizes = np.bincount(clusters)
         # Sampled cells of each named cluster (rows) that each cluster holds now (columns).
         self.hits = np.stack(

@@ -26,10 +26,10 @@ RODENT_SYMBOL = r"[A-Z][a-z].*"
 
 
 class MatchedSets(NamedTuple):
-    """Marker genes and their keys in a reference.
+    """Marker genes and their keys in a reference or a query.
 
     Attributes:
-        table: of `read_marker_sets`, with key, missing where the reference has no such gene.
+        table: of `read_marker_sets`, with key, missing where there is no such gene.
         note: how many genes were found, and how, for the log.
     """
 
@@ -157,16 +157,18 @@ def _of_tissues(sets: pd.DataFrame, tissues: Sequence[str], path: Path) -> pd.Da
     return sets[of_rows.map(lambda own: not own or bool(own & (wanted | {ANY_TISSUE})))].reset_index(drop=True)
 
 
-def match_marker_sets(sets: pd.DataFrame, genes: pd.DataFrame, path: str | Path | None) -> MatchedSets:
-    """Return marker genes with their keys in a reference, by Ensembl id or symbol.
+def match_marker_sets(
+    sets: pd.DataFrame, genes: pd.DataFrame, path: str | Path | None, source: str = "reference"
+) -> MatchedSets:
+    """Return marker genes with their keys in a reference or a query, by Ensembl id or symbol.
 
-    Capitals and small letters count, unless the reference's symbols look like those of mice and the
-    table's do not.
+    Capitals and small letters count, unless the symbols there look like those of mice and the table's do not.
 
     Args:
         sets: of `read_marker_sets`.
-        genes: of the reference, indexed by gene, with gene_id and symbol.
+        genes: of the reference or the query, indexed by gene, with gene_id and symbol.
         path: of the table; None for the bundled one, which need not fit the reference.
+        source: "reference" or "query". A query may lack all genes of the table.
 
     Raises:
         InputError: no gene that must be present is in the reference.
@@ -179,13 +181,13 @@ def match_marker_sets(sets: pd.DataFrame, genes: pd.DataFrame, path: str | Path 
     rows = match_genes(table, genes_from_names(wanted))
     keys = pd.Series([genes.index[row] if row >= 0 else None for row in rows], index=names, dtype=object)
     matched = sets.assign(key=sets["gene"].map(keys))
-    if path is not None and matched.loc[~matched["absent"], "key"].isna().all():
+    if source == "reference" and path is not None and matched.loc[~matched["absent"], "key"].isna().all():
         raise InputError(
             f"{WHERE}: {path}: none of its {len(names)} genes is in the reference. Its genes are {listed(names, 4)},"
             f" those of the reference {listed(_shown_genes(genes), 4)}. Use symbols or Ensembl ids of the reference's"
             " species, written as in its files"
         )
-    return MatchedSets(matched, _matching_note(matched, keys, as_rodent))
+    return MatchedSets(matched, _matching_note(matched, keys, as_rodent, source))
 
 
 def _is_rodent(symbols: pd.Series) -> bool:
@@ -199,14 +201,14 @@ def _shown_genes(genes: pd.DataFrame) -> list[str]:
     ]
 
 
-def _matching_note(matched: pd.DataFrame, keys: pd.Series, as_rodent: bool) -> str:
+def _matching_note(matched: pd.DataFrame, keys: pd.Series, as_rodent: bool, source: str) -> str:
     present = matched[~matched["absent"]]
     n_found = present.groupby("label", sort=False)["key"].count()
+    if keys.isna().all():
+        return f"none of {len(keys)} marker genes of {len(n_found)} labels is in the {source}; they suggest no names"
     note = f"{int(keys.notna().sum())} of {len(keys)} marker genes of {len(n_found)} labels found"
     if as_rodent:
-        note += (
-            ", by symbol in capitals, because the reference's symbols look like those of mice and the table's do not"
-        )
+        note += f", by symbol in capitals, because symbols of the {source} look like those of mice, unlike the table's"
     if empty := list(n_found.index[n_found == 0]):
         note += f"; labels without any of their genes: {listed(empty)}"
     return note

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refatlas.annotate.cluster_stability import suggested_clusters
+from refatlas.annotate.cluster_stability import stable_clusters
 from refatlas.annotate.marker_table import COLUMNS as MARKER_COLUMNS
 from refatlas.annotate.markers import query_markers
 
@@ -21,8 +21,8 @@ COLUMNS = [
 def group_novel_cells(latent: pd.DataFrame, novel: pd.Series, k: int, seed: int, threads: int = 1) -> pd.Series:
     """Return the group of each novel cell that lies in one, numbered from 1 by size, indexed by cell.
 
-    Groups are Leiden clusters of the novel cells alone, at the suggested resolution. Groups of fewer than LEAST_CELLS
-    cells are none.
+    Groups are Leiden clusters of the novel cells alone, at the finest resolution whose clusters are stable; without
+    any, all novel cells are one group. Groups of fewer than LEAST_CELLS cells are none.
 
     Args:
         latent: of the query, indexed by cell.
@@ -33,7 +33,7 @@ def group_novel_cells(latent: pd.DataFrame, novel: pd.Series, k: int, seed: int,
     cells = latent.index[novel.reindex(latent.index).eq(True)]
     if len(cells) < LEAST_CELLS:
         return pd.Series(dtype=object, index=cells[:0], name="group")
-    codes = suggested_clusters(latent.loc[cells].to_numpy(), k, seed, threads)
+    codes = stable_clusters(latent.loc[cells].to_numpy(), k, seed, threads)
     large = np.bincount(codes)[codes] >= LEAST_CELLS
     return pd.Series((codes + 1).astype(str), index=cells, name="group")[large]
 

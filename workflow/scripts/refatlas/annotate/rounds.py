@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from refatlas.annotate.annotation import LabelledDatasets
+from refatlas.annotate.held_cells import EXCLUDED
 from refatlas.io.atomic import read_json, write_json
 
 # Beside the summary. No output of the rule: Snakemake would delete it before the next round.
 HISTORY = "annotation_rounds.json"
+# As rounds before version 0.9.2 call clusters whose cells are excluded.
+FORMERLY_EXCLUDED = "taken out"
 
 
 def record_round(
@@ -57,7 +60,10 @@ def _round(
         if row.decided
     }
     decisions |= {f"{row.dataset}, label {row.label}": " / ".join(row.names) for row in names if row.names}
-    before = history[-1]["decisions"] if history else {}
+    before = {
+        what: EXCLUDED if decision == FORMERLY_EXCLUDED else decision
+        for what, decision in (history[-1]["decisions"] if history else {}).items()
+    }
     changes = [
         f"{what}: {before.get(what, 'undecided')} → {decisions.get(what, 'undecided')}"
         for what in dict.fromkeys([*before, *decisions])
@@ -79,4 +85,4 @@ def _round(
 
 
 def _decision(row: Any) -> str:
-    return "taken out" if row.exclude else " / ".join(filter(None, row.labels))
+    return EXCLUDED if row.exclude else " / ".join(filter(None, row.labels))

@@ -3,7 +3,7 @@
 A suggestion is never taken by itself: people fill in the template.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,7 @@ from refatlas.annotate.cell_labels import (
 from refatlas.annotate.label_text import has_more_words, same_words
 from refatlas.annotate.marker_sets import match_marker_sets, read_marker_sets
 from refatlas.annotate.marker_suggestions import EVIDENCE, suggest_from_markers
-from refatlas.annotate.suggestion_rows import HIGH, LOW, MODERATE
+from refatlas.annotate.suggestion_rows import HIGH, LOW, MODERATE, suggestion_table
 from refatlas.prepare.genes import merge_genes
 
 OF_DATASETS = "labels of "
@@ -26,7 +26,12 @@ COLUMNS = ["resolution", "cluster", "suggestion", "sure", "evidence"]
 
 
 def suggest_names(
-    clusters: pd.DataFrame, cells: pd.DataFrame, markers: pd.DataFrame, genes: pd.DataFrame, settings: Mapping[str, Any]
+    clusters: pd.DataFrame,
+    cells: pd.DataFrame,
+    markers: pd.DataFrame,
+    genes: pd.DataFrame,
+    settings: Mapping[str, Any],
+    unlabeled: Iterable[str],
 ) -> pd.DataFrame:
     """Return the suggestions of all kinds of evidence for each cluster, and print what they are based on.
 
@@ -36,6 +41,7 @@ def suggest_names(
         markers: markers.parquet of the clusters.
         genes: genes.parquet of the reference.
         settings: the config's `suggestions`.
+        unlabeled: values that mean no label, in the labels of other tools.
 
     Returns:
         As of `suggestion_table`.
@@ -45,7 +51,7 @@ def suggest_names(
     """
     tables = [suggest_from_datasets(clusters, cells)]
     for name, path in settings["labels"].items():
-        labels, note = read_cell_labels(path, clusters.index, name)
+        labels, note = read_cell_labels(path, clusters.index, name, unlabeled)
         print(note)
         tables.append(suggest_from_labels(clusters, labels, name))
     tables.append(_from_markers(markers, settings, genes))
@@ -57,9 +63,10 @@ def propose_from_markers(markers: pd.DataFrame, settings: Mapping[str, Any], gen
     """Return the name that marker genes propose for each group of a query's cells, indexed by group.
 
     Args:
-        markers: of `query_markers`, of one grouping.
+        markers: of `query_markers`, of one grouping; without any, no table of marker genes is read.
         settings: the config's `suggestions`.
-        genes: genes.parquet of the query.
+        genes: genes.parquet of the query, of `with_reference_names`. It may lack all genes of the user's table: the
+            table is of the reference, and a query with few genes is no error in it.
 
     Returns:
         suggestion, sure and evidence, as of `overall`.
@@ -67,13 +74,17 @@ def propose_from_markers(markers: pd.DataFrame, settings: Mapping[str, Any], gen
     Raises:
         InputError: the table of marker genes is wrong.
     """
-    found = _from_markers(markers, settings, merge_genes([genes]))
+    found = suggestion_table([])
+    if len(markers):
+        found = _from_markers(markers, settings, merge_genes([genes]), "query")
     return overall(found).set_index("cluster").drop(columns="resolution")
 
 
-def _from_markers(markers: pd.DataFrame, settings: Mapping[str, Any], genes: pd.DataFrame) -> pd.DataFrame:
+def _from_markers(
+    markers: pd.DataFrame, settings: Mapping[str, Any], genes: pd.DataFrame, source: str = "reference"
+) -> pd.DataFrame:
     path = settings["markers"]
-    sets, note = match_marker_sets(read_marker_sets(path, settings["tissues"]), genes, path)
+    sets, note = match_marker_sets(read_marker_sets(path, settings["tissues"]), genes, path, source)
     print(f"markers: {note}")
     return suggest_from_markers(markers, sets)
 

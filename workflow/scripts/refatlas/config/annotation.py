@@ -16,7 +16,8 @@ from refatlas.config.written_tables import (
 from refatlas.errors import InputError, listed, shown
 from refatlas.models.registry import BASELINE, MODEL_TYPES, whole_models
 
-REQUIRED = ("model", "resolution", "cluster", "label")
+OF_CLUSTER = ("model", "resolution", "cluster")
+REQUIRED = (*OF_CLUSTER, "label")
 # What a person may write in the column exclude.
 YES, NO = ("yes", "y", "x", "true", "1"), ("", "no", "n", "false", "0", "-")
 
@@ -29,7 +30,7 @@ class NamedCluster:
         line: in the file.
         model, resolution, cluster: which cluster, as text.
         labels: its names, finest level first; empty if it has no name yet.
-        exclude: whether its cells are taken out.
+        exclude: whether its cells are excluded.
         note, by: what a person wrote about it, and who.
         held: the cells that it held when the template was written, as `refatlas.annotate.held_cells` writes them.
     """
@@ -46,7 +47,7 @@ class NamedCluster:
 
     @property
     def decided(self) -> bool:
-        """Whether the cluster has a name or is taken out."""
+        """Whether the cluster has a name or is excluded."""
         return self.exclude or bool(self.labels)
 
 
@@ -63,12 +64,24 @@ def read_annotation(path: str, config: dict[str, Any]) -> list[NamedCluster]:
         config: of `complete_config`.
 
     Raises:
-        InputError: of `parse_annotation`, or a model or resolution does not exist, or the model is trained with labels.
+        InputError: of `parse_annotation`; a model or resolution does not exist; the model is trained with labels; or a
+            name means "no label".
     """
     rows = parse_annotation(path)
+    no_label = {"-", *map(plain_name, config["unlabeled"])} - {""}
     for row in rows:
         _check_cluster(path, row, config)
+        _require_labels(path, row, no_label)
     return rows
+
+
+def _require_labels(path: str, row: NamedCluster, no_label: set[str]) -> None:
+    for label in row.labels:
+        if label in no_label:
+            raise InputError(
+                f'{path}, line {row.line}: label {shown(repr(label))} means "no label", here or in the config\'s'
+                " unlabeled; leave the label empty"
+            )
 
 
 def parse_annotation(path: str) -> list[NamedCluster]:
@@ -79,7 +92,8 @@ def parse_annotation(path: str) -> list[NamedCluster]:
             coarser levels, exclude, note, by and held. Other columns are not read.
 
     Raises:
-        InputError: the file or a column is missing, a cluster is named twice, or names contradict each other.
+        InputError: the file or a column is missing, a row has no model, resolution or cluster, a cluster is named
+            twice, or names contradict each other.
     """
     where = f"config: annotation: {path!r}"
     require_plain_path(path, where)
@@ -100,6 +114,12 @@ def parse_annotation(path: str) -> list[NamedCluster]:
 
 
 def _read_row(path: str, line: int, row: dict[str, str], levels: list[str]) -> NamedCluster:
+    for column in OF_CLUSTER:
+        if not row.get(column):
+            raise InputError(
+                f"{path}, line {line}: the {column} is empty; copy model, resolution and cluster from the template,"
+                " separated by tabs, or delete the line"
+            )
     labels = tuple(plain_name(row.get(level, "")) for level in levels)
     exclude = row.get("exclude", "").lower()
     if exclude not in (*YES, *NO):

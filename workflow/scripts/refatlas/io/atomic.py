@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Columns of refatlas' own csv tables that hold text, even where it looks like a number or a missing
-# value ("NA", "nan").
-TEXT_COLUMNS = ("split", "query", "model", "source", "batch", "label", "truth", "cell", "status")
+# value ("NA", "nan"). Numbers of groups stay numbers.
+TEXT_COLUMNS = (
+    *("split", "query", "model", "source", "batch", "label", "truth", "cell", "status", "set_label"),
+    *("lost_labels", "only_clusters", "unit", "node", "suggestion", "symbol", "first", "second"),
+)
 
 
 class JobLog:

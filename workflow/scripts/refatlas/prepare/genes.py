@@ -207,6 +207,20 @@ def match_genes(reference: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return match_steps(reference, table)[0]
 
 
+def with_reference_names(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Return a file's genes with the reference's id and symbol of the same gene where the file has none.
+
+    Args:
+        table: the file's genes, of `gene_table`.
+        reference: as of `match_steps`.
+    """
+    rows, named = match_genes(reference, table), table.copy()
+    for column in ("gene_id", "symbol"):
+        missing = table[column].isna().to_numpy() & (rows >= 0)
+        named.loc[missing, column] = reference[column].to_numpy(dtype=object)[rows[missing]]
+    return named
+
+
 def match_selected(genes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     """Return for each gene of a file its position among the selected genes, or -1.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from refatlas.annotate.suggested_resolution import suggestion_notes
 from refatlas.io.atomic import read_csv
 from refatlas.report.images import embed_png
 
@@ -26,7 +27,7 @@ def summarize_clusters(model: str, paths: dict[str, str]) -> dict[str, Any]:
     return {
         "model": model,
         "resolution": f"{suggested:g}",
-        "stability": stability.to_dict("records"),
+        "stability": stability.assign(note=suggestion_notes(stability)).to_dict("records"),
         "rows": [
             {
                 **row,

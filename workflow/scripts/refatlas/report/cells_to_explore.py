@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from refatlas.io.cell_tables import label_columns
+from refatlas.io.plain_columns import plain_names
 from refatlas.prepare.normalization import log_normalized
 from refatlas.report.explorer import Column, ExplorerData, stratified_sample
 
@@ -110,6 +111,8 @@ def expression(genes: CellGenes, cells: pd.Index, most: int) -> sparse.csr_matri
 
 def in_steps(values: sparse.csr_matrix) -> sparse.csr_matrix:
     """Return expression rounded to STEPS equal steps of each gene's largest value; what is not zero stays so."""
+    if not values.nnz:
+        return values
     largest = values.max(axis=0).toarray().ravel()[values.indices]
     rounded = np.maximum(np.rint(values.data / largest * STEPS), 1) * largest / STEPS
     return sparse.csr_matrix((rounded.astype(np.float32), values.indices, values.indptr), shape=values.shape)
@@ -170,9 +173,8 @@ def query_explorer(
     rows = stratified_sample(labels.reset_index(drop=True), settings["max_cells"], 0)
     obs, names = query.obs.iloc[rows], query.names[rows]
     under = places_of(background, models)
-    wanted = settings["columns"]
+    wanted, missing = wanted_columns(settings["columns"], query)
     columns, left_out = query_columns(obs, query.own, wanted)
-    missing = [] if wanted == "all" else [name for name in wanted if name not in query.own]
     columns = [_under(column, n) for column in columns]
     levels = [name for name in label_columns(background) if name in obs and name not in query.own]
     columns = [*(label_column_of(name, background[name], obs[name]) for name in levels), *columns]
@@ -190,6 +192,22 @@ def query_explorer(
         ),
         file_name=f"{name}_cells",
     )
+
+
+def wanted_columns(wanted: str | Sequence[str], query: QueryCells) -> tuple[list[str], list[str]]:
+    """Return the user's columns that are to be colours, as the query's file names them, and those that it lacks.
+
+    A user knows a column by its name in the file that was given, such as "label", which is "original_label" now.
+
+    Args:
+        wanted: the config's `report.columns`: "all", or names of the user's columns.
+    """
+    if isinstance(wanted, str):
+        return list(query.own), []
+    ours = [str(name) for name in query.obs if name not in query.own]
+    names = {name: name if name in query.own else plain_names([name], ours)[name] for name in wanted}
+    found = [new for new in names.values() if new in query.own]
+    return found, [name for name, new in names.items() if new not in query.own]
 
 
 def label_column_of(name: str, reference: pd.Series, query: pd.Series) -> Column:
@@ -211,22 +229,23 @@ def columns_note(left_out: Sequence[str], missing: Sequence[str]) -> str:
     """
     found = []
     if left_out:
-        found.append(f"No colours: {', '.join(left_out)} (no values, or more than {MAX_CATEGORIES} different ones).")
+        unfit = f"no values, or more than {MAX_CATEGORIES} different ones"
+        found.append(f"Cannot be used for colouring: {', '.join(left_out)} ({unfit}).")
     if missing:
         found.append(f"The file has no column {', '.join(missing)}, which report.columns names.")
     return " ".join(found)
 
 
-def query_columns(obs: pd.DataFrame, own: Sequence[str], wanted: str | Sequence[str]) -> tuple[list[Column], list[str]]:
+def query_columns(obs: pd.DataFrame, own: Sequence[str], wanted: Sequence[str]) -> tuple[list[Column], list[str]]:
     """Return the columns of a query's file that are colours beside its labels, ours first, and those that cannot be.
 
     Args:
         obs: of the file.
         own: names of the user's columns.
-        wanted: the config's `report.columns`: "all", or names of the user's columns.
+        wanted: those of the user's columns that are to be colours.
     """
     ours = [name for name in FIRST if name in obs and name not in own]
-    theirs = [name for name in own if wanted == "all" or name in wanted]
+    theirs = [name for name in own if name in wanted]
     found = {name: as_column(name, obs[name]) for name in [*ours, *theirs]}
     return [column for column in found.values() if column], [name for name in theirs if found[name] is None]
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from refatlas.annotate.suggested_resolution import suggestion_notes
 from refatlas.plots import apply_style
 
 # Thinner branches are left out: cells that change sides between two resolutions.
@@ -90,9 +91,10 @@ def _draw_stability(ax: Axes, summary: pd.DataFrame, levels: list[float]) -> Non
     ax.hlines(y, low, high, color="tab:blue")
     colors = ["tab:orange" if suggested else "tab:blue" for suggested in summary["suggested"]]
     ax.scatter(value, y, c=colors, s=28, zorder=3)
+    # The note of an unstable resolution is longer than the panel: its second half stands in a line of its own.
     names = [
-        f"{n} clusters{', suggested' if suggested else ''}"
-        for n, suggested in zip(summary["n_clusters"], summary["suggested"], strict=True)
+        f"{n} clusters{', ' + note if note else ''}".replace("; ", ";\n")
+        for n, note in zip(summary["n_clusters"], suggestion_notes(summary), strict=True)
     ]
     for name, x_place, y_place in zip(names, value, y, strict=True):
         ax.annotate(name, (x_place, y_place), (0, 6), textcoords="offset points", ha="center", fontsize=7)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from refatlas.plots import GREY, apply_style, category_colors, draw_categories, prepare_umap_axes
+from refatlas.plots import GREY, apply_style, category_colors, draw_categories, place_panels, prepare_umap_axes
 from refatlas.transfer.label_table import pick
 
 MAX_DRAWN = 50_000
@@ -60,7 +60,7 @@ def plot_query(query: str, models: dict[str, MappedCells], cells: pd.DataFrame) 
         _draw_confidence(row[1], umap, labels["confidence"].to_numpy(), size)
         if truth is not None:
             draw_categories(row[2], umap, truth.loc[mapped.query.index], palette, size)
-    figure.tight_layout()
+    place_panels(axes)
     return figure
 
 
@@ -73,7 +73,7 @@ def _plot_batches(query: str, models: dict[str, MappedCells], batches: pd.Series
         umap = mapped.query.to_numpy()
         size = float(np.clip(15_000 / len(umap), 2, 12))
         draw_categories(row[0], umap, batches.loc[mapped.query.index], palette, size)
-    figure.tight_layout()
+    place_panels(axes)
     return figure
 
 

@@ -67,6 +67,6 @@ def _of_verdict(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _groups(novel_groups: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return groups of novel cells; missing values become None."""
+    """Return groups of novel cells; missing and empty values become None."""
     rows = novel_groups[["group", *GROUP_COLUMNS]].astype(object)
-    return rows.where(rows.notna(), None).to_dict("records")
+    return rows.where(rows.notna() & rows.ne(""), None).to_dict("records")

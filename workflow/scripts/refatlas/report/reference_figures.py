@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from refatlas.plots import apply_style, category_colors, draw_categories, prepare_umap_axes
+from refatlas.plots import apply_style, category_colors, draw_categories, place_panels, prepare_umap_axes
 
 
 def plot_training(history: pd.DataFrame, model: str) -> plt.Figure:
@@ -65,5 +65,5 @@ def plot_reference_umap(umap: pd.DataFrame, cells: pd.DataFrame, model: str) -> 
         names = sorted(cells[column].dropna().unique(), key=int if column == "cluster" else None)
         palette = category_colors(names)
         draw_categories(ax, umap.to_numpy(), cells[column], palette, size)
-    figure.tight_layout()
+    place_panels(axes)
     return figure
