@@ -64,7 +64,7 @@ def observed(found: Run, parameters: dict) -> dict[str, float] | None:
     given = np.array(parameters["labels"], dtype=object)[p.argmax(axis=1)]
     return {
         "confidence": float(p[counted].max(axis=1).mean()),
-        "gap": min(relative - parameters["way_back"], 0.0),
+        "gap": min(relative - parameters["way_back"]["relative"], 0.0),
         "accuracy": float((given[seen] == truth[seen]).mean()) if seen.any() else 0.0,
     }
 
