@@ -78,13 +78,13 @@ def test_queries_of_a_bundle_are_checked_where_its_atlas_was(project, tmp_path_f
     small_counts(seed=2).write_h5ad(other / "q.h5ad")
     (other / "queries.tsv").write_text("query\tpath\nq\tq.h5ad\n")
     (other / "config.yaml").write_text(yaml.safe_dump({"atlas": "bundle", "queries": "queries.tsv"}))
-    write(**{name: {} for name in names})
+    write(**{name: {"sha256": "0" * 64, "bytes": 1} for name in names})
     jobs = planned(snakemake(other, "--dry-run"))
     assert {rule: jobs.get(rule, 0) for rule in NEW} == {
         **dict.fromkeys(NEW, 0),
         "criticize_query": 1,
         "write_criticism_page": 1,
     }
-    write(**{name: {} for name in names if name != "evaluation/criticism.csv"})
+    write(**{name: {"sha256": "0" * 64, "bytes": 1} for name in names if name != "evaluation/criticism.csv"})
     run = snakemake(other, "--dry-run", check=False)
     assert "lacks evaluation/criticism.csv, which its settings ask for" in run.stdout + run.stderr
