@@ -47,7 +47,7 @@ ESTIMATE = {"value": 0.8, "low": 0.72, "high": 0.88, "confidence": 0.91}
 def judged(verdict: str, reason: str, way_back: float | None = -0.7, novel: float | None = 0.2) -> dict:
     """Return the verdict on a query or a batch."""
     found = {"verdict": verdict, "reason": reason, "n_cells": 3, "estimated_accuracy": ESTIMATE}
-    return {**found, "way_back": way_back, "novel": novel}
+    return {**found, "way_back": way_back, "tested": way_back is not None, "novel": novel}
 
 
 class Folder:
@@ -225,6 +225,7 @@ def test_the_page_of_a_query_explains_its_terms(files):
     page = query_html(files)
     assert "Mean shift by surgery: how far training on the query moved its cells" in page
     assert "reverse validation" in page
+    assert page.count("<td>not tested</td>") == 1
     assert "way back" not in page
 
 

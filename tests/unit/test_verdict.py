@@ -42,7 +42,7 @@ def test_a_usual_query_passes():
     assert found["reason"] == "90% of the labels are estimated to be right (80% to 95%)"
     assert found["limits_from"].startswith("2 held-out batches, too few to say")
     assert found["estimated_accuracy"] == {"value": 0.9, "low": 0.8, "high": 0.95, "confidence": 0.95}
-    assert (found["n_cells"], found["novel"], found["way_back"]) == (500, 0.01, None)
+    assert (found["n_cells"], found["novel"], found["way_back"], found["tested"]) == (500, 0.01, None, True)
 
 
 @pytest.mark.parametrize(

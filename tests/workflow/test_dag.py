@@ -165,8 +165,15 @@ def test_a_changed_dataset_reruns_its_scan_alone_of_the_scans(finished):
     assert jobs["train_reference"] == 6
 
 
-def test_another_fold_leaves_the_atlas_and_the_first_fold_alone(finished):
-    write(finished, evaluation={"folds": 2, "hide": ["A"]})
+def test_a_fold_that_hides_a_label_leaves_the_atlas_and_the_other_folds_alone(finished):
+    write(finished, evaluation={"folds": 1, "hide": ["A"]})
+    jobs = planned(snakemake(finished, "--dry-run"))
+    assert (jobs["plan_fold"], jobs["train_reference"], jobs["map_query"]) == (1, 3, 3)
+    assert not {"scan_dataset", "prepare_query", "calibrate"} & set(jobs)
+
+
+def test_more_folds_leave_the_atlas_alone_and_are_all_made_anew(finished):
+    write(finished, evaluation={"folds": 2})
     jobs = planned(snakemake(finished, "--dry-run"))
     assert (jobs["plan_fold"], jobs["train_reference"], jobs["map_query"], jobs["calibrate"]) == (2, 6, 6, 1)
     assert not {"scan_dataset", "prepare_query"} & set(jobs)
@@ -299,9 +306,11 @@ def test_a_tree_is_planned_for_the_models_that_are_named(project):
     assert (jobs["check_hierarchy"], jobs["learn_hierarchy"], jobs["update_hierarchy"]) == (1, 2, 1)
 
 
-def test_a_tree_of_a_finished_project_trains_and_maps_nothing(finished):
-    with_tree(finished)
-    jobs = planned(snakemake(finished, "--dry-run"))
+def test_a_tree_of_a_finished_project_trains_and_maps_nothing(project):
+    write(project, queries=[{**QUERY, "label_key": "cell_type"}])
+    finish(project)
+    with_tree(project)
+    jobs = planned(snakemake(project, "--dry-run"))
     assert (jobs["learn_hierarchy"], jobs["classify_by_tree"], jobs["transfer_labels"]) == (2, 2, 2)
     assert not {"train_reference", "map_query", "prepare_query"} & set(jobs)
 
@@ -426,3 +435,20 @@ def test_an_input_of_tomorrow_is_refused_before_any_job(project):
     run = snakemake(project, "--dry-run", check=False)
     assert run.returncode
     assert "q.h5ad: its modification time" in run.stdout + run.stderr
+
+
+def test_braces_in_values_of_the_configuration_are_no_wildcards(tmp_path):
+    small_counts(seed=0).write_h5ad(tmp_path / "a.h5ad")
+    small_counts(seed=1).write_h5ad(tmp_path / "q.h5ad")
+    config = {
+        "models": {"scvi": {"type": "scvi"}},
+        "unlabeled": ["{x}"],
+        "external_labels": {"tool": {"key": "{x}"}},
+        "expression": {"genes": ["{x}"], "model": "scvi", "normalized": True},
+        "bundle": {"version": "{x}", "title": "{x}"},
+    }
+    reference = [{"dataset": "a", "path": "a.h5ad", "label_key": "cell_type"}]
+    write_sheets(tmp_path, reference, [{"query": "q", "path": "q.h5ad"}], **config)
+    jobs = planned(snakemake(tmp_path, "--dry-run", "everything", "bundle"))
+    rules = {"describe_clusters", "read_external_labels", "read_query_external_labels", "check_expression", "write_bundle"}
+    assert rules <= set(jobs)

@@ -49,14 +49,6 @@ def plan(folder, *arguments):
     return planned(run)
 
 
-def record_all(folder):
-    """Mark everything as done, with a record of every job's inputs and params."""
-    finish(folder)
-    for marker in folder.glob("results/fetched/*/*.json"):
-        marker.write_text(json.dumps({"bytes": len(MODEL)}))
-    snakemake(folder, "--touch", "--forceall", "--cores", "1")
-
-
 @pytest.fixture
 def project(tmp_path):
     small_counts(seed=2).write_h5ad(tmp_path / "q.h5ad")
@@ -67,7 +59,7 @@ def project(tmp_path):
 
 def test_a_bundle_that_was_moved_named_by_its_checksum_or_fetched_maps_nothing_again(project, monkeypatch):
     write_bundle(project / "atlas.tar")
-    record_all(project)
+    finish(project)
     (project / "elsewhere").mkdir()
     shutil.move(project / "atlas.tar", project / "elsewhere/renamed.tar")
     moved = project / "elsewhere/renamed.tar"
@@ -98,7 +90,7 @@ def test_a_run_that_recorded_the_place_of_its_bundle_is_up_to_date(project):
     (project / "logs").mkdir()
     record = {"rule": "unpack_atlas", "inputs": ["atlas.tar"], "params": {"digest": digest, "sha256": None}}
     (project / "logs/unpack_atlas.json").write_text(json.dumps(record))
-    record_all(project)
+    finish(project)
     shown = snakemake(project, "--dry-run", "--forcerun", "unpack_atlas", "--quiet", "host").stdout
     assert "input: atlas.tar" in shown.split("rule unpack_atlas:")[1].split("output:")[0]
     # A checksum that the configuration adds later is of the same bundle.
@@ -131,7 +123,7 @@ def write_hub_project(folder, **pretrained):
 def test_a_model_of_the_hub_is_trained_with_once_wherever_the_cache_is(folder, monkeypatch):
     write_hub_project(folder, hub="lab/model", revision="v1")
     assert plan(folder)["fetch_file"] == 1
-    record_all(folder)
+    finish(folder)
     monkeypatch.setenv("REFATLAS_CACHE", str(folder / "other_cache"))
     write_hub_project(folder, hub="lab/copy", revision="v2")
     assert plan(folder) == {}

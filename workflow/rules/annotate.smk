@@ -142,7 +142,7 @@ rule describe_clusters:
     params:
         revision=revision("describe_clusters"),
         suggestions=CONFIG["suggestions"],
-        unlabeled=CONFIG["unlabeled"],
+        unlabeled=lambda w: CONFIG["unlabeled"],
         n_levels=N_LEVELS,
     script:
         "../scripts/describe_clusters.py"

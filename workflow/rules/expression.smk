@@ -64,7 +64,7 @@ rule check_expression:
         runtime=minutes(10),
     params:
         revision=revision("check_expression"),
-        genes=EXPRESSION["genes"],
+        genes=lambda w: EXPRESSION["genes"],
         pairs=PAIRS,
     script:
         "../scripts/check_expression.py"

@@ -27,7 +27,7 @@ rule read_query_external_labels:
         revision=revision("read_external_labels"),
         row=lambda w: query_row(w.name),
         settings=lambda w: reading_of(w.external),
-        unlabeled=CONFIG["unlabeled"],
+        unlabeled=lambda w: CONFIG["unlabeled"],
     script:
         "../scripts/read_external_labels.py"
 
@@ -48,7 +48,7 @@ if not ATLAS:
             revision=revision("read_external_labels"),
             row=lambda w: DATASETS[w.dataset],
             settings=lambda w: reading_of(w.external),
-            unlabeled=CONFIG["unlabeled"],
+            unlabeled=lambda w: CONFIG["unlabeled"],
 
 
 # It may refuse labels that the reference lacks, so it is in no group, and ahead of training where no annotation waits for a

@@ -34,7 +34,7 @@ rule grow_atlas:
         **about_grown_bundle(),
         revision=revision("grow_atlas"),
         atlas=ATLAS,
-        version=CONFIG["bundle"]["version"],
+        version=lambda w: CONFIG["bundle"]["version"],
         rows={name: query_row(name) for name in GROWN},
         cells=CELLS,
         sample=MATCHED_COUNTS,

@@ -14,7 +14,7 @@ WARN_NOVEL, FAIL_NOVEL = 0.15, 0.9
 # With fewer, none can be hidden to see whether it is missed.
 MIN_LABELS = 3
 # Of labels whose way back says nothing (see refatlas.transfer.accuracy).
-NOT_TESTED = "but they cannot be tested, because the cells are too few or nearly all alike: this is their confidence"
+NOT_TESTED = "but they cannot be tested, because the cells are too few or nearly all alike: this rests on their confidence"
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ def _of_part(estimate: Mapping[str, Any], measures: Mapping[str, Any], not_judge
         "n_cells": measures["n_cells"],
         "estimated_accuracy": {name: round(estimate[name], 4) for name in ("value", "low", "high", "confidence")},
         "way_back": None if estimate["way_back"] is None else round(estimate["way_back"], 4),
+        "tested": estimate["tested"],
         "novel": None if novel is None else round(novel, 4),
     }
 
