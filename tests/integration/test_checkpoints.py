@@ -184,18 +184,20 @@ def saved(folder: Path, identity: dict, attempt: int = 1) -> Path:
 
 def test_a_checkpoint_of_something_else_or_damaged_is_ignored_with_a_reason(tmp_path, capsys):
     (tmp_path / "counts").write_text("1")
-    mine = identity({"train": {"lr": 0.1}}, 0, [tmp_path / "counts"])
+    mine = identity({"train": {"lr": 0.1}}, 0, [tmp_path / "counts"], "1")
     file = saved(tmp_path / "a", mine)
     assert Checkpoints(tmp_path / "a", mine).state_of("scvi")["epoch"] == 2
     capsys.readouterr()
-    for other in (identity({"train": {"lr": 0.1}}, 1, []), identity({"train": {"lr": 0.2}}, 0, [])):
+    for other in (identity({"train": {"lr": 0.1}}, 1, [], "1"), identity({"train": {"lr": 0.2}}, 0, [], "1")):
         assert Checkpoints(tmp_path / "a", {**mine, "settings": other["settings"]}).found is None
         printed = capsys.readouterr().out
-        assert "is ignored: the job has different settings now; training starts from the beginning" in printed
+        assert "is ignored: it does not fit the job's settings; training starts from the beginning" in printed
+    assert Checkpoints(tmp_path / "a", {**mine, "revision": "2"}).found is None
+    assert "it does not fit the job's revision" in capsys.readouterr().out
     (tmp_path / "counts").write_text("12")
-    changed = identity({"train": {"lr": 0.1}}, 0, [tmp_path / "counts"])
+    changed = identity({"train": {"lr": 0.1}}, 0, [tmp_path / "counts"], "1")
     assert Checkpoints(tmp_path / "a", changed | {"versions": "torch 1"}).found is None
-    assert "the job has different inputs and versions now" in capsys.readouterr().out
+    assert "it does not fit the job's inputs and versions" in capsys.readouterr().out
     uninterrupted = file.read_bytes()
     for damaged in (
         uninterrupted[:-1],

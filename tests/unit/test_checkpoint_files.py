@@ -30,16 +30,17 @@ def test_a_job_with_a_folder_remembers_its_finished_stages(tmp_path):
 def test_the_identity_covers_settings_seed_and_inputs(tmp_path):
     counts = tmp_path / "counts.h5ad"
     counts.write_text("1")
-    first = identity({"train": {"lr": 0.1}}, 0, [str(counts)])
-    assert identity({"train": {"lr": 0.1}}, 0, [str(counts)]) == first
-    assert identity({"train": {"lr": 0.2}}, 0, [str(counts)])["settings"] != first["settings"]
-    assert identity({"train": {"lr": 0.1}}, 1, [str(counts)])["settings"] != first["settings"]
+    first = identity({"train": {"lr": 0.1}}, 0, [str(counts)], "1")
+    assert identity({"train": {"lr": 0.1}}, 0, [str(counts)], "1") == first
+    assert identity({"train": {"lr": 0.2}}, 0, [str(counts)], "1")["settings"] != first["settings"]
+    assert identity({"train": {"lr": 0.1}}, 1, [str(counts)], "1")["settings"] != first["settings"]
+    assert identity({"train": {"lr": 0.1}}, 0, [str(counts)], "2")["revision"] != first["revision"]
     counts.write_text("12")
-    assert identity({"train": {"lr": 0.1}}, 0, [str(counts)])["inputs"] != first["inputs"]
+    assert identity({"train": {"lr": 0.1}}, 0, [str(counts)], "1")["inputs"] != first["inputs"]
     assert "torch" in first["versions"]
 
 
 def test_checkpoints_are_beside_the_model(tmp_path):
-    found = open_checkpoints(str(tmp_path / "scvi" / "model.pt"), {"type": "scvi"}, 0, [], 60)
+    found = open_checkpoints(str(tmp_path / "scvi" / "model.pt"), {"type": "scvi"}, 0, [], "1", 60)
     assert found.file == tmp_path / "scvi" / ".checkpoint" / "state.ckpt"
     assert found.found is None

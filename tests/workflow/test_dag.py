@@ -451,5 +451,11 @@ def test_braces_in_values_of_the_configuration_are_no_wildcards(tmp_path):
     reference = [{"dataset": "a", "path": "a.h5ad", "label_key": "cell_type"}]
     write_sheets(tmp_path, reference, [{"query": "q", "path": "q.h5ad"}], **config)
     jobs = planned(snakemake(tmp_path, "--dry-run", "everything", "bundle"))
-    rules = {"describe_clusters", "read_external_labels", "read_query_external_labels", "check_expression", "write_bundle"}
+    rules = {
+        "describe_clusters",
+        "read_external_labels",
+        "read_query_external_labels",
+        "check_expression",
+        "write_bundle",
+    }
     assert rules <= set(jobs)

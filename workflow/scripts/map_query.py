@@ -29,7 +29,8 @@ from refatlas.transfer.model_fit import masking_shift
 def main(smk) -> None:
     settings, seed, out = smk.params.settings, smk.params.seed, smk.output
     kind = settings["type"]
-    checkpoints = open_checkpoints(out.model, settings, seed, smk.input, smk.resources.checkpoint_seconds)
+    revision, seconds = smk.params.revision, smk.resources.checkpoint_seconds
+    checkpoints = open_checkpoints(out.model, settings, seed, smk.input, revision, seconds)
     # Of the reference, at most some 20,000 cells are read.
     reference_counts = read_counts(smk.input.reference, MODEL_TYPES[kind].from_disk)
     counts = read_counts(smk.input.query)

@@ -22,7 +22,8 @@ from refatlas.receptors.encoding import with_pairs
 
 def main(smk) -> None:
     settings, seed, out = smk.params.settings, smk.params.seed, smk.output
-    checkpoints = open_checkpoints(out.model, settings, seed, smk.input, smk.resources.checkpoint_seconds)
+    revision, seconds = smk.params.revision, smk.resources.checkpoint_seconds
+    checkpoints = open_checkpoints(out.model, settings, seed, smk.input, revision, seconds)
     counts = read_counts(smk.input.query)
     reference = load_model(settings["type"], smk.input.model, counts)
     counts = with_pairs(counts, by_name(smk.input, "receptors").values(), reference.extra["model"]["max_length"])

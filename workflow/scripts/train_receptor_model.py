@@ -20,7 +20,8 @@ def main(smk) -> None:
     name, settings, seed, out = smk.wildcards.receptor_model, smk.params.settings, smk.params.seed, smk.output
     receptors = by_name(smk.input, "receptors").values()
     counts = with_pairs(read_counts(smk.input.counts), receptors, settings["model"]["max_length"])
-    checkpoints = open_checkpoints(out.model, settings, seed, smk.input, smk.resources.checkpoint_seconds)
+    revision, seconds = smk.params.revision, smk.resources.checkpoint_seconds
+    checkpoints = open_checkpoints(out.model, settings, seed, smk.input, revision, seconds)
     started = time.monotonic()
     model = fit_reference(counts, settings, JobContext(seed, smk.threads, checkpoints), smk.input.counts)
     write_trained(model, counts, name, settings, seed, started, out)

@@ -33,7 +33,8 @@ def main(smk) -> None:
         attach_embedding(counts, by_name(files, "embedding"))
     # Other cells are held out where counts are read from disk.
     identity = {**settings, "from_disk": on_disk(counts.X)}
-    checkpoints = open_checkpoints(out.model, identity, seed, files, smk.resources.checkpoint_seconds)
+    revision, seconds = smk.params.revision, smk.resources.checkpoint_seconds
+    checkpoints = open_checkpoints(out.model, identity, seed, files, revision, seconds)
     require_labels(name, kind, counts)
     require_proteins(name, kind, counts)
     started, job = time.monotonic(), JobContext(seed, max(smk.threads // gpus, 1), checkpoints)

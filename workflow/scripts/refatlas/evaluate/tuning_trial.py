@@ -14,6 +14,7 @@ from refatlas.models.checkpoints import Checkpoints, open_checkpoints
 from refatlas.models.interface import JobContext, Settings, Training
 from refatlas.models.search_space import Space, settings_of_trials, with_chosen
 from refatlas.models.training import fit_reference, map_to_reference
+from refatlas.revisions import revision
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,7 +98,9 @@ def run_trial(
     opened: list[Checkpoints] = []
 
     def context(place: Path) -> JobContext:
-        found = open_checkpoints(str(place / "model.pt"), settings, job.seed, job.files, job.seconds)
+        found = open_checkpoints(
+            str(place / "model.pt"), settings, job.seed, job.files, revision("run_trial"), job.seconds
+        )
         opened.append(found)
         return JobContext(job.seed, job.threads, found)
 

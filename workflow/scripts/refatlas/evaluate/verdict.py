@@ -14,7 +14,9 @@ WARN_NOVEL, FAIL_NOVEL = 0.15, 0.9
 # With fewer, none can be hidden to see whether it is missed.
 MIN_LABELS = 3
 # Of labels whose way back says nothing (see refatlas.transfer.accuracy).
-NOT_TESTED = "but they cannot be tested, because the cells are too few or nearly all alike: this rests on their confidence"
+NOT_TESTED = (
+    "but they cannot be tested, because the cells are too few or nearly all alike: this rests on their confidence"
+)
 
 
 @dataclass(frozen=True)

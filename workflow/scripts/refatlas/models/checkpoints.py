@@ -44,7 +44,7 @@ State = dict[str, Any]
 
 
 def open_checkpoints(
-    model_file: str, settings: dict[str, Any], seed: int, inputs: Iterable[str], seconds: float
+    model_file: str, settings: dict[str, Any], seed: int, inputs: Iterable[str], revision: str, seconds: float
 ) -> "Checkpoints":
     """Return the checkpoints of a job that trains, in a folder beside its model.
 
@@ -53,20 +53,22 @@ def open_checkpoints(
         settings: all that the result depends on beside the seed and the input files.
         seed: of random numbers.
         inputs: the job's input files.
+        revision: of the job's rule, from `refatlas.revisions.revision`.
         seconds: between two checkpoints.
     """
-    return Checkpoints(Path(model_file).parent / FOLDER, identity(settings, seed, inputs), seconds)
+    return Checkpoints(Path(model_file).parent / FOLDER, identity(settings, seed, inputs, revision), seconds)
 
 
-def identity(settings: dict[str, Any], seed: int, inputs: Iterable[str]) -> dict[str, str]:
+def identity(settings: dict[str, Any], seed: int, inputs: Iterable[str], revision: str) -> dict[str, str]:
     """Return what must be equal for a job to continue from a checkpoint.
 
-    Settings and seed, input files by size and time of change, and the versions of packages.
+    Settings and seed, input files by size and time of change, the revision of the rule, and the versions of packages.
     """
     files = {str(path): (os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in inputs}
     return {
         "settings": json.dumps({**settings, "seed": seed}, sort_keys=True),
         "inputs": json.dumps(files, sort_keys=True),
+        "revision": revision,
         "versions": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
     }
 
@@ -270,7 +272,7 @@ class Checkpoints:
                 state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
                 self.finished, self.attempt, self.found = state.pop("finished"), head["attempt"], state
                 return
-            reason = f"the job has different {' and '.join(changed)} now"
+            reason = f"it does not fit the job's {' and '.join(changed)}"
         except (OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
             reason = f"it is damaged ({error})"
         print(f"the checkpoint {self.file} is ignored: {reason}; training starts from the beginning", flush=True)
