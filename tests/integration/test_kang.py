@@ -28,6 +28,7 @@ CONFIG = {
     # No test here looks into clusters or places of a UMAP.
     "clusters": {"resolutions": [0.5, 1], "repeats": 2},
     "umap": {"n_epochs": 50},
+    "criticism": {"models": ["scvi"], "max_cells": 300, "n_samples": 2},
     "integration": {
         "max_cells": 1500,
         "metrics": [
@@ -196,11 +197,8 @@ def test_a_query_with_shuffled_gene_names_fails(folder):
 def test_another_query_changed_no_byte_of_earlier_results(runs):
     folder, before, _ = runs
     after = checksums(folder / "results")
-    summaries = {
-        path
-        for path in before
-        if path.startswith(("evaluation/transfer", "report/index", "report/log", "report/multiqc", "provenance.json"))
-    }
+    pages = ("report/index", "report/criticism", "report/log", "report/multiqc")
+    summaries = {path for path in before if path.startswith((*pages, "evaluation/transfer", "provenance.json"))}
     changed = {path for path in before if after.get(path) != before[path]}
     assert changed <= summaries
     assert "report/index.html" in changed
@@ -210,21 +208,23 @@ def test_another_query_changed_no_record_of_an_earlier_job(runs):
     folder, _, before = runs
     after = job_records(folder)
     changed = {rule for rule, *wildcards in before if after.get((rule, *wildcards)) != before[rule, *wildcards]}
-    assert changed == {"collect_transfer", "write_project_log"}
+    assert changed == {"collect_transfer", "write_criticism_page", "write_project_log"}
     assert len(after) > len(before)
 
 
 def test_a_bundle_gives_the_same_labels_byte_for_byte(folder, tmp_path):
-    """Mapped in an empty folder, without the reference's files."""
+    """Mapped in an empty folder, without the reference's files. Its model is checked on the queries as well."""
     snakemake(folder, "--cores", "2", "--", "bundle")
     for donor in QUERIES:
         shutil.copy(folder / f"donor{donor}.h5ad", tmp_path)
     rows = [{"query": f"donor{donor}", "path": f"donor{donor}.h5ad", "label_key": "cell_type"} for donor in QUERIES]
     map_from_bundle(tmp_path, folder / "results/bundle/atlas.tar", rows, "labels")
     for donor in QUERIES:
-        for name in ("labels.csv", "verdict.json"):
+        for name in ("labels.csv", "verdict.json", "models/scvi/criticism.csv"):
             found, made = (place / f"results/queries/donor{donor}/{name}" for place in (tmp_path, folder))
             assert found.read_bytes() == made.read_bytes()
+        notes = [check for check in verdict(tmp_path, f"donor{donor}")["checks"] if check["check"] == "criticism_scvi"]
+        assert len(notes) == 1
 
 
 def test_a_finished_run_plans_nothing(folder):
