@@ -4,13 +4,9 @@ usage: .venv/bin/python measurements/criticism.py queries DATA WORK [TYPE ...]
            donors 1039 and 107 of PBMC, and damaged copies of 107, onto half of the cells of six donors: differences
            from the training cells of the reference, their limits, and the range of held-out donors; by models of
            each TYPE (scvi, scanvi or drvi; default: scvi)
-       .venv/bin/python measurements/criticism.py proteins DATA WORK
-           a totalvi of default settings on two thirds of pbmc10k, with proteins: the measures themselves, on its
-           training and validation cells and on queries: the last third, the same with counts of RNA or of proteins
-           permuted across cells, and cells of another laboratory and tissue
        .venv/bin/python measurements/criticism.py cost WORK N
            the checks of N cells of the reference of that run, and those of scvi.criticism, each in a process of its own
-    DATA  folder of kang_ctrl_8donors_1287g.h5ad; of `proteins`, of the two files of CITE-seq
+    DATA  folder of kang_ctrl_8donors_1287g.h5ad
     WORK  new folder to work in; of cost, one of `queries`
 """
 
@@ -75,38 +71,6 @@ def measure_queries(data: Path, work: Path, kinds: list[str]) -> None:
     for kind, of_kind in wanted.items():
         of_queries = {name: pd.read_csv(work / path) for name, path in zip(queries, of_kind, strict=True)}
         print(f"\n{kind}\n{differences(of_queries, usual[usual['model'] == kind]).to_string()}")
-
-
-def measure_proteins(data: Path, work: Path) -> None:
-    """Run the workflow on CITE-seq, and print the measures of training, validation and query cells."""
-    work.mkdir()
-    cells = ad.read_h5ad(data / "pbmc10k_6434c_698g_14p.h5ad")
-    last = np.random.default_rng(0).permutation(cells.n_obs) % 3 == 0
-    cells[~last].copy().write_h5ad(work / "pbmc10k.h5ad")
-    other = ad.read_h5ad(data / "citeseq_1400c_3batches_14p.h5ad")
-    queries = {"third": cells[last].copy(), "malt": other[(other.obs["batch"] == "malt10k_v3").to_numpy()].copy()}
-    queries["rna permuted"], queries["proteins permuted"] = queries["third"].copy(), queries["third"].copy()
-    queries["rna permuted"].X = damaged(queries["third"])["permuted"].X
-    proteins = queries["third"].obsm["protein_expression"]
-    permuted = np.random.default_rng(0).permuted(np.asarray(proteins), axis=0)
-    queries["proteins permuted"].obsm["protein_expression"] = pd.DataFrame(permuted, proteins.index, proteins.columns)
-    queries = {name.replace(" ", "_"): query for name, query in queries.items()}
-    for name, query in queries.items():
-        query.write_h5ad(work / f"{name}.h5ad")
-    rows = "".join(f"{name}\t{name}.h5ad\tprotein_expression\n" for name in queries)
-    (work / "queries.tsv").write_text("query\tpath\tprotein_key\n" + rows)
-    (work / "reference.tsv").write_text("dataset\tpath\tprotein_key\npbmc10k\tpbmc10k.h5ad\tprotein_expression\n")
-    config = {**CONFIG, "models": {"totalvi": {"type": "totalvi"}}, "evaluation": {"folds": 0}}
-    (work / "config.yaml").write_text(yaml.safe_dump(config))
-    paths = [
-        f"results/{place}/models/totalvi/criticism.csv" for place in ("reference", *map("queries/{}".format, queries))
-    ]
-    timed(workflow("--cores", "2", "--", *paths), work)
-    found = pd.concat([pd.read_csv(work / path).assign(query=path.split("/")[-4]) for path in paths])
-    found = found[found["batch"] == "all"].assign(
-        cells=lambda table: table["query"].where(table["cells"] == "query", table["cells"])
-    )
-    print(found.drop(columns=["query", "split", "batch", "model"]).set_index(["features", "cells"]).T.to_string())
 
 
 def differences(queries: dict[str, pd.DataFrame], usual: pd.DataFrame) -> pd.DataFrame:
@@ -184,11 +148,9 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4 or sys.argv[1] not in ("queries", "proteins", "cost"):
+    if len(sys.argv) < 4 or sys.argv[1] not in ("queries", "cost"):
         sys.exit(__doc__)
     if sys.argv[1] == "queries":
         measure_queries(Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve(), sys.argv[4:] or ["scvi"])
-    elif sys.argv[1] == "proteins":
-        measure_proteins(Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve())
     else:
         measure_cost(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
