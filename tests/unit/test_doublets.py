@@ -69,6 +69,21 @@ def test_cells_of_a_batch_are_found_in_their_order_wherever_they_lie(cells, tmp_
     assert list(found["reason"]) == list(expected[order])
 
 
+def test_planted_doublets_of_a_large_real_batch_have_the_highest_scores(real):
+    """Of more cells than scanpy compares exactly. How many are called doublets is up to scrublet's own threshold."""
+    import scanpy as sc
+    from sklearn.metrics import roc_auc_score
+
+    data = ad.read_h5ad(real("kang_ctrl_8donors_1287g.h5ad"))
+    x = sparse.csr_matrix(data[(data.obs["batch"].astype(str) == "1015").to_numpy()].X, dtype=np.float32)
+    first, second = np.random.default_rng(0).permutation(x.shape[0])[:300].reshape(2, 150)
+    cells = ad.AnnData(sparse.vstack([x[:1350], x[first] + x[second]], format="csr"))
+    with doublets.neighbors_as_matrix():
+        sc.pp.scrublet(cells, random_state=0, n_prin_comps=30)
+    planted = np.arange(cells.n_obs) >= 1350
+    assert roc_auc_score(planted, cells.obs["doublet_score"]) > 0.75
+
+
 def test_few_cells_are_held_at_a_time():
     in_a_row = np.repeat([0, 1, 2, -1], 10)
     assert doublets.passes(in_a_row, 10) == [[0, 1, 2]]

@@ -1,6 +1,7 @@
 """Doublets within batches, by scrublet."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -45,9 +46,27 @@ def is_doublet(counts: sparse.csr_matrix, seed: int) -> np.ndarray:
     import scanpy as sc
 
     data = ad.AnnData(counts.astype(np.float32))
-    sc.pp.scrublet(data, random_state=seed, n_prin_comps=min(30, min(data.shape) - 1))
+    with neighbors_as_matrix():
+        sc.pp.scrublet(data, random_state=seed, n_prin_comps=min(30, min(data.shape) - 1))
     predicted: pd.Series = data.obs["predicted_doublet"]
     return predicted.fillna(False).to_numpy(dtype=bool)
+
+
+@contextmanager
+def neighbors_as_matrix() -> Iterator[None]:
+    """Let scanpy 1.12 read neighbours from a sparse array, which scikit-learn 1.9 returns for more than 4,096 cells.
+
+    It calls a method that only sparse matrices have. Observed and simulated cells count, so this is of batches of
+    1,366 cells or more.
+    """
+    from scanpy.neighbors import _common
+
+    own = _common._ind_dist_shortcut
+    _common._ind_dist_shortcut = lambda distances: own(sparse.csr_matrix(distances))
+    try:
+        yield
+    finally:
+        _common._ind_dist_shortcut = own
 
 
 def counts_by_batch(file: CountFile, batches: pd.Series) -> Iterator[tuple[str, sparse.csr_matrix]]:
