@@ -101,6 +101,8 @@ def sources_table(table: pd.DataFrame, peers: pd.DataFrame | None) -> pd.Series:
         f"\n{len(shown)} pairs; delivered within 0.005 of the best source:"
         f" {interval((shown['delivered'] >= shown['best source'] - 0.005).to_numpy(float), np.mean)}"
     )
+    for name in shown.columns[shown.columns.str.endswith("classifier_macro_f1")]:
+        print(f"delivered more than {name}: {interval((shown['delivered'] - shown[name]).to_numpy(), np.mean)}")
     return shown.mean()
 
 

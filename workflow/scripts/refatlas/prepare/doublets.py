@@ -12,7 +12,7 @@ from refatlas.prepare.cell_quality import Scan
 
 MIN_CELLS = 100
 # Cells that are held at a time, unless a single batch has more.
-HELD_CELLS = 20_000
+HELD_CELLS = 10_000
 
 
 def drop_doublets(found: Scan, file: CountFile, seed: int) -> None:
@@ -106,11 +106,14 @@ def passes(codes: np.ndarray, most_cells: int) -> list[list[int]]:
     waiting = [i for i in np.argsort(first) if found[i] >= 0]
     chosen: list[list[int]] = []
     while waiting:
-        taken: list[int] = []
+        # A batch that is taken stays held until its last cell; those that end before the next begins are let go.
+        taken: set[int] = set()
+        held: list[int] = []
         for i in waiting:
-            beside = sizes[[j for j in taken if last[j] >= first[i]]].sum()
-            if not beside or beside + sizes[i] <= most_cells:
-                taken.append(i)
-        chosen.append([int(found[i]) for i in taken])
-        waiting = [i for i in waiting if i not in set(taken)]
+            held = [j for j in held if last[j] >= first[i]]
+            if not held or sizes[[*held, i]].sum() <= most_cells:
+                held.append(i)
+                taken.add(i)
+        chosen.append([int(found[i]) for i in waiting if i in taken])
+        waiting = [i for i in waiting if i not in taken]
     return chosen
